@@ -1,0 +1,1 @@
+"""Alembic's steps; each has a way back. Run through `models.schema`."""

@@ -1,0 +1,49 @@
+"""Information reports, and the documents that were made from them.
+
+An information report's `report_id` is the reference that people quote (`FIR-2026-000123`).
+"""
+
+from datetime import datetime
+
+from sqlalchemy import UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from models.columns import UtcDateTime
+
+
+class InformationReport(SQLModel, table=True):
+    """A report that a person filed with a station."""
+
+    __tablename__ = "information_reports"
+
+    report_id: str = Field(primary_key=True, max_length=64)
+    version: int = 1
+    """Counts up with every change; a document belongs to one version."""
+    complainant_name: str = Field(max_length=200)
+    complainant_contact: str = Field(default="", max_length=200)
+    station: str = Field(max_length=200)
+    district: str = Field(default="", max_length=200)
+    incident_place: str = Field(default="", max_length=300)
+    incident_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    filed_at: datetime = Field(sa_type=UtcDateTime)
+    summary: str = Field(default="", max_length=500)
+    narrative: str = ""
+    officer_name: str = Field(default="", max_length=200)
+
+
+class ReportDocument(SQLModel, table=True):
+    """A PDF made from one version of a report; the pair is unique, so a second run finds the first one's file."""
+
+    __tablename__ = "report_documents"
+    __table_args__ = (UniqueConstraint("report_id", "version", name="uq_report_documents_report_id_version"),)
+
+    document_id: int | None = Field(default=None, primary_key=True)
+    report_id: str = Field(max_length=64)
+    version: int
+    path: str = Field(max_length=500)
+    """Relative to the documents folder."""
+    sha256: str = Field(max_length=64)
+    size_bytes: int
+    pages: int
+    task_id: str | None = Field(default=None, max_length=64)
+    created_at: datetime = Field(sa_type=UtcDateTime)

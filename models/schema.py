@@ -1,0 +1,96 @@
+"""Brings the database's tables to this code's version, and back.
+
+Concurrent calls are safe: PostgreSQL takes an advisory lock, SQLite a lock file beside the database; the second caller
+waits and finds nothing to do. Each migration runs in a transaction, so a crash leaves the step before it.
+
+Must not: hold table definitions (models) or steps (models/migrations/versions).
+"""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
+
+from models import database
+
+_MIGRATIONS_DIR = Path(__file__).resolve().parent / "migrations"
+_ADVISORY_LOCK = 0x63616C6C  # "call"
+
+
+def head() -> str:
+    """The revision that this code needs."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    assert revision is not None
+    return revision
+
+
+def current() -> str | None:
+    """The revision that the bound database has; None for an empty one.
+
+    Raises:
+        DatabaseUnavailable: it cannot be opened.
+    """
+    with database.reading() as session:
+        return MigrationContext.configure(session.connection()).get_current_revision()
+
+
+def upgrade(target: str = "head") -> str:
+    """Bring the bound database up to a revision and return it. Makes the SQLite file and its folder if need be."""
+    return _move(lambda config: command.upgrade(config, target))
+
+
+def downgrade(target: str = "-1") -> str:
+    """Take the bound database back: one step by default, `base` for an empty database; returns the revision."""
+    return _move(lambda config: command.downgrade(config, target))
+
+
+def _move(step: Callable[[Config], None]) -> str:
+    path = database.sqlite_path()
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise database.DatabaseUnavailable(
+                f"the folder {path.parent} cannot be made ({error.strerror}): set CALLBOARD_VAR_DIR or "
+                "CALLBOARD_DATABASE_URL to a place that is writable"
+            ) from error
+    try:
+        with _locked(path), database.engine().connect() as connection, connection.begin():
+            if path is None:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            step(_config(connection))
+            return MigrationContext.configure(connection).get_current_revision() or "base"
+    except OperationalError as error:
+        raise database.explain(error) from error
+
+
+@contextmanager
+def _locked(path: Path | None) -> Iterator[None]:
+    if path is None:
+        yield
+        return
+    try:
+        lock = path.with_name(path.name + ".migrate.lock").open("w")
+    except OSError as error:
+        raise database.DatabaseUnavailable(
+            f"the folder {path.parent} is not writable ({error.strerror}): mend its permissions, or set "
+            "CALLBOARD_DATABASE_URL"
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS_DIR))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

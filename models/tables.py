@@ -1,0 +1,21 @@
+"""Every table, imported in one place, so that SQLModel.metadata is complete for migrations and tests."""
+
+from models.health import Alert, HealthSample
+from models.mail import EmailDelivery
+from models.report import InformationReport, ReportDocument
+from models.schedule import Schedule, ScheduleRun
+from models.task import Task, TaskAttempt, TaskLog, WorkerProcess
+
+__all__ = [
+    "Alert",
+    "EmailDelivery",
+    "HealthSample",
+    "InformationReport",
+    "ReportDocument",
+    "Schedule",
+    "ScheduleRun",
+    "Task",
+    "TaskAttempt",
+    "TaskLog",
+    "WorkerProcess",
+]

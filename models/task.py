@@ -1,0 +1,201 @@
+"""A task's row, its attempts and its log lines: what each column means and who sets it.
+
+The life of a row (spec/runtime.md); every arrow is one function of `task_moves`:
+
+    accept        → pending
+    pending       → running      claim: a worker starts an attempt
+    running       → completed    complete
+    running       → failed       fail: reason says which kind of end it was
+    running       → pending      retry: an attempt failed and retries are left; eta says when
+    running       → running      claim by another worker after the first one died (lost, then started again)
+    pending       → cancelled    cancel
+    pending       → failed       fail: it can never start
+
+A terminal row (completed, failed, cancelled) has no arrow out of it.
+
+Must not: hold SQL that moves a row (task_moves) or that lists rows (task_query).
+"""
+
+import os
+import time
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Index, text
+from sqlmodel import Field, SQLModel
+
+from models.columns import JsonDocument, UtcDateTime
+
+MIN_PRIORITY = 1
+MAX_PRIORITY = 10
+DEFAULT_PRIORITY = 5
+
+
+class TaskStatus(StrEnum):
+    """The five values of `background_tasks.status`."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class TaskType(StrEnum):
+    """What kind of work a task is; the kind decides its default queue and priority (workers.registry)."""
+
+    EMAIL = "email"
+    REPORT = "report"
+    ANALYTICS = "analytics"
+    CLEANUP = "cleanup"
+    INTEGRATION = "integration"
+    NETWORK = "network"
+    MEDIA = "media"
+    TICKET = "ticket"
+    JOB = "job"
+    HEALTH = "health"
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended; None while it runs."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    RETRIED = "retried"
+    LOST = "lost"
+
+
+MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
+    TaskStatus.PENDING: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLED, TaskStatus.FAILED}),
+    TaskStatus.RUNNING: frozenset(
+        {TaskStatus.RUNNING, TaskStatus.PENDING, TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED}
+    ),
+    TaskStatus.COMPLETED: frozenset(),
+    TaskStatus.FAILED: frozenset(),
+    TaskStatus.CANCELLED: frozenset(),
+}
+"""The allowed moves. `task_moves` enforces them in each statement's WHERE; a test compares the two."""
+
+TERMINAL = frozenset(status for status, targets in MOVES.items() if not targets)
+
+
+def new_task_id() -> str:
+    """A UUIDv7 (RFC 9562 §5.7) as text: 48 bits of Unix milliseconds, then randomness, so rows arrive in key order."""
+    unix_ms = time.time_ns() // 1_000_000
+    value = (unix_ms << 80) | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | (0x7 << 76)
+    value = value & ~(0x3 << 62) | (0x2 << 62)
+    return str(uuid.UUID(int=value))
+
+
+class Task(SQLModel, table=True):
+    """One row a task: what was asked, where it stands, what came of it."""
+
+    __tablename__ = "background_tasks"
+    __table_args__ = (
+        Index("ix_background_tasks_status_task_id", "status", "task_id"),
+        Index("ix_background_tasks_type_task_id", "task_type", "task_id"),
+        Index("ix_background_tasks_name_task_id", "task_name", "task_id"),
+        Index(
+            "ix_background_tasks_unpublished",
+            "task_id",
+            sqlite_where=text("status = 'pending' AND enqueued_at IS NULL"),
+            postgresql_where=text("status = 'pending' AND enqueued_at IS NULL"),
+        ),
+    )
+
+    task_id: str = Field(primary_key=True, max_length=64)
+    """The Dramatiq message id; a UUIDv7 when our Actor made it. Set by accept."""
+    task_name: str = Field(max_length=200)
+    """The actor's canonical name."""
+    task_type: str | None = Field(default=None, max_length=32)
+    """The actor's TaskType; None for an actor that declares none."""
+    queue: str = Field(max_length=100)
+    priority: int = DEFAULT_PRIORITY
+    """1–10, higher starts first."""
+    status: str = Field(default=TaskStatus.PENDING, max_length=16)
+    reason: str | None = Field(default=None, max_length=500)
+    """Why it is failed or cancelled. Set with the terminal status."""
+    params: dict[str, Any] = Field(default_factory=dict, sa_type=JsonDocument)
+    """{"args": [...], "kwargs": {...}} as sent."""
+    options: dict[str, Any] = Field(default_factory=dict, sa_type=JsonDocument)
+    """The message options needed to send it again."""
+    result: Any = Field(default=None, sa_type=JsonDocument, nullable=True)
+    """What the function returned in the attempt that completed."""
+    result_pruned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    error_type: str | None = Field(default=None, max_length=200)
+    error_message: str | None = None
+    """The last attempt's error, also while a retry is waited for."""
+    attempt: int = 0
+    """Number of the last attempt that a worker started; 0 before the first. The fence of every outcome."""
+    retry_count: int = 0
+    """Failed attempts that led to a retry. A lost worker does not count."""
+    max_retries: int = 3
+    progress: float | None = None
+    """0–1, as the task reported it."""
+    progress_message: str | None = Field(default=None, max_length=500)
+    worker_id: str | None = Field(default=None, max_length=200)
+    """The worker that runs it, or ran it last."""
+    correlation_id: str | None = Field(default=None, max_length=100)
+    parent_id: str | None = Field(default=None, max_length=64)
+    group_id: str | None = Field(default=None, max_length=64)
+    schedule_id: str | None = Field(default=None, max_length=100)
+    idempotency_key: str | None = Field(default=None, max_length=200)
+    tags: list[str] = Field(default_factory=list, sa_type=JsonDocument)
+    eta: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Not before this time: a delay or a retry's back-off."""
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    enqueued_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When its message was last put on the bus; None while that is still to be done."""
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Start of the last attempt."""
+    completed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When it became terminal."""
+    cancel_requested_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class TaskAttempt(SQLModel, table=True):
+    """One row an attempt; `outcome` is None while it runs."""
+
+    __tablename__ = "task_attempts"
+
+    task_id: str = Field(primary_key=True, max_length=64)
+    number: int = Field(primary_key=True)
+    worker_id: str = Field(max_length=200)
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    outcome: str | None = Field(default=None, max_length=16)
+    error_type: str | None = Field(default=None, max_length=200)
+    error_message: str | None = None
+    traceback: str | None = None
+
+
+class TaskLog(SQLModel, table=True):
+    """A line that a task logged through `current_task().log`."""
+
+    __tablename__ = "task_logs"
+    __table_args__ = (Index("ix_task_logs_task_id", "task_id", "id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    task_id: str = Field(max_length=64)
+    attempt: int
+    logged_at: datetime = Field(sa_type=UtcDateTime)
+    level: str = Field(max_length=16)
+    message: str
+
+
+class WorkerProcess(SQLModel, table=True):
+    """A worker process that says it is alive; `running` rows name one of these."""
+
+    __tablename__ = "workers"
+
+    worker_id: str = Field(primary_key=True, max_length=200)
+    hostname: str = Field(max_length=200)
+    pid: int
+    threads: int
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    heartbeat_at: datetime = Field(sa_type=UtcDateTime)
+    """Rewritten every few seconds; older than the presence time-out means dead."""
+    stopped_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

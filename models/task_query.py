@@ -1,0 +1,83 @@
+"""The one query object behind API, CLI and dashboard: a filter in, rows and counts out.
+
+Must not: change a row.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+from sqlmodel import Session, col
+
+from models.task import Task, TaskAttempt, TaskLog, TaskStatus, TaskType
+
+MAX_PAGE = 1_000
+
+
+@dataclass(frozen=True)
+class TaskFilter:
+    """Which tasks are meant; None leaves a field open."""
+
+    status: TaskStatus | None = None
+    task_type: TaskType | None = None
+    task_name: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The filter as SQL conditions, all of which must hold."""
+        wanted: dict[Any, str | None] = {
+            col(Task.status): self.status,
+            col(Task.task_type): self.task_type,
+            col(Task.task_name): self.task_name,
+        }
+        return [column == value for column, value in wanted.items() if value is not None]
+
+
+def get(session: Session, task_id: str) -> Task | None:
+    """The row, or None."""
+    return session.get(Task, task_id)
+
+
+def page(session: Session, wanted: TaskFilter, *, limit: int = 100, offset: int = 0) -> list[Task]:
+    """Rows, newest first (ids are time-ordered).
+
+    Args:
+        limit: 1–1000 rows.
+        offset: rows to pass over, 0 or more.
+    """
+    if not 1 <= limit <= MAX_PAGE:
+        raise ValueError(f"limit: expected 1–{MAX_PAGE}, got {limit}")
+    if offset < 0:
+        raise ValueError(f"offset: expected 0 or more, got {offset}")
+    statement = select(Task).where(*wanted.conditions()).order_by(col(Task.task_id).desc()).limit(limit).offset(offset)
+    return list(session.execute(statement).scalars())
+
+
+def count(session: Session, wanted: TaskFilter) -> int:
+    """How many rows match."""
+    matching: int = session.execute(select(func.count()).select_from(Task).where(*wanted.conditions())).scalar_one()
+    return matching
+
+
+def attempts(session: Session, task_id: str) -> list[TaskAttempt]:
+    """A task's attempts, first to last."""
+    statement = select(TaskAttempt).where(col(TaskAttempt.task_id) == task_id).order_by(col(TaskAttempt.number))
+    return list(session.execute(statement).scalars())
+
+
+def logs(session: Session, task_id: str, *, after_id: int = 0) -> list[TaskLog]:
+    """A task's log lines in order; only those after `after_id`, for following it."""
+    statement = (
+        select(TaskLog).where(col(TaskLog.task_id) == task_id, col(TaskLog.id) > after_id).order_by(col(TaskLog.id))
+    )
+    return list(session.execute(statement).scalars())
+
+
+def oldest_pending(session: Session) -> Task | None:
+    """The pending task that has waited longest on the bus, delayed ones left out; None if nothing waits."""
+    statement = (
+        select(Task)
+        .where(col(Task.status) == TaskStatus.PENDING, col(Task.eta).is_(None))
+        .order_by(col(Task.task_id))
+        .limit(1)
+    )
+    return session.execute(statement).scalars().first()

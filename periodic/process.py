@@ -1,0 +1,72 @@
+"""periodiq as the loop, with everything in it disabled that could lose or double a run (spec/traps.md 17–19).
+
+periodiq asks each periodic actor's `periodic` object two things and then sends the actor: here the object always says
+yes, and sending is the agenda's wake-up. No message is sent for the tick, it has no row, and nothing here raises,
+because an exception ends periodiq. `next_valid_date` is never more than 0.9 s ahead, so periodiq always sleeps and
+never uses its alarm, whose handler it sets too late.
+"""
+
+import logging
+import signal
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import dramatiq
+import pendulum
+from dramatiq import Message
+from dramatiq.broker import Broker
+
+from periodic.agenda import Agenda
+
+
+class WakeUp:
+    """What periodiq asks."""
+
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
+
+    def validate(self, now: object) -> bool:
+        """Whether to wake now: always. periodiq's `now` is rounded to a second and is not used."""
+        return True
+
+    def next_valid_date(self, last: object) -> Any:
+        """When to wake next, as periodiq wants it."""
+        return pendulum.instance(self._agenda.next_wake())
+
+    def __str__(self) -> str:
+        return "when something is due"
+
+
+class TickActor(dramatiq.Actor[[], None]):
+    """An actor whose sending is the wake-up itself."""
+
+    def send_with_options(self, **options: Any) -> Message[None]:
+        """Wake the agenda, in this process, now. Sends nothing."""
+        self.fn()
+        return Message(queue_name=self.queue_name, actor_name=self.actor_name, args=(), kwargs={}, options={})
+
+
+def declare_tick(broker: Broker, agenda: Agenda) -> dramatiq.Actor[[], None]:
+    """Declare the actor that periodiq finds. It is declared in the scheduler's process alone."""
+
+    # why: periodiq logs a line at each wake-up, that is each second.
+    logging.getLogger("periodiq").setLevel(logging.WARNING)
+
+    def tick() -> None:
+        agenda.wake(datetime.now(UTC))
+
+    return TickActor(
+        tick,
+        broker=broker,
+        actor_name="periodic.tick",
+        queue_name="periodic",
+        priority=0,
+        options={"periodic": WakeUp(agenda)},
+    )
+
+
+def exit_cleanly_on_sigterm() -> None:
+    """SIGTERM ends the scheduler with status 0; a claim in progress is rolled back or committed as a whole."""
+    if "periodiq" in sys.argv[0]:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

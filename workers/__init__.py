@@ -1,0 +1,109 @@
+"""Callboard's workers. `dramatiq workers` imports this package and finds the broker and the actors.
+
+The only composition root: settings, database, broker, middleware, `set_broker`, then actors, in this order. Importing
+it opens no connection.
+"""
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import dramatiq
+from dramatiq.middleware import (
+    AsyncIO,
+    Callbacks,
+    CurrentMessage,
+    GroupCallbacks,
+    Pipelines,
+    ShutdownNotifications,
+    TimeLimit,
+)
+from dramatiq.rate_limits.backends import RedisBackend
+
+from models import database
+from workers import discovery, legacy
+from workers.broker.broker import CallboardBroker
+from workers.broker.codec import MsgspecEncoder
+from workers.broker.connection import make_client
+from workers.errors import SettingsError
+from workers.ledger.ledger import Ledger
+from workers.middleware.retries import Retries
+from workers.middleware.status import Status
+from workers.registry import Registry, RegistryMiddleware
+from workers.settings import Settings
+
+_OUR_COMMANDS = {"callboard", "dramatiq", "periodiq", "-m"}
+
+__all__ = ["Callboard", "callboard"]
+
+
+@dataclass(frozen=True)
+class Callboard:
+    """What this process is made of; `from workers import callboard` gives the only one."""
+
+    settings: Settings
+    registry: Registry
+    ledger: Ledger
+    broker: CallboardBroker
+
+
+def _load_settings() -> Settings:
+    try:
+        return Settings.load()
+    except SettingsError as error:
+        if Path(sys.argv[0]).name in _OUR_COMMANDS:
+            sys.exit(f"callboard: {error}")  # why: one of our own processes stops here with a line, not a traceback.
+        raise
+
+
+class _NoResultWarning(logging.Filter):
+    """Drops Dramatiq's warning that a result is discarded: the ledger keeps it (spec/traps.md 27)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "returned a value that is not None" not in str(record.msg)
+
+
+def _compose(settings: Settings) -> Callboard:
+    registry = Registry()
+    ledger = Ledger(
+        heartbeat_s=settings.heartbeat_s, threads=settings.threads, result_max_bytes=settings.result_max_bytes
+    )
+    client = make_client(settings.redis_url, var_dir=settings.var_dir, timeout_s=settings.bus_timeout_s)
+    broker = CallboardBroker(
+        client=client,
+        registry=registry,
+        lease_s=settings.lease_s,
+        middleware=[
+            RegistryMiddleware(registry),
+            Status(
+                ledger,
+                params_max_bytes=settings.params_max_bytes,
+                max_retries=settings.max_retries,
+                shutdown_timeout_s=settings.shutdown_timeout_s,
+            ),
+            AsyncIO(),
+            Callbacks(),
+            Pipelines(),
+            GroupCallbacks(RedisBackend(client=client)),
+            Retries(
+                max_retries=settings.max_retries,
+                min_backoff=round(settings.min_backoff_s * 1000),
+                max_backoff=round(settings.max_backoff_s * 1000),
+            ),
+            ShutdownNotifications(),
+            CurrentMessage(),
+            TimeLimit(time_limit=settings.time_limit_s * 1000, interval=250),
+        ],
+    )
+    broker.ledger = ledger
+    return Callboard(settings, registry, ledger, broker)
+
+
+callboard = _compose(_load_settings())
+database.bind(callboard.settings.database)
+logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_NoResultWarning())
+dramatiq.set_encoder(MsgspecEncoder())
+dramatiq.set_broker(callboard.broker)
+legacy.install(callboard.registry)
+discovery.import_actors(callboard.registry, callboard.settings)

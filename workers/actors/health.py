@@ -1,0 +1,123 @@
+"""Health: what the machine, the database and the bus are like, and an alert where a threshold is passed.
+
+Idempotency key of a sample: its task. Of an alert: its key, of which at most one is open (a unique index); it is closed
+by the first sample below the threshold.
+"""
+
+import logging
+import shutil
+import socket
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlmodel import col, select
+
+from models import database, task_query
+from models.health import Alert, HealthSample
+from models.task import TaskType
+from workers import callboard
+from workers.actors.email import send_alert
+from workers.registry import actor
+from workers.runner.current import current_task
+from workers.settings import Settings
+
+CPU_WINDOW_S = 0.2
+TIME_LIMIT_S = 30.0
+MAX_RETRIES = 1
+
+_logger = logging.getLogger(__name__)
+
+
+def measure(task_id: str) -> HealthSample:
+    """Take one sample of this machine; raises what the database or Redis raise if they cannot be reached."""
+    import psutil  # why: only this actor needs it.
+
+    started_s = time.perf_counter()
+    with database.reading() as session:
+        session.execute(text("SELECT 1"))
+        database_ms = (time.perf_counter() - started_s) * 1000
+        oldest = task_query.oldest_pending(session)
+    started_s = time.perf_counter()
+    callboard.broker.client.ping()
+    redis_ms = (time.perf_counter() - started_s) * 1000
+    disk = shutil.disk_usage(callboard.settings.var_dir if callboard.settings.var_dir.exists() else ".")
+    now = datetime.now(UTC)
+    return HealthSample(
+        task_id=task_id,
+        sampled_at=now,
+        hostname=socket.gethostname(),
+        cpu_percent=psutil.cpu_percent(interval=CPU_WINDOW_S),
+        memory_percent=psutil.virtual_memory().percent,
+        disk_percent=100 * disk.used / disk.total,
+        database_ms=database_ms,
+        redis_ms=redis_ms,
+        queue_age_s=0.0 if oldest is None else max(0.0, (now - oldest.created_at).total_seconds()),
+    )
+
+
+def thresholds(settings: Settings) -> dict[str, float]:
+    """Sample column → the value above which it is an alert."""
+    return {
+        "cpu_percent": settings.health_cpu_percent,
+        "memory_percent": settings.health_memory_percent,
+        "disk_percent": settings.health_disk_percent,
+        "database_ms": settings.health_round_trip_ms,
+        "redis_ms": settings.health_round_trip_ms,
+        "queue_age_s": settings.health_queue_age_s,
+    }
+
+
+def judge(sample: HealthSample, limits: dict[str, float]) -> list[str]:
+    """Store the sample and open and close alerts by it, in one transaction.
+
+    Returns:
+        The keys of the alerts that are open after it.
+    """
+    opened: list[str] = []
+    with database.writing() as session:
+        session.merge(sample)
+        for column, limit in limits.items():
+            key = f"health.{column}@{sample.hostname}"
+            value = float(getattr(sample, column))
+            alert = session.exec(select(Alert).where(col(Alert.key) == key, col(Alert.closed_at).is_(None))).first()
+            if value > limit:
+                opened.append(key)
+                if alert is None:
+                    said = f"{column} of {sample.hostname} is {value:.1f}, above {limit:g}"
+                    _logger.warning("alert: %s", said)
+                    session.add(Alert(key=key, message=said, opened_at=sample.sampled_at))
+            elif alert is not None:
+                alert.closed_at = sample.sampled_at
+                _logger.warning("alert over: %s", alert.message)
+    return opened
+
+
+def send_notices() -> None:
+    """Mail the open alerts that nobody was told of. Told means: the task was sent."""
+    if not callboard.settings.alert_recipients:
+        return
+    with database.reading() as session:
+        untold = session.exec(
+            select(Alert).where(col(Alert.closed_at).is_(None), col(Alert.notice_task_id).is_(None))
+        ).all()
+    for alert in untold:
+        message = send_alert.send(alert_id=alert.alert_id)
+        with database.writing() as session:
+            session.get_one(Alert, alert.alert_id).notice_task_id = message.message_id
+
+
+@actor(
+    task_type=TaskType.HEALTH,
+    aliases=("system_health_check_job", "health_check"),
+    max_retries=MAX_RETRIES,
+    time_limit_s=TIME_LIMIT_S,
+)
+def check_system() -> dict[str, Any]:
+    """Measure CPU, memory, disk, database, Redis and queue age; store the sample; alert over a threshold."""
+    task = current_task()
+    sample = measure(task.id or f"direct-{time.time_ns()}")
+    alerts = judge(sample, thresholds(callboard.settings))
+    send_notices()
+    return {**sample.model_dump(mode="json", exclude={"task_id"}), "alerts": alerts}

@@ -1,0 +1,75 @@
+"""`check` and `actors`: what is wrong before anything runs, and what there is to run."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from models import database, schema
+from workers import callboard
+from workers.params import model_of
+from workers.registry import aliases_of, default_priority_of, function_of, source_of, type_of
+
+
+def check() -> None:
+    """Find what is wrong before anything runs; exit code 1 if there is something.
+
+    Looks at: settings, domain modules, schedules, and the tables of the database if it can be reached.
+    """
+    problems = [
+        f"{failure.module} cannot be imported ({failure.error}): mend it, its actors are missing"
+        for failure in callboard.registry.failures
+    ]
+    count = len(callboard.registry.actors)
+    from periodic import agenda  # why: importing it declares the scheduler's tick, which only the scheduler needs.
+
+    problems += agenda.problems()
+    problems += _schema_problems()
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"all well: {count} actors, settings, schedules, tables")
+
+
+def actors(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the actors: names, types, parameters, legacy names."""
+    rows = [
+        {
+            "name": name,
+            "type": type_of(actor),
+            "queue": actor.queue_name,
+            "priority": default_priority_of(actor),
+            "aliases": list(aliases_of(actor)),
+            "source": source_of(actor),
+            "params": model_of(function_of(actor)).model_json_schema(),
+        }
+        for name, actor in sorted(callboard.registry.actors.items())
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
+    from rich.table import Table
+
+    table = Table("actor", "type", "priority", "parameters")
+    for row in rows:
+        schema_of = row["params"]
+        assert isinstance(schema_of, dict)
+        required = set(schema_of.get("required", ()))
+        shown = ", ".join(name if name in required else f"[{name}]" for name in schema_of.get("properties", {}))
+        table.add_row(str(row["name"]), str(row["type"]), str(row["priority"]), shown.replace("[", "\\["))
+    Console().print(table)
+
+
+def _schema_problems() -> list[str]:
+    path = database.sqlite_path()
+    if path is not None and not path.exists():
+        return []  # why: nothing was started yet; `up` and `migrate` make the file.
+    try:
+        current = schema.current()
+    except database.DatabaseError as error:
+        return [str(error)]
+    if current == schema.head():
+        return []
+    return [f"the database is at {current}, this code needs {schema.head()}: run `callboard migrate`"]

@@ -1,0 +1,126 @@
+"""`enqueue ACTOR key=value… [--wait]`: send a task, and watch it to its end."""
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from models import database, task_query
+from models.task import TERMINAL, Task, TaskStatus
+from workers import tasks
+from workers.errors import InvalidTask
+
+POLL_S = 0.1
+
+
+def enqueue(
+    actor: Annotated[str, typer.Argument(help="Name of the actor, as `callboard actors` lists them.")],
+    params: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="Parameters; a value that "
+                                                       "starts with {, [ or \" is JSON.")] = None,
+    params_json: Annotated[str | None, typer.Option("--params", help="All parameters as one JSON object.")] = None,
+    priority: Annotated[int | None, typer.Option(help="1 (last) to 10 (first).")] = None,
+    task_type: Annotated[str | None, typer.Option("--type", help="Refuse the task unless it is of this type.")] = None,
+    max_retries: Annotated[int | None, typer.Option(help="Retries after failures.")] = None,
+    delay_s: Annotated[float | None, typer.Option("--delay", help="Not before this many seconds.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and show the result.")] = False,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Longest wait in seconds.")] = 300.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:  # fmt: skip
+    """Send a task; with --wait, show its progress and its result.
+
+    Exit code with --wait: 0 completed, 1 failed, cancelled or not ended in time.
+
+    Example: callboard enqueue email.send_confirmation fir_id=FIR-2026-000101 recipient_email=me@example.org --wait
+    """
+    named = _parse(params or [], params_json)
+    task_id = tasks.enqueue_task(actor, task_type, named, priority, max_retries, delay_s=delay_s)
+    if not wait:
+        typer.echo(json.dumps({"task_id": task_id}) if as_json else task_id)
+        return
+    task = follow(task_id, timeout_s=timeout_s, quiet=as_json)
+    if as_json:
+        typer.echo(json.dumps(tasks.as_dict(task), default=str, indent=2))
+    else:
+        _show_end(task)
+    if task.status != TaskStatus.COMPLETED:
+        raise typer.Exit(1)
+
+
+def follow(task_id: str, *, timeout_s: float, quiet: bool) -> Task:
+    """Show a task's progress until it ends or `timeout_s` has passed; returns its row as last seen."""
+    from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    deadline_s = time.monotonic() + timeout_s
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.fields[name]}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+    )
+    last_log = 0
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+        shown = bar.add_task("pending", total=1.0, name=task_id[-12:])
+        while True:
+            with database.reading() as session:
+                task = task_query.get(session, task_id)
+                lines = task_query.logs(session, task_id, after_id=last_log)
+            if task is None:
+                raise InvalidTask(f"there is no task {task_id!r}: see `callboard tasks list`", field="task_id")
+            for line in lines:
+                last_log = line.id or last_log
+                bar.console.print(f"{line.logged_at:%H:%M:%S} {line.level:<7} {line.message}", markup=False)
+            bar.update(shown, completed=task.progress or 0.0, description=_state(task), name=task.task_name)
+            if task.status in TERMINAL or time.monotonic() > deadline_s:
+                return task
+            time.sleep(POLL_S)
+
+
+def _state(task: Task) -> str:
+    if task.status == TaskStatus.PENDING and task.retry_count:
+        return f"waiting for retry {task.retry_count} of {task.max_retries}: {(task.error_message or '')[:60]}"
+    return f"{task.status} {task.progress_message or ''}".rstrip()
+
+
+def _show_end(task: Task) -> None:
+    if task.status == TaskStatus.COMPLETED:
+        assert task.started_at is not None
+        assert task.completed_at is not None
+        took_s = (task.completed_at - task.started_at).total_seconds()
+        typer.echo(f"{task.task_id} completed in {took_s:.2f} s")
+        typer.echo(json.dumps(task.result, indent=2, ensure_ascii=False))
+    elif task.status in TERMINAL:
+        why = f"{task.error_type}: {task.error_message}" if task.error_type else ""
+        typer.echo(f"callboard: {task.task_id} {task.status} ({task.reason}) {why}".rstrip(), err=True)
+    else:
+        typer.echo(f"callboard: {task.task_id} is still {task.status}: is a worker running? "
+                   f"Follow it with `callboard tasks watch {task.task_id}`", err=True)  # fmt: skip
+
+
+def _parse(pairs: list[str], params_json: str | None) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    if params_json is not None:
+        try:
+            named = json.loads(params_json)
+        except (ValueError, RecursionError) as error:
+            raise InvalidTask(f"--params: expected a JSON object ({error})", field="params") from None
+        if not isinstance(named, dict):
+            raise InvalidTask(f"--params: expected a JSON object, got {params_json[:50]!r}", field="params")
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InvalidTask(f"expected key=value, got {pair[:100]!r}", field="params")
+        named[name] = _value(value)
+    return named
+
+
+def _value(text: str) -> Any:
+    """JSON lists, objects, quoted text and null as such; everything else is text, converted by the actor's types."""
+    if text != "null" and not text.startswith(("{", "[", '"')):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,58 @@
+"""The command tree, and the one place where errors become exit codes."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from models.database import DatabaseError
+from workers.cli import check, enqueue, tasks, up
+from workers.errors import BusUnavailable, CallboardError, LedgerUnavailable, OutcomeUnknown
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNAVAILABLE = 3
+
+app = typer.Typer(
+    name="callboard",
+    help="Background workers in which every task's state can be trusted.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+app.command("up")(up.up)
+app.command("migrate")(up.migrate)
+app.command("sample")(up.load_sample)
+app.command("check")(check.check)
+app.command("actors")(check.actors)
+app.command("enqueue")(enqueue.enqueue)
+app.add_typer(tasks.app, name="tasks")
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Background workers in which every task's state can be trusted."""
+    if version:
+        from importlib.metadata import version as installed  # why: slow, and only --version needs it.
+
+        typer.echo(installed("callboard"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; the console script `callboard`."""
+    try:
+        app()
+    except (DatabaseError, LedgerUnavailable, BusUnavailable, OutcomeUnknown) as error:
+        _die(error, EXIT_UNAVAILABLE)
+    except CallboardError as error:
+        _die(error, EXIT_USAGE)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _die(error: Exception, code: int) -> None:
+    typer.echo(f"callboard: {error}", err=True)
+    sys.exit(code)

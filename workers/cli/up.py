@@ -1,0 +1,43 @@
+"""`up`, `migrate`, `sample`: bringing the system into being."""
+
+import sys
+import zlib
+from typing import Annotated
+
+import typer
+
+from models import schema
+from workers import callboard, sample
+
+_COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
+
+
+def up() -> None:
+    """Bring everything up on this machine, and keep it up until Ctrl-C.
+
+    Starts what is not configured: Redis, the SQLite database, a mail catcher. Then workers, scheduler and API.
+    """
+    from workers.process.up import up as bring_up  # why: only this verb needs the process machinery.
+
+    bring_up(callboard.settings, _say)
+
+
+def migrate(
+    down: Annotated[bool, typer.Option("--down", help="Go back one step instead of up to the newest.")] = False,
+) -> None:
+    """Bring the database's tables up to this version, or one step back."""
+    revision = schema.downgrade() if down else schema.upgrade()
+    typer.echo(f"the database is at {revision}")
+
+
+def load_sample() -> None:
+    """Load the sample reports into the embedded database, if it has no reports yet."""
+    loaded = sample.load(callboard.settings)
+    typer.echo(f"{loaded} information reports added" if loaded else "there are reports already; nothing was added")
+
+
+def _say(name: str, line: str) -> None:
+    colour = "white" if name == "up" else _COLOURS[zlib.crc32(name.encode()) % len(_COLOURS)]
+    typer.secho(f"{name:<10}| ", fg=colour, nl=False)
+    typer.echo(line)
+    sys.stdout.flush()

@@ -1,0 +1,91 @@
+"""PDF pages by reportlab: title, a table of facts, sections of text. Text from outside is escaped, never markup."""
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import reportlab
+from reportlab.lib import colors
+from reportlab.lib.enums import TA_LEFT
+from reportlab.lib.pagesizes import A4
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.lib.units import mm
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+
+_MARGIN = 20 * mm
+_BUILT_IN_FONT = Path(reportlab.__file__).parent / "fonts" / "Vera.ttf"
+"""Latin scripts; other scripts need CALLBOARD_PDF_FONT_PATH."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is printed: a title with its reference, facts as a table, then sections; empty ones are left out."""
+
+    title: str
+    reference: str
+    facts: dict[str, str]
+    sections: dict[str, str]
+
+
+def render_pdf(page: Page, *, font_path: Path | None = None) -> tuple[bytes, int]:
+    """The page as PDF bytes, and the number of its sheets. The same page gives the same bytes.
+
+    Args:
+        font_path: a TrueType font; None for the built-in one.
+    """
+    font = _register(font_path or _BUILT_IN_FONT)
+    body = ParagraphStyle("body", fontName=font, fontSize=10, leading=14, alignment=TA_LEFT, splitLongWords=True)
+    head = ParagraphStyle("head", parent=body, fontSize=13, leading=18, spaceBefore=12, spaceAfter=4)
+    title = ParagraphStyle("title", parent=body, fontSize=20, leading=26, spaceAfter=2)
+    muted = ParagraphStyle("muted", parent=body, textColor=colors.HexColor("#6b7280"))
+
+    facts = Table(
+        [[Paragraph(escape(name), muted), Paragraph(escape(value), body)] for name, value in page.facts.items()],
+        colWidths=[42 * mm, None],
+    )
+    facts.setStyle(
+        TableStyle(
+            [
+                ("VALIGN", (0, 0), (-1, -1), "TOP"),
+                ("LINEBELOW", (0, 0), (-1, -1), 0.4, colors.HexColor("#e5e7eb")),
+                ("LEFTPADDING", (0, 0), (-1, -1), 0),
+            ]
+        )
+    )
+    story: list[Any] = [
+        Paragraph(escape(page.title), title), Paragraph(escape(page.reference), muted), Spacer(1, 8), facts
+    ]  # fmt: skip
+    for name, text in page.sections.items():
+        if text.strip():
+            story.append(Paragraph(escape(name), head))
+            story += [Paragraph(escape(part), body) for part in text.splitlines() if part.strip()]
+
+    sheets = 0
+
+    def number(canvas: Any, _document: Any) -> None:
+        nonlocal sheets
+        sheets += 1
+        canvas.setFont(font, 8)
+        canvas.setFillColor(colors.HexColor("#6b7280"))
+        canvas.drawString(_MARGIN, 12 * mm, page.reference)
+        canvas.drawRightString(A4[0] - _MARGIN, 12 * mm, f"Page {canvas.getPageNumber()}")
+
+    buffer = io.BytesIO()
+    document = SimpleDocTemplate(
+        buffer, pagesize=A4, leftMargin=_MARGIN, rightMargin=_MARGIN, topMargin=_MARGIN, bottomMargin=_MARGIN,
+        title=f"{page.title} {page.reference}", author="Callboard", invariant=1,
+    )  # fmt: skip
+    document.build(story, onFirstPage=number, onLaterPages=number)
+    return buffer.getvalue(), sheets
+
+
+@lru_cache(maxsize=8)
+def _register(path: Path) -> str:
+    name = f"callboard-{path.stem}"
+    pdfmetrics.registerFont(TTFont(name, str(path)))
+    return name

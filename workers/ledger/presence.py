@@ -1,0 +1,83 @@
+"""A worker process says in SQL that it is alive, so that `running` rows name a live worker or can be seen not to.
+
+Liveness lives in SQL, not in Redis, so that losing Redis's data kills nobody. A process is dead once it has missed
+MISSED_BEATS heartbeats; the bus gives its messages to others only after `lease_s`, which is longer.
+"""
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import update
+from sqlmodel import col
+
+from models import database
+from models.task import WorkerProcess
+
+MISSED_BEATS = 5
+_logger = logging.getLogger(__name__)
+
+
+class Presence:
+    """The heartbeat of this process.
+
+    Args:
+        heartbeat_s: seconds between two beats.
+        threads: how many tasks the process can run at once, for people.
+    """
+
+    def __init__(self, *, heartbeat_s: float, threads: int) -> None:
+        self.worker_id = f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._heartbeat_s = heartbeat_s
+        self._threads = threads
+        self._stopping = threading.Event()
+        self._started_at: datetime | None = None
+        self._thread = threading.Thread(target=self._run, name="callboard-presence", daemon=True)
+
+    def start(self) -> None:
+        """Write the first beat and go on in a thread. A database that is down delays it, and ends nothing."""
+        self._beat()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say that the process is gone."""
+        self._stopping.set()
+        self._thread.join(timeout=self._heartbeat_s)
+        try:
+            with database.writing() as session:
+                session.execute(
+                    update(WorkerProcess)
+                    .where(col(WorkerProcess.worker_id) == self.worker_id)
+                    .values(stopped_at=datetime.now(UTC))
+                )
+        except database.DatabaseError as error:
+            _logger.warning("worker %s could not say that it stops: %s", self.worker_id, error)
+
+    def alive_since(self, now: datetime) -> datetime:
+        """A worker whose heartbeat is older than this is dead."""
+        return now - timedelta(seconds=self._heartbeat_s * MISSED_BEATS)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._heartbeat_s):
+            self._beat()
+
+    def _beat(self) -> None:
+        now = datetime.now(UTC)
+        self._started_at = self._started_at or now
+        try:
+            with database.writing() as session:
+                session.merge(
+                    WorkerProcess(
+                        worker_id=self.worker_id,
+                        hostname=socket.gethostname(),
+                        pid=os.getpid(),
+                        threads=self._threads,
+                        started_at=self._started_at,
+                        heartbeat_at=now,
+                    )
+                )
+        except database.DatabaseError as error:
+            _logger.warning("worker %s could not write its heartbeat: %s", self.worker_id, error)

@@ -1,0 +1,9 @@
+"""Dramatiq middleware, one class a file, and the order in which they stand.
+
+`before_*` hooks run from first to last, `after_*` hooks from last to first (spec/traps.md 1). So:
+  Registry      first: an actor must be known before anything looks at its options
+  Status        before Retries: its after-hook sees what Retries decided
+  Retries       decides whether a failed attempt is tried again
+  …             pipelines, callbacks, groups, shutdown notices: Dramatiq's own
+  TimeLimit     last: armed after every other before-hook, disarmed before every other after-hook
+"""

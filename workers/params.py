@@ -1,0 +1,157 @@
+"""Parameters and results on their way into JSON: bound to the signature, validated, plain, and of a bounded size.
+
+`bind` is for senders in Python (the signature must fit), `validate` for senders outside it (types are checked and
+converted as well, by pydantic), `plain` for both and for results.
+
+Must not: know the registry, a queue or a table.
+"""
+
+import difflib
+import inspect
+import json
+import typing
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from workers.errors import InvalidTask
+
+MAX_NESTING = 100
+"""Levels of lists and objects in a parameter or a result."""
+
+
+class NotPlain(ValueError):
+    """A value that JSON cannot hold; the message says where it is and what it is."""
+
+
+def plain(value: Any, *, what: str, max_bytes: int) -> Any:
+    """The value as JSON's own types: dict, list, str, int, float, bool, None.
+
+    datetime, UUID, Decimal, Enum, dataclasses and pydantic models are converted; NaN, infinity, other objects, keys
+    that are not text, and nesting beyond MAX_NESTING are refused.
+
+    Args:
+        what: how to call the value in an error, for instance `parameter 'steps'`.
+        max_bytes: bound of its JSON text.
+
+    Raises:
+        NotPlain: with the place, the type or the size, and the mend.
+    """
+    try:
+        _check_nesting(value, MAX_NESTING)
+        built = msgspec.to_builtins(value, enc_hook=_unwrap_model)
+        text = json.dumps(built, allow_nan=False, separators=(",", ":"))
+    except RecursionError:
+        raise NotPlain(f"{what} is nested deeper than {MAX_NESTING} levels: flatten it") from None
+    except (TypeError, ValueError, msgspec.ValidationError) as error:
+        raise NotPlain(f"{what} cannot be written as JSON ({error}): send plain values or an id instead") from None
+    if len(text) > max_bytes:
+        raise NotPlain(f"{what} is {len(text):,} bytes as JSON, more than the {max_bytes:,} allowed: "
+                       "store it and send its id instead")  # fmt: skip
+    return built
+
+
+def bind(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments by name, as the function's signature binds them; raises InvalidTask if they do not fit."""
+    signature = signature_of(function)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        unknown = next((name for name in kwargs if name not in signature.parameters), None)
+        if unknown is not None:
+            raise _unknown_parameter(unknown, function) from None
+        raise InvalidTask(f"params: {error}; expected {_expected(function)}", field="params") from None
+    named: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            named |= value
+        else:
+            named[name] = list(value) if kind is inspect.Parameter.VAR_POSITIONAL else value
+    return named
+
+
+def validate(function: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Named arguments from outside, checked and converted by the types in the signature.
+
+    Returns:
+        Only the arguments that were given, as JSON's own types.
+
+    Raises:
+        InvalidTask: with `field` `params.<name>` and what was expected.
+    """
+    model = model_of(function)
+    for name in params:
+        if name not in model.model_fields:
+            raise _unknown_parameter(name, function)
+    try:
+        checked = model.model_validate(dict(params))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = "params." + ".".join(str(part) for part in problem["loc"])
+        said = problem["msg"].removeprefix("Value error, ")
+        raise InvalidTask(f"{field}: {said}; expected {_expected(function)}", field=field) from None
+    return checked.model_dump(mode="json", exclude_unset=True)
+
+
+@lru_cache(maxsize=4096)
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The function's signature with its annotations evaluated."""
+    return inspect.signature(function, eval_str=True)
+
+
+@lru_cache(maxsize=4096)
+def model_of(function: Callable[..., Any]) -> type[BaseModel]:
+    """A pydantic model of the function's parameters; its JSON Schema is what forms and clients are made from."""
+    fields: dict[str, Any] = {}
+    for parameter in signature_of(function).parameters.values():
+        if parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
+            continue
+        annotation = Any if parameter.annotation is inspect.Parameter.empty else parameter.annotation
+        fields[parameter.name] = (
+            annotation,
+            ... if parameter.default is inspect.Parameter.empty else parameter.default,
+        )
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    return typing.cast("type[BaseModel]", create_model(f"{function.__name__}_params", __config__=config, **fields))
+
+
+def _unwrap_model(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"a {type(value).__name__} is not JSON")
+
+
+def _check_nesting(value: Any, levels: int) -> None:
+    if levels < 0:
+        raise RecursionError
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r} is not text")
+            _check_nesting(item, levels - 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_nesting(item, levels - 1)
+    elif isinstance(value, (set, frozenset, bytes, bytearray, memoryview)):
+        raise TypeError(f"a {type(value).__name__} is not JSON")
+    elif isinstance(value, float) and value - value != 0:
+        raise TypeError(f"{value} is not a JSON number")
+
+
+def _unknown_parameter(name: str, function: Callable[..., Any]) -> InvalidTask:
+    near = difflib.get_close_matches(name, signature_of(function).parameters, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    field = f"params.{name[:100]}"
+    return InvalidTask(f"{field}: there is no such parameter; {hint}expected {_expected(function)}", field=field)
+
+
+def _expected(function: Callable[..., Any]) -> str:
+    parts = []
+    for parameter in signature_of(function).parameters.values():
+        required = parameter.default is inspect.Parameter.empty
+        parts.append(parameter.name if required else f"{parameter.name}={parameter.default!r}")
+    return "(" + ", ".join(parts) + ")"

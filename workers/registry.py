@@ -1,0 +1,266 @@
+"""Actors by name: canonical names, aliases, types, default priorities, and the decorator that declares them.
+
+    @actor(task_type=TaskType.EMAIL, aliases=("afirgen_tasks.email.send_confirmation",))
+    def send_confirmation(fir_id: str, recipient_email: str) -> dict[str, str]: ...
+
+declares `email.send_confirmation` when it stands in a module `email`. An actor declared with plain `@dramatiq.actor`
+is registered and tracked as well, under the name that it has there, with priority 5.
+
+Two actors or aliases with one name are an error at import that names both places.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import dramatiq
+from dramatiq import Message
+from dramatiq.broker import Broker
+
+from models.task import DEFAULT_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, TaskType, new_task_id
+from workers.errors import InvalidTask, UnknownActor
+
+TYPE_DEFAULTS: dict[TaskType, tuple[str, int]] = {
+    TaskType.EMAIL: ("email", 3),
+    TaskType.REPORT: ("reports", 5),
+    TaskType.ANALYTICS: ("analytics", 2),
+    TaskType.CLEANUP: ("cleanup", 1),
+    TaskType.INTEGRATION: ("external_api", 5),
+    TaskType.NETWORK: ("network", 5),
+    TaskType.MEDIA: ("media", 4),
+    TaskType.TICKET: ("tickets", 7),
+    TaskType.JOB: ("jobs", 6),
+    TaskType.HEALTH: ("health", 8),
+}
+"""Type → (queue, default priority); spec/inventory.md."""
+
+SEND_OPTIONS = frozenset(
+    {"priority", "correlation_id", "tags", "max_retries", "time_limit", "min_backoff", "max_backoff"}
+    | {"on_success", "on_failure", "pipe_target", "pipe_ignore", "schedule_id"}
+)
+"""What a caller in Python may set on one message."""
+
+
+class DuplicateActor(Exception):
+    """Two actors or aliases have one name; the message names both places."""
+
+
+class CallboardActor(dramatiq.Actor[..., Any]):
+    """Dramatiq's actor with time-ordered ids, checked options, and `eta=` and `priority=` on each send.
+
+    Called directly it runs its function in place, untracked.
+    """
+
+    def __init__(self, fn: Callable[..., Any], **declared: Any) -> None:
+        self.function = fn
+        """The function as it was written, also where Dramatiq wraps an `async def`."""
+        super().__init__(fn, **declared)
+
+    def message_with_options(
+        self, *, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> Message[Any]:
+        """Build a message with a UUIDv7 as its id; raises InvalidTask for an option that does not exist."""
+        for name in options:
+            if name not in SEND_OPTIONS:
+                near = difflib.get_close_matches(name, SEND_OPTIONS | {"delay", "eta"}, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(sorted(SEND_OPTIONS))}"
+                raise InvalidTask(f"{name!r} is no option of a send: {hint}", field=name)
+        priority = options.get("priority")
+        if priority is not None:
+            check_priority(priority)
+        options = {name: value for name, value in options.items() if value is not None}
+        return super().message_with_options(args=args, kwargs=kwargs, **options).copy(message_id=new_task_id())
+
+    def send_with_options(
+        self,
+        *,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        delay: timedelta | int | None = None,
+        eta: datetime | None = None,
+        **options: Any,
+    ) -> Message[Any]:
+        """Send, with options for this one message.
+
+        Args:
+            delay: not before this many milliseconds from now, or a timedelta.
+            eta: not before this aware time; instead of delay.
+            options: those of SEND_OPTIONS, for instance priority=1–10 or correlation_id="…".
+
+        Raises:
+            InvalidTask: parameters or options do not fit; nothing was sent.
+            LedgerUnavailable, BusUnavailable: nothing was sent.
+            OutcomeUnknown: neither can be said.
+        """
+        if eta is not None:
+            if delay is not None or eta.tzinfo is None:
+                raise InvalidTask("expected either delay= or an aware eta=, as datetime.now(UTC) + …", field="eta")
+            delay = max(0, round((eta - datetime.now(UTC)).total_seconds() * 1000))
+        return super().send_with_options(args=args, kwargs=kwargs, delay=delay, **options)
+
+
+@dataclass(frozen=True)
+class ImportFailure:
+    """A domain module that could not be imported."""
+
+    module: str
+    error: str
+
+
+@dataclass
+class Registry:
+    """All actors of this process; filled by the registry middleware as actors are declared."""
+
+    actors: dict[str, dramatiq.Actor[..., Any]] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    failures: list[ImportFailure] = field(default_factory=list)
+
+    def add(self, declared: dramatiq.Actor[..., Any]) -> None:
+        """Register an actor and its aliases; raises DuplicateActor if one of the names is taken."""
+        for name in (declared.actor_name, *aliases_of(declared)):
+            other = self.actors.get(self.aliases.get(name, name))
+            if other is not None:
+                raise DuplicateActor(
+                    f"{name!r} is declared at {source_of(declared)} and at {source_of(other)}: rename one of them"
+                )
+        self.actors[declared.actor_name] = declared
+        self.aliases.update(dict.fromkeys(aliases_of(declared), declared.actor_name))
+
+    def find(self, name: str) -> dramatiq.Actor[..., Any] | None:
+        """The actor of a canonical name or alias, or None."""
+        return self.actors.get(self.aliases.get(name, name))
+
+    def resolve(self, name: str) -> dramatiq.Actor[..., Any]:
+        """As `find`, but raises UnknownActor with the nearest names."""
+        found = self.find(name)
+        if found is None:
+            near = difflib.get_close_matches(name, [*self.actors, *self.aliases], n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else "see `callboard actors` for the names"
+            raise UnknownActor(f"there is no actor {name[:200]!r}: {hint}", field="task_name")
+        return found
+
+
+def actor(
+    *,
+    task_type: TaskType,
+    name: str | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    aliases: Iterable[str] = (),
+    max_retries: int | None = None,
+    min_backoff_s: float | None = None,
+    max_backoff_s: float | None = None,
+    time_limit_s: float | None = None,
+    throws: tuple[type[BaseException], ...] = (),
+    retry_when: Callable[[int, BaseException], bool] | None = None,
+) -> Callable[[Callable[..., Any]], CallboardActor]:
+    """Declare an actor.
+
+    Args:
+        task_type: decides queue and priority where they are not given.
+        name: canonical name; by default `<module>.<function>`, the module without its package.
+        priority: 1–10, higher starts first.
+        aliases: other exact names that messages, schedules and imports still carry.
+        max_retries, min_backoff_s, max_backoff_s, time_limit_s: by default those of the settings.
+        throws: exceptions besides PermanentError that are not retried.
+        retry_when: (retries so far, exception) → whether to retry; replaces max_retries.
+
+    Raises:
+        DuplicateActor: a name is taken.
+        InvalidTask: a priority outside 1–10.
+    """
+    type_queue, type_priority = TYPE_DEFAULTS[task_type]
+    default_priority = type_priority if priority is None else priority
+    check_priority(default_priority)
+    options: dict[str, Any] = {
+        "task_type": str(task_type),
+        "default_priority": default_priority,
+        "aliases": tuple(aliases),
+    }
+    options |= {"throws": throws} if throws else {}
+    milliseconds = {"min_backoff": min_backoff_s, "max_backoff": max_backoff_s, "time_limit": time_limit_s}
+    options |= {option: round(seconds * 1000) for option, seconds in milliseconds.items() if seconds is not None}
+    options |= {} if max_retries is None else {"max_retries": max_retries}
+    options |= {} if retry_when is None else {"retry_when": retry_when}
+
+    def declare(function: Callable[..., Any]) -> CallboardActor:
+        canonical = name or f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        return CallboardActor(
+            function,
+            broker=dramatiq.get_broker(),
+            actor_name=canonical,
+            queue_name=queue or type_queue,
+            priority=MAX_PRIORITY - default_priority,  # why: Dramatiq's own counts the other way.
+            options=options,
+        )
+
+    return declare
+
+
+class RegistryMiddleware(dramatiq.Middleware):
+    """Puts every declared actor into a registry, and declares the options that actors may have."""
+
+    actor_options = {"task_type", "default_priority", "aliases", "periodic"}  # noqa: RUF012 - Dramatiq's own form
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Register; an error here ends the import."""
+        # why: emit_before swallows what is not a MiddlewareError.
+        try:
+            self.registry.add(actor)
+        except DuplicateActor as error:
+            raise dramatiq.middleware.MiddlewareError(str(error)) from error
+
+
+def check_priority(priority: object) -> int:
+    """The priority if it is an integer from 1 to 10; raises InvalidTask if not."""
+    if isinstance(priority, bool) or not isinstance(priority, int) or not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+        raise InvalidTask(
+            f"priority: expected a whole number from {MIN_PRIORITY} (last) to {MAX_PRIORITY} (first), got {priority!r}",
+            field="priority",
+        )
+    return priority
+
+
+def check_type(task_type: str) -> TaskType:
+    """The TaskType of this name; raises InvalidTask with the list."""
+    try:
+        return TaskType(task_type)
+    except ValueError:
+        expected = ", ".join(TaskType)
+        raise InvalidTask(f"task_type: expected one of {expected}; got {task_type!r}", field="task_type") from None
+
+
+def aliases_of(declared: dramatiq.Actor[..., Any]) -> tuple[str, ...]:
+    """Its legacy names."""
+    return tuple(declared.options.get("aliases", ()))
+
+
+def default_priority_of(declared: dramatiq.Actor[..., Any]) -> int:
+    """1–10; 5 where the actor says nothing."""
+    return int(declared.options.get("default_priority", DEFAULT_PRIORITY))
+
+
+def type_of(declared: dramatiq.Actor[..., Any]) -> str | None:
+    """The TaskType's name; None for an actor without."""
+    return cast("str | None", declared.options.get("task_type"))
+
+
+def function_of(declared: dramatiq.Actor[..., Any]) -> Callable[..., Any]:
+    """The function as it was written."""
+    return declared.function if isinstance(declared, CallboardActor) else inspect.unwrap(declared.fn)
+
+
+def source_of(declared: dramatiq.Actor[..., Any]) -> str:
+    """`module:line` of its function."""
+    function = function_of(declared)
+    try:
+        line = inspect.getsourcelines(function)[1]
+    except (OSError, TypeError):
+        return function.__module__
+    return f"{function.__module__}:{line}"

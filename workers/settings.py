@@ -1,0 +1,201 @@
+"""Settings: the only reader of the environment.
+
+Every setting is an environment variable with the prefix `CALLBOARD_`; `REDIS_URL` and `DATABASE_URL` are accepted bare
+too. A file `.env` beside the project is read as well. A wrong value or an unknown name stops the start with a line
+that names the variable, the value (secrets hidden) and what is expected.
+
+Must not: open a connection. `redis_url` None means "find the local one", which the bus does when it first connects.
+"""
+
+import difflib
+import os
+import re
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from models.database import normalise_url
+from workers.errors import SettingsError
+
+PREFIX = "CALLBOARD_"
+TEST_PREFIX = "CALLBOARD_TEST_"
+"""Variables of the test suite, which are no settings."""
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+PROJECT_DIR = _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() else Path.cwd()
+"""Where `var/` and `.env` are: the checkout, so that every process of the project finds the same ones."""
+
+_URL_PASSWORD = re.compile(r"(?<=:)[^:@/\s]+(?=@)")
+_SECRET_NAME = re.compile(r"PASSWORD|SECRET|TOKEN|KEY", re.IGNORECASE)
+
+
+class Mode(StrEnum):
+    """How strict the start is."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class Settings(BaseSettings):
+    """All settings with their defaults; see README for the table."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=PROJECT_DIR / ".env", extra="ignore")
+
+    mode: Mode = Mode.DEVELOPMENT
+    """In production a domain module that fails to import stops the start; in development it is reported."""
+    var_dir: Path = PROJECT_DIR / "var"
+    """What Callboard writes: database, Redis, mails, documents."""
+    redis_url: str | None = Field(default=None, validation_alias=AliasChoices("CALLBOARD_REDIS_URL", "REDIS_URL"))
+    """None: the embedded server's socket under var_dir if it answers, else localhost:6379."""
+    database_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("CALLBOARD_DATABASE_URL", "DATABASE_URL")
+    )
+    """None: the file callboard.db under var_dir."""
+    actor_modules: Annotated[tuple[str, ...], NoDecode] = ()
+    """Further modules with actors, separated by commas."""
+
+    processes: int = Field(default=2, ge=1, le=256)
+    """Worker processes of `callboard up`."""
+    threads: int = Field(default=10, ge=1, le=1_000)
+    """Threads of each worker process."""
+    shutdown_timeout_s: int = Field(default=25, ge=1, le=3_600)
+    """How long a stopping worker lets running tasks finish."""
+    bus_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    """How long a Redis command may take."""
+    lease_s: int = Field(default=20, ge=1, le=3_600)
+    """A worker that the bus has not heard of for this long is dead and its messages go to others."""
+    heartbeat_s: float = Field(default=3.0, gt=0, le=600)
+    """How often a worker process writes that it is alive; five of them missed make it dead. 5 × this < lease_s."""
+
+    max_retries: int = Field(default=3, ge=0, le=1_000)
+    min_backoff_s: float = Field(default=15.0, gt=0, le=86_400)
+    max_backoff_s: float = Field(default=3_600.0, gt=0, le=604_800)
+    time_limit_s: float = Field(default=300.0, gt=0, le=604_800)
+    params_max_bytes: int = Field(default=256 * 1024, ge=1_024, le=64 * 1024 * 1024)
+    result_max_bytes: int = Field(default=256 * 1024, ge=1_024, le=64 * 1024 * 1024)
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8000, ge=1, le=65_535)
+
+    smtp_url: SecretStr | None = None
+    """smtp://user:password@host:587?starttls=1; None: `callboard up` starts a mail catcher."""
+    smtp_timeout_s: float = Field(default=20.0, gt=0, le=600)
+    mail_from: str = "Callboard <no-reply@callboard.localhost>"
+    mail_catcher_port: int = Field(default=1025, ge=1, le=65_535)
+    alert_recipients: Annotated[tuple[str, ...], NoDecode] = ()
+    """Who is mailed when an alert opens, separated by commas."""
+
+    health_cpu_percent: float = Field(default=95.0, gt=0, le=100)
+    health_memory_percent: float = Field(default=92.0, gt=0, le=100)
+    health_disk_percent: float = Field(default=92.0, gt=0, le=100)
+    health_round_trip_ms: float = Field(default=500.0, gt=0)
+    health_queue_age_s: float = Field(default=300.0, gt=0)
+
+    pdf_font_path: Path | None = None
+    """A TrueType font for reports in scripts that the built-in one lacks."""
+
+    @field_validator("actor_modules", "alert_recipients", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("redis_url", "database_url", "smtp_url", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any) -> Any:
+        return value or None
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_database_url(cls, value: str | None) -> str | None:
+        return value and normalise_url(value)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis_url(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("expected redis://host:port/db, rediss://… or unix:///path")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in ("smtp", "smtps"):
+            raise ValueError("expected smtp://user:password@host:port or smtps://…")
+        return value
+
+    @field_validator("pdf_font_path")
+    @classmethod
+    def _is_a_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("expected the path of a TrueType file")
+        return value
+
+    @field_validator("heartbeat_s")
+    @classmethod
+    def _beats_within_a_lease(cls, value: float, info: Any) -> float:
+        lease_s = info.data.get("lease_s", 0)
+        if value * 5 >= lease_s:
+            raise ValueError(f"expected less than a fifth of CALLBOARD_LEASE_S ({lease_s}), so that a dead worker is "
+                             "known to be dead when its messages come back")  # fmt: skip
+        return value
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            SettingsError: a line for each variable that is wrong.
+        """
+        try:
+            settings = cls()
+        except ValidationError as error:
+            raise SettingsError("\n".join(_line(cls, problem) for problem in error.errors())) from None
+        unknown = _unknown_names(cls)
+        if unknown:
+            raise SettingsError("\n".join(unknown))
+        return settings
+
+    @cached_property
+    def database(self) -> str:
+        """The database's URL, the default filled in."""
+        return self.database_url or f"sqlite:///{self.var_dir / 'callboard.db'}"
+
+    @property
+    def is_embedded_database(self) -> bool:
+        """Whether it is the SQLite file under `var_dir` that nobody configured."""
+        return self.database_url is None
+
+    @property
+    def documents_dir(self) -> Path:
+        """Where generated documents are kept."""
+        return self.var_dir / "documents"
+
+
+def hide_secrets(text: str) -> str:
+    """The text with the passwords of URLs in it replaced by stars."""
+    return _URL_PASSWORD.sub("***", text)
+
+
+def _line(cls: type[Settings], problem: Any) -> str:
+    field = str(problem["loc"][0])
+    name = field if field.isupper() else PREFIX + field.upper()
+    given = os.environ.get(name, str(problem.get("input", "")))
+    shown = "***" if _SECRET_NAME.search(name) else hide_secrets(given)
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{name}={shown[:200]!r} is wrong: {said[0].lower() + said[1:]}"
+
+
+def _unknown_names(cls: type[Settings]) -> list[str]:
+    known = {PREFIX + name.upper() for name in cls.model_fields}
+    lines: list[str] = []
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "remove it, or see the table of settings in README.md"
+            lines.append(f"{name} is no setting: {hint}")
+    return lines

@@ -1,0 +1,167 @@
+"""The Python interface besides actors: enqueue by name, look up, list, count, cancel.
+
+REST, CLI and dashboard act through these functions too, so what one can do the others can, with the same words.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from models import database, task_moves, task_query
+from models.task import Task, TaskStatus, TaskType
+from models.task_query import TaskFilter
+from workers import callboard
+from workers.errors import InvalidTask, LedgerUnavailable, SendError
+from workers.params import bind, validate
+from workers.registry import check_priority, check_type, function_of, type_of
+
+__all__ = [
+    "TaskStatus",
+    "TaskType",
+    "cancel_task",
+    "enqueue_task",
+    "get_task",
+    "get_task_count",
+    "get_task_status",
+    "list_tasks",
+]
+
+MAX_RETRIES_BOUND = 1_000
+MAX_DELAY_S = 10 * 366 * 24 * 3600.0
+
+
+def enqueue_task(
+    task_name: str,
+    task_type: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    priority: int | None = None,
+    max_retries: int | None = None,
+    *,
+    delay_s: float | None = None,
+    tags: list[str] | None = None,
+    correlation_id: str | None = None,
+) -> str:
+    """Send a task by its actor's name or alias, with parameters from outside.
+
+    Args:
+        task_name: canonical or legacy name.
+        task_type: if given, must be the actor's.
+        params: named arguments; checked and converted by the actor's signature.
+        priority: 1–10, higher first; by default the actor's.
+        max_retries: 0–1000; by default the actor's.
+        delay_s: not before this many seconds from now.
+
+    Returns:
+        The task's id.
+
+    Raises:
+        InvalidTask: with `field`, what was expected, and the mend.
+        LedgerUnavailable, BusUnavailable, OutcomeUnknown: see workers.errors.
+    """
+    actor = callboard.registry.resolve(task_name)
+    if task_type is not None and check_type(task_type) != type_of(actor):
+        raise InvalidTask(f"task_type: {actor.actor_name} is of type {type_of(actor)}, got {task_type!r}: "
+                          "leave it out or correct it", field="task_type")  # fmt: skip
+    if priority is not None:
+        check_priority(priority)
+    if max_retries is not None and not 0 <= max_retries <= MAX_RETRIES_BOUND:
+        raise InvalidTask(f"max_retries: expected 0–{MAX_RETRIES_BOUND}, got {max_retries}", field="max_retries")
+    if delay_s is not None and not 0 <= delay_s <= MAX_DELAY_S:
+        raise InvalidTask(f"delay_s: expected 0–{MAX_DELAY_S:.0f} seconds, got {delay_s}", field="delay_s")
+    options: dict[str, Any] = {
+        "priority": priority,
+        "max_retries": max_retries,
+        "tags": tags,
+        "correlation_id": correlation_id,
+    }
+    message = actor.send_with_options(
+        kwargs=validate(function_of(actor), params or {}),
+        delay=None if not delay_s else timedelta(seconds=delay_s),
+        **{name: value for name, value in options.items() if value is not None},
+    )
+    return message.message_id
+
+
+def get_task(task_id: str) -> Task | None:
+    """The row, or None."""
+    with database.reading() as session:
+        return task_query.get(session, task_id)
+
+
+def get_task_status(task_id: str) -> dict[str, Any] | None:
+    """The row as a dict, its parameters by name; None if there is none."""
+    task = get_task(task_id)
+    return None if task is None else as_dict(task)
+
+
+def list_tasks(
+    status: TaskStatus | str | None = None,
+    task_type: TaskType | str | None = None,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[dict[str, Any]]:
+    """Rows as dicts, newest first.
+
+    Args:
+        limit: 1–1000.
+        offset: rows to pass over.
+    """
+    with database.reading() as session:
+        return [
+            as_dict(task)
+            for task in task_query.page(session, make_filter(status, task_type), limit=limit, offset=offset)
+        ]
+
+
+def get_task_count(status: TaskStatus | str | None = None, task_type: TaskType | str | None = None) -> int:
+    """How many rows match."""
+    with database.reading() as session:
+        return task_query.count(session, make_filter(status, task_type))
+
+
+def cancel_task(task_id: str, *, by: str = "application") -> bool:
+    """Cancel a pending task; False if it is unknown or not pending (any more).
+
+    The row is what decides: a worker that holds the message already finds the row cancelled and does not run it.
+    """
+    try:
+        with database.writing() as session:
+            return task_moves.cancel(session, task_id, by=by, now=datetime.now(UTC))
+    except database.DatabaseError as error:
+        raise LedgerUnavailable(f"nothing was cancelled: {error}") from error
+
+
+def make_filter(
+    status: TaskStatus | str | None = None,
+    task_type: TaskType | str | None = None,
+    task_name: str | None = None,
+) -> TaskFilter:
+    """A filter from text; raises InvalidTask for a status or type that does not exist."""
+    try:
+        checked_status = None if status is None else TaskStatus(status)
+    except ValueError:
+        expected = ", ".join(TaskStatus)
+        raise InvalidTask(f"status: expected one of {expected}; got {status!r}", field="status") from None
+    return TaskFilter(
+        status=checked_status,
+        task_type=None if task_type is None else check_type(task_type),
+        task_name=task_name and callboard.registry.aliases.get(task_name, task_name),
+    )
+
+
+def as_dict(task: Task) -> dict[str, Any]:
+    """A row for people and programs outside: all columns, `params` as one flat object of named arguments."""
+    shown = task.model_dump(exclude={"options"})
+    shown["params"] = _named_params(task)
+    return shown
+
+
+def _named_params(task: Task) -> dict[str, Any]:
+    args, kwargs = task.params.get("args", []), task.params.get("kwargs", {})
+    actor = callboard.registry.find(task.task_name)
+    if not args or actor is None:
+        return {**{f"arg{index}": value for index, value in enumerate(args)}, **kwargs}
+    try:
+        return bind(function_of(actor), tuple(args), kwargs)
+    except SendError:
+        return {"args": args, **kwargs}

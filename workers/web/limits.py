@@ -1,0 +1,54 @@
+"""Bounds on what a request may bring, before anything of it is parsed."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from workers.web.problems import problem
+
+
+class BodyLimit:
+    """Refuses a body above `max_bytes` with 413, whether its length is announced or not.
+
+    Args:
+        app: the application behind it.
+        max_bytes: bound of the body.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the body up to the bound, then let the application run on it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if not announced.isdigit() or int(announced) > self._max_bytes:
+            await self._refuse(scope, receive, send)
+            return
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._max_bytes:
+                await self._refuse(scope, receive, send)
+                return
+        delivered = False
+
+        async def replay() -> Message:
+            nonlocal delivered
+            if delivered:
+                return await receive()
+            delivered = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self._app(scope, replay, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = problem(413, f"the body may have at most {self._max_bytes:,} bytes: store large data and send its id",
+                         slug="too-large")  # fmt: skip
+        await answer(scope, receive, send)
