@@ -30,22 +30,27 @@ class Presence:
     """
 
     def __init__(self, *, heartbeat_s: float, threads: int) -> None:
-        self.worker_id = f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.worker_id = ""
         self._heartbeat_s = heartbeat_s
         self._threads = threads
+        self._started_at = datetime.now(UTC)
         self._stopping = threading.Event()
-        self._started_at: datetime | None = None
-        self._thread = threading.Thread(target=self._run, name="callboard-presence", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Write the first beat and go on in a thread. A database that is down delays it, and ends nothing."""
+        """Take a new id, write the first beat and go on in a thread. A database that is down only delays it."""
+        self.worker_id = f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._started_at = datetime.now(UTC)
+        self._stopping = threading.Event()
         self._beat()
+        self._thread = threading.Thread(target=self._run, name="callboard-presence", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Say that the process is gone."""
         self._stopping.set()
-        self._thread.join(timeout=self._heartbeat_s)
+        if self._thread is not None:
+            self._thread.join(timeout=self._heartbeat_s)
         try:
             with database.writing() as session:
                 session.execute(
@@ -66,7 +71,6 @@ class Presence:
 
     def _beat(self) -> None:
         now = datetime.now(UTC)
-        self._started_at = self._started_at or now
         try:
             with database.writing() as session:
                 session.merge(

