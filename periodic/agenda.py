@@ -116,6 +116,7 @@ class Agenda:
             for declared in self._timetable:
                 self._synchronise_one(session, declared, now)
         self._synchronised = True
+        _logger.info("the scheduler is up, with %d declared schedules", len(self._timetable))
 
     def _synchronise_one(self, session: Session, declared: Declaration, now: datetime) -> None:
         error = self._error_of(declared)

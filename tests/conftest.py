@@ -33,11 +33,12 @@ os.environ.setdefault("XDG_RUNTIME_DIR", str(SESSION_DIR))  # why: embedded-post
 
 import dramatiq  # noqa: E402 - after the environment is set
 import redis  # noqa: E402
-from sqlalchemy import text  # noqa: E402
+from sqlalchemy import create_engine, text  # noqa: E402
 
 from models import database, schema, tables  # noqa: E402
 from tests import servers  # noqa: E402
 from workers import Callboard, callboard  # noqa: E402
+from workers.broker.connection import make_client  # noqa: E402
 
 assert tables
 
@@ -65,6 +66,22 @@ def bus(redis_url: str) -> Iterator[redis.Redis]:
     client.flushall()
 
 
+@pytest.fixture
+def own_redis() -> Iterator[servers.OwnRedis]:
+    """The test's own server; this process's broker uses it too."""
+    with tempfile.TemporaryDirectory(prefix="cb-") as directory:
+        server = servers.OwnRedis(Path(directory))
+        server.start()
+        broker = callboard.broker
+        before, scripts = broker.client, broker.scripts
+        broker.client = make_client(server.url, var_dir=Path(directory), timeout_s=2.0)
+        broker.scripts = {name: broker.client.register_script(script.script) for name, script in scripts.items()}
+        yield server
+        broker.client.close()
+        broker.client, broker.scripts = before, scripts
+        server.kill()
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """The session's PostgreSQL server."""
@@ -87,9 +104,22 @@ def postgres_database(postgres_url: str) -> Iterator[str]:
     _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture
+def own_postgres() -> Iterator[servers.OwnPostgres]:
+    """The test's own PostgreSQL server, its database bound and migrated."""
+    with tempfile.TemporaryDirectory(prefix="cb-pg-") as directory:
+        server = servers.OwnPostgres(Path(directory))
+        for _ in _bound(server.url):
+            yield server
+        server.cleanup()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger_database(request: pytest.FixtureRequest) -> str:
     """A fresh, migrated database, bound; the test runs on SQLite and on PostgreSQL."""
+    if request.param == "own_postgres":
+        own: servers.OwnPostgres = request.getfixturevalue("own_postgres")
+        return own.url
     fixture = "sqlite_database" if request.param == "sqlite" else "postgres_database"
     url: str = request.getfixturevalue(fixture)
     return url
@@ -122,7 +152,7 @@ def _bound(url: str) -> Iterator[str]:
 
 
 def _administer(url: str, statement: str) -> None:
-    database.bind(url)
-    with database.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    engine = create_engine(database.normalise_url(url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
         connection.execute(text(statement))
-    database.engine().dispose()
+    engine.dispose()

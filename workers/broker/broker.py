@@ -42,8 +42,8 @@ from workers.registry import Registry
 ENVELOPE = "callboard"
 """Message option: the version of our envelope. It marks a message whose row has been written."""
 ENVELOPE_VERSION = 1
-_MAINTENANCE_CHANCE = MAINTENANCE_SCALE // 50
-"""One command in 50 looks for dead workers (RedisBroker's own: one in 1,000, so that recovery is left to luck)."""
+_MAINTENANCE_CHANCE = MAINTENANCE_SCALE
+"""Every command looks for dead workers (RedisBroker's own: one in 1,000, so that recovery is left to luck)."""
 _FIRST_BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 2.0
 

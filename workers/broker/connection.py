@@ -11,11 +11,11 @@ import os
 import socket
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import Connection, ConnectionPool, UnixDomainSocketConnection
+from redis.connection import Connection, ConnectionPool
 from redis.retry import Retry
 
 _SOCKET_PATH_MAX_BYTES = 100
@@ -44,21 +44,23 @@ def socket_answers(path: Path) -> bool:
     return True
 
 
-class LocalPool(ConnectionPool):
-    """A pool that finds the local server anew for each connection it makes."""
+class LocalConnection(Connection):
+    """A connection to the local server, found anew each time it connects."""
 
-    def __init__(self, path: Path, **options: Any) -> None:
-        super().__init__(**options)
-        self._socket_path = path
+    def __init__(self, *, local_socket: Path, **options: Any) -> None:
+        super().__init__(host=LOCAL_HOST, port=LOCAL_PORT, **options)
+        self._local_socket = local_socket
 
-    def make_connection(self) -> Any:
-        """A connection to the embedded server if it answers, else to localhost:6379. Opens nothing yet."""
-        options = dict(self.connection_kwargs)
-        if socket_answers(self._socket_path):
-            return UnixDomainSocketConnection(path=str(self._socket_path), **options)  # type: ignore[abstract]  # redis-py's own stub is at odds with itself
-        return Connection(
-            host=LOCAL_HOST, port=LOCAL_PORT, socket_connect_timeout=options.get("socket_timeout"), **options
-        )
+    def _connect(self) -> socket.socket:
+        found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            found.settimeout(self.socket_connect_timeout)
+            found.connect(str(self._local_socket))
+            found.settimeout(self.socket_timeout)
+        except OSError:
+            found.close()
+            return cast("socket.socket", super()._connect())
+        return found
 
 
 def make_client(url: str | None, *, var_dir: Path, timeout_s: float) -> redis.Redis:
@@ -70,20 +72,20 @@ def make_client(url: str | None, *, var_dir: Path, timeout_s: float) -> redis.Re
         timeout_s: of each command and of connecting.
     """
     options: dict[str, Any] = {"socket_timeout": timeout_s, "retry": Retry(NoBackoff(), 0), "retry_on_error": []}
-    if url is None:
-        return redis.Redis(connection_pool=LocalPool(socket_path(var_dir), **options))
-    if not url.startswith("unix:"):
+    if not (url or "").startswith("unix:"):
         options["socket_connect_timeout"] = timeout_s
+    if url is None:
+        local: dict[str, Any] = {"connection_class": LocalConnection, "local_socket": socket_path(var_dir)}
+        return redis.Redis(connection_pool=ConnectionPool(**local, **options))
     return redis.Redis(connection_pool=ConnectionPool.from_url(url, **options))
 
 
 def describe(client: redis.Redis) -> str:
     """Which server it talks to, for people, without the password."""
-    pool = client.connection_pool
-    if isinstance(pool, LocalPool):
-        found = pool.make_connection()
-        return f"unix://{found.path}" if isinstance(found, UnixDomainSocketConnection) else "redis://localhost:6379"
-    options = pool.connection_kwargs
+    options = client.connection_pool.connection_kwargs
+    local = options.get("local_socket")
+    if local is not None:
+        return f"unix://{local}" if socket_answers(local) else f"redis://{LOCAL_HOST}:{LOCAL_PORT}/0"
     if "path" in options:
         return f"unix://{options['path']}"
-    return f"redis://{options.get('host', LOCAL_HOST)}:{options.get('port', LOCAL_PORT)}/{options.get('db', 0) or 0}"
+    return f"redis://{options.get('host', LOCAL_HOST)}:{options.get('port', LOCAL_PORT)}/{options.get('db') or 0}"

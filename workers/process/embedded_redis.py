@@ -11,7 +11,7 @@ from pathlib import Path
 
 import redis
 
-from workers.broker.connection import LocalPool, describe, make_client, socket_answers, socket_path
+from workers.broker.connection import describe, make_client, socket_answers, socket_path
 from workers.errors import CallboardError
 from workers.settings import Settings, hide_secrets
 
@@ -38,8 +38,6 @@ def find_running(settings: Settings) -> str | None:
     else:
         return settings.redis_url or describe(client)
     finally:
-        if isinstance(client.connection_pool, LocalPool):
-            client.connection_pool.disconnect()
         client.close()
 
 

@@ -147,8 +147,9 @@ class Supervisor:
 
     def _relay(self, name: str, process: "subprocess.Popen[bytes]") -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self._say(name, line.decode("utf-8", "replace").rstrip())
+        with process.stdout as lines:
+            for line in lines:
+                self._say(name, line.decode("utf-8", "replace").rstrip())
 
     @staticmethod
     def _tell(child: Child) -> None:

@@ -1,0 +1,134 @@
+"""What README.md shows is what runs: its code blocks are executed, its settings table is compared with the settings."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from models.task import TaskStatus
+from tests.conftest import FAST
+from tests.servers import wait_until
+from workers import Callboard, tasks
+from workers.settings import Settings
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+README = (PROJECT_DIR / "README.md").read_text()
+
+
+def block(name: str) -> str:
+    """The Python block that follows `<!-- test: name -->`."""
+    found = re.search(rf"<!-- test: {name} -->\n```python\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """A real server with this application, on a free port."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started, within_s=10, what="uvicorn")
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+
+
+def test_the_fastapi_example_sends_a_task_and_shows_its_state(system: Callboard) -> None:
+    example = types.ModuleType("example")
+    exec(compile(block("fastapi"), "README.md", "exec", dont_inherit=True), example.__dict__)
+
+    with served(example.app) as url:
+        sent = httpx2.post(f"{url}/reports/FIR-2026-000101/confirmation", params={"recipient_email": "me@example.org"})
+        task_id = sent.json()["task_id"]
+        state = httpx2.get(f"{url}/confirmations/{task_id}").json()
+
+    assert sent.status_code == 202
+    assert state == {"status": "pending", "result": None}
+    row = tasks.get_task(task_id)
+    assert row is not None
+    assert (row.status, row.priority) == (TaskStatus.PENDING, 7)
+
+
+@pytest.mark.timeout(120)
+def test_the_example_of_a_domain_works_as_the_readme_says(redis_url: str, tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    for package in ("models", "workers", "periodic"):
+        shutil.copytree(PROJECT_DIR / package, checkout / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT_DIR / "pyproject.toml", checkout)
+    (checkout / "workers" / "actors" / "archive.py").write_text(block("domain"))
+    documents = tmp_path / "var" / "documents"
+    documents.mkdir(parents=True)
+    (documents / "one.pdf").write_bytes(b"%PDF-1.7 " + b"x" * 5_000)
+    environment = {
+        **os.environ,
+        **FAST,
+        "CALLBOARD_VAR_DIR": str(tmp_path / "var"),
+        "CALLBOARD_REDIS_URL": redis_url,
+        "PYTHONPATH": str(checkout),
+    }
+    commands = Path(sys.executable).parent
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [str(commands / "callboard"), *arguments],
+            cwd=checkout, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    assert run("migrate").returncode == 0
+    checked = run("check")
+    assert checked.returncode == 0, checked.stderr
+    worker = subprocess.Popen(
+        [str(commands / "dramatiq"), "workers", "--processes", "1", "--threads", "2"],
+        cwd=checkout, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for _ in range(2):
+            done = run("enqueue", "archive.compress_document", "name=one.pdf", "--wait", "--timeout", "40")
+            assert done.returncode == 0, done.stderr
+            assert '"file": "one.pdf.gz"' in done.stdout
+        refused = run("enqueue", "archive.compress_document", "name=none.pdf", "--wait", "--timeout", "40")
+        assert refused.returncode == 1
+        assert "generate it first" in refused.stderr
+    finally:
+        worker.terminate()
+        worker.wait(timeout=20)
+    assert sorted(found.name for found in documents.iterdir()) == ["one.pdf", "one.pdf.gz"]
+
+
+def test_the_settings_table_names_every_setting_and_no_other() -> None:
+    table = README[README.index("## Settings") : README.index("## Where things are")]
+    table = table.replace(
+        "`…_MEMORY_PERCENT`, `…_DISK_PERCENT`", "CALLBOARD_HEALTH_MEMORY_PERCENT CALLBOARD_HEALTH_DISK_PERCENT"
+    )
+
+    named = set(re.findall(r"CALLBOARD_[A-Z_]+[A-Z]", table))
+
+    assert named == {f"CALLBOARD_{field.upper()}" for field in Settings.model_fields}
+
+
+def test_every_command_that_the_readme_names_exists() -> None:
+    from workers.cli.main import app  # why: typer is only needed here
+
+    verbs = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    named = set(
+        re.findall(
+            r"callboard (?!up\b)([a-z]+)\b", "\n".join(re.findall(r"`(?:\.venv/bin/)?(callboard [^`]*)`", README))
+        )
+    )
+
+    assert named <= verbs

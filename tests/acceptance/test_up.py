@@ -1,0 +1,130 @@
+"""The first ten minutes of a new user: up, send, look, stop, up again. In the order of the file, on one running."""
+
+import email
+import email.policy
+import os
+import signal
+
+import psutil
+import pytest
+
+from tests.acceptance.conftest import STOP_WITHIN_S, System
+from tests.servers import wait_until
+
+pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(300)]
+
+
+def test_it_says_what_it_uses(running: System) -> None:
+    assert "Redis: starting the embedded server at unix://" in running.output
+    assert "migrated to" in running.output
+    assert "sample data: 3 information reports" in running.output
+    assert "mails are caught and kept in" in running.output
+    assert f"API: http://127.0.0.1:{running.api_port}" in running.output
+
+
+def test_a_confirmation_is_mailed_and_its_row_is_completed(running: System) -> None:
+    done = running.run(
+        *("enqueue", "email.send_confirmation", "fir_id=FIR-2026-000102", "recipient_email=jonas@example.org", "--wait")
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "completed" in done.stdout
+    assert "250 OK" in done.stdout
+    (kept,) = (running.var_dir / "mail").glob("*jonas@example.org.eml")
+    mail = email.message_from_bytes(kept.read_bytes(), policy=email.policy.default)
+    parts = {part.get_content_type(): part.get_content() for part in mail.iter_parts()}  # type: ignore[attr-defined]  # EmailMessage under this policy
+    assert "FIR-2026-000102" in parts["text/plain"]
+    assert "FIR-2026-000102" in parts["text/html"]
+    assert "Jonas Weber" in parts["text/plain"]
+
+    row = running.get("/api/tasks/?status=completed&task_type=email").json()["tasks"][0]
+    assert (row["status"], row["task_name"]) == ("completed", "email.send_confirmation")
+    assert row["result"]["deliveries"][0]["recipient"] == "jonas@example.org"
+    assert row["created_at"] <= row["started_at"] <= row["completed_at"]
+
+
+def test_legacy_names_reach_the_same_actors(running: System) -> None:
+    done = running.run("enqueue", "afirgen_tasks.reports.generate_pdf", "report_id=FIR-2026-000103", "--wait")
+
+    assert done.returncode == 0, done.stderr
+    assert len(list((running.var_dir / "documents").glob("FIR-2026-000103-*.pdf"))) == 1
+
+
+def test_progress_and_log_lines_are_shown(running: System) -> None:
+    done = running.run("enqueue", "diagnostics.run_self_test", "steps=3", "seconds=0.6", "--wait")
+
+    assert done.returncode == 0
+    assert "step 2 of 3 done" in done.stderr
+    assert '"steps": 3' in done.stdout
+
+
+def test_the_health_check_runs_within_a_minute(running: System) -> None:
+    def samples() -> list[dict[str, object]]:
+        found: list[dict[str, object]] = running.get("/api/tasks/?status=completed&task_type=health").json()["tasks"]
+        return [row for row in found if row["task_name"] == "health.check_system"]
+
+    wait_until(samples, within_s=75, what="a completed health check")
+
+    assert samples()[0]["schedule_id"] == "system-health-check"
+
+
+def test_a_killed_worker_is_restarted_and_its_task_completes_with_two_attempts(running: System) -> None:
+    sent = running.run("enqueue", "diagnostics.run_self_test", "steps=8", "seconds=4")
+    task_id = sent.stdout.strip()
+    wait_until(
+        lambda: running.get(f"/api/tasks/{task_id}").json()["status"] == "running", within_s=20, what="the task to run"
+    )
+    worker_id = running.get(f"/api/tasks/{task_id}").json()["worker_id"]
+
+    os.kill(int(worker_id.split(":")[1]), signal.SIGKILL)
+
+    wait_until(
+        lambda: running.get(f"/api/tasks/{task_id}").json()["status"] == "completed",
+        within_s=120,
+        what="its completion",
+    )
+    row = running.get(f"/api/tasks/{task_id}").json()
+    assert (row["attempt"], row["retry_count"]) == (2, 0)
+    shown = running.run("tasks", "show", task_id)
+    assert "lost" in shown.stdout
+    wait_until(lambda: "starting it again" in running.output, within_s=10, what="word of the restart")
+
+
+def test_ctrl_c_stops_everything_within_ten_seconds(running: System) -> None:
+    assert len(running.family()) >= 6
+
+    took_s = running.interrupt()
+
+    assert took_s < STOP_WITHIN_S
+    wait_until(lambda: running.family() == [], within_s=1, what=f"no process left: {running.family()}")
+    assert running.process is not None
+    assert running.process.returncode == 0
+
+
+def test_a_second_start_goes_on_where_it_was(running: System) -> None:
+    running.up()
+
+    assert "up to date" in running.output
+    assert "sample data" not in running.output
+    listed = running.get("/api/tasks/?task_type=email").json()
+    assert listed["total_count"] == 1
+    again = running.run("enqueue", "diagnostics.run_self_test", "steps=1", "seconds=0", "--wait")
+    assert again.returncode == 0
+
+
+def test_a_second_system_on_the_same_folder_is_refused(running: System) -> None:
+    second = running.run("up", timeout_s=60)
+
+    assert second.returncode == 2
+    assert "another `callboard up` runs on" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert psutil.pid_exists(running.process.pid)  # type: ignore[union-attr]  # it is up
+
+
+def test_if_the_supervisor_is_killed_its_processes_end_too(running: System) -> None:
+    assert running.process is not None
+
+    running.process.kill()
+    running.process.wait(timeout=10)
+
+    wait_until(lambda: running.family() == [], within_s=30, what="its processes to end")

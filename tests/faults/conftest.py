@@ -1,0 +1,62 @@
+"""Worker processes of a test's own, so that it may kill them."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import servers
+from tests.conftest import FAST
+from tests.servers import OwnRedis
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+
+
+StartWorker = Callable[[], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start_worker(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> Iterator[StartWorker]:
+    """Starts `dramatiq workers` as a real process on the test's bus and database; all are killed at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+    environment = {
+        **os.environ,
+        **FAST,
+        "CALLBOARD_REDIS_URL": own_redis.url,
+        "CALLBOARD_DATABASE_URL": ledger_database,
+        "CALLBOARD_ACTOR_MODULES": "tests.probes",
+        "CALLBOARD_SHUTDOWN_TIMEOUT_S": "10",
+    }
+
+    def start() -> "subprocess.Popen[bytes]":
+        with (tmp_path / f"worker-{len(started)}.log").open("wb") as log:
+            command = [
+                str(Path(sys.executable).parent / "dramatiq"),
+                *("workers", "--processes", "1", "--threads", "4", "--worker-shutdown-timeout", "10000"),
+            ]
+            process = subprocess.Popen(command, cwd=PROJECT_DIR, env=environment, stdout=log, stderr=log)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        kill_tree(process)
+
+
+def kill_tree(process: "subprocess.Popen[bytes]") -> None:
+    """`kill -9` of a worker: its main process and the one that runs the tasks."""
+    try:
+        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    except psutil.NoSuchProcess:
+        family = []
+    for member in family:
+        try:
+            member.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
+    servers.end(process)

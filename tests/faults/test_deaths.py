@@ -1,0 +1,171 @@
+"""Workers, Redis and the database die in mid-task; every row is true afterwards, and no task is lost.
+
+| what dies                         | what must come of it                                                     |
+|-----------------------------------|--------------------------------------------------------------------------|
+| a worker, `kill -9`, in mid-task  | the attempt is lost, another completes it; no retry is used up            |
+| a worker that its task kills      | each death is an attempt on record; its neighbours complete               |
+| a worker, SIGTERM, under load     | what runs ends, what waits runs elsewhere, each once                      |
+| Redis, `kill -9`, and it returns  | waiting, delayed and running tasks all complete                           |
+| the database, while tasks run     | outcomes are written when it is back; nothing starts meanwhile; each once |
+"""
+
+import signal
+import sqlite3
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from models import database, task_query
+from models.task import TERMINAL, Task, TaskStatus
+from tests import probes
+from tests.faults.conftest import StartWorker, kill_tree
+from tests.servers import OwnPostgres, OwnRedis, wait_until
+from workers import callboard, tasks
+from workers.errors import BusUnavailable, LedgerUnavailable
+
+
+def row(task_id: str) -> Task:
+    found = tasks.get_task(task_id)
+    assert found is not None
+    return found
+
+
+def ended(*task_ids: str, within_s: float = 40) -> list[Task]:
+    for task_id in task_ids:
+        wait_until(lambda task_id=task_id: row(task_id).status in TERMINAL, within_s=within_s, what=f"end of {task_id}")  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
+    return [row(task_id) for task_id in task_ids]
+
+
+def outcomes(task_id: str) -> list[str | None]:
+    with database.reading() as session:
+        return [attempt.outcome for attempt in task_query.attempts(session, task_id)]
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> Path:
+    return tmp_path / "evidence"
+
+
+def test_a_task_whose_worker_is_killed_runs_again_and_completes(start_worker: StartWorker, paper: Path) -> None:
+    first = start_worker()
+    message = probes.note.send(str(paper), "ran", 1.5)
+    wait_until(lambda: probes.lines(paper) == ["ran"], within_s=20, what="the task to start")
+    assert row(message.message_id).status == TaskStatus.RUNNING
+
+    kill_tree(first)
+    start_worker()
+
+    (found,) = ended(message.message_id)
+    assert (found.status, found.attempt, found.retry_count) == (TaskStatus.COMPLETED, 2, 0)
+    assert outcomes(message.message_id) == ["lost", "completed"]
+    assert probes.lines(paper) == ["ran", "ran"]
+
+
+def test_a_task_that_kills_its_worker_is_on_record_and_its_neighbours_complete(
+    start_worker: StartWorker, paper: Path
+) -> None:
+    deadly = probes.kill_worker.send(str(paper), 2)
+    neighbours = [probes.add.send(number, 1).message_id for number in range(20)]
+
+    worker = start_worker()
+    for _ in range(2):
+        worker.wait(timeout=40)  # why: dramatiq ends when its worker process dies
+        worker = start_worker()
+
+    (found,) = ended(deadly.message_id)
+    assert (found.status, found.result, found.retry_count) == (TaskStatus.COMPLETED, 3, 0)
+    assert outcomes(deadly.message_id) == ["lost", "lost", "completed"]
+    assert probes.lines(paper) == ["ran"] * 3
+    assert {task.status for task in ended(*neighbours)} == {TaskStatus.COMPLETED}
+
+
+def test_a_worker_told_to_stop_under_load_loses_and_doubles_nothing(start_worker: StartWorker, paper: Path) -> None:
+    sent = [probes.note.send(str(paper), f"task {number}", 0.1).message_id for number in range(120)]
+    first = start_worker()
+    wait_until(lambda: len(probes.lines(paper)) > 5, within_s=20, what="some tasks to start")
+
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(timeout=15) == 0
+    left = len(probes.lines(paper))
+    start_worker()
+
+    assert {task.status for task in ended(*sent)} == {TaskStatus.COMPLETED}
+    assert left < len(sent)
+    assert Counter(probes.lines(paper)) == Counter(f"task {number}" for number in range(120))
+
+
+def test_redis_killed_and_started_again_loses_nothing(
+    start_worker: StartWorker, own_redis: OwnRedis, paper: Path
+) -> None:
+    start_worker()
+    running = probes.note.send(str(paper), "running", 2.0).message_id
+    wait_until(lambda: probes.lines(paper) == ["running"], within_s=20, what="the task to start")
+    delayed = probes.note.send_with_options(args=(str(paper), "delayed"), delay=1_500).message_id
+    waiting = [probes.note.send(str(paper), f"waiting {number}", 0.1).message_id for number in range(10)]
+
+    own_redis.kill()
+    own_redis.start()
+
+    found = ended(running, delayed, *waiting)
+    assert {task.status for task in found} == {TaskStatus.COMPLETED}
+    assert {"running", "delayed", *(f"waiting {number}" for number in range(10))} == set(probes.lines(paper))
+
+
+@pytest.mark.parametrize("ledger_database", ["sqlite"], indirect=True)
+def test_a_write_lock_held_on_sqlite_delays_the_outcome_and_loses_nothing(
+    start_worker: StartWorker, ledger_database: str, paper: Path
+) -> None:
+    start_worker()
+    message = probes.note.send(str(paper), "ran", 0.3)
+    wait_until(lambda: probes.lines(paper) == ["ran"], within_s=20, what="the task to start")
+    holder = sqlite3.connect(ledger_database.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
+
+    holder.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(2.0, holder.execute, args=("ROLLBACK",))
+    release.start()
+
+    (found,) = ended(message.message_id)
+    release.join()
+    holder.close()
+    assert (found.status, found.attempt) == (TaskStatus.COMPLETED, 1)
+    assert found.completed_at is not None
+    assert probes.lines(paper) == ["ran"]
+
+
+@pytest.mark.parametrize("ledger_database", ["own_postgres"], indirect=True)
+def test_a_database_that_dies_while_tasks_run_delays_outcomes_and_starts_and_loses_nothing(
+    start_worker: StartWorker, own_postgres: OwnPostgres, paper: Path
+) -> None:
+    start_worker()
+    running = [probes.note.send(str(paper), f"running {number}", 0.5).message_id for number in range(3)]
+    wait_until(lambda: len(probes.lines(paper)) == 3, within_s=20, what="the tasks to start")
+    waiting = [probes.note.send(str(paper), f"waiting {number}").message_id for number in range(20)]
+
+    own_postgres.kill()
+    with pytest.raises(LedgerUnavailable, match=r"nothing was sent: the database .* check that it is running"):
+        probes.add.send(1, 2)
+    time.sleep(1)  # why: attempts that had been claimed before the crash end meanwhile
+    seen = len(probes.lines(paper))
+    time.sleep(1.5)  # why: an outage takes time
+    untracked = len(probes.lines(paper)) - seen
+    own_postgres.start()
+    database.engine().dispose()
+
+    found = ended(*running, *waiting)
+    assert {(task.status, task.attempt) for task in found} == {(TaskStatus.COMPLETED, 1)}
+    assert untracked == 0
+    assert Counter(probes.lines(paper)).most_common(1)[0][1] == 1
+
+
+def test_with_redis_gone_a_send_says_so_and_leaves_no_row(own_redis: OwnRedis, ledger_database: str) -> None:
+    own_redis.kill()
+
+    with pytest.raises(BusUnavailable, match=r"nothing was sent: start Redis .* or set REDIS_URL"):
+        probes.add.send(1, 2)
+
+    assert tasks.get_task_count() == 0
+    own_redis.start()
+    assert callboard.broker.do_qsize("jobs") == 0

@@ -1,0 +1,87 @@
+"""`periodiq periodic` as a real process: it fires once, ends cleanly on SIGTERM, and goes on after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from models import database
+from models.schedule import Schedule
+from tests import servers
+from tests.conftest import FAST
+from tests.servers import wait_until
+from workers import tasks
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+Start = Callable[[], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start(bus: object, redis_url: str, sqlite_database: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts scheduler processes on the test's bus and database."""
+    started: list[subprocess.Popen[bytes]] = []
+    environment = {
+        **os.environ,
+        **FAST,
+        "CALLBOARD_REDIS_URL": redis_url,
+        "CALLBOARD_DATABASE_URL": sqlite_database,
+    }
+
+    def start_one() -> "subprocess.Popen[bytes]":
+        with (tmp_path / f"scheduler-{len(started)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [str(Path(sys.executable).parent / "periodiq"), "periodic"],
+                cwd=PROJECT_DIR, env=environment, stdout=log, stderr=log,
+            )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start_one
+    for process in started:
+        servers.end(process)
+
+
+def make_due() -> bool:
+    """Make the health check due now; False while no scheduler has written its row yet."""
+    with database.writing() as session:
+        row = session.get(Schedule, "system-health-check")
+        if row is not None:
+            row.next_run_at = datetime.now(UTC) - timedelta(milliseconds=1)
+    return row is not None
+
+
+def test_two_processes_fire_a_due_time_once_and_end_cleanly(start: Start, tmp_path: Path) -> None:
+    processes = [start(), start()]
+    for number in range(2):
+        log = tmp_path / f"scheduler-{number}.log"
+        wait_until(lambda log=log: "the scheduler is up" in log.read_text(), within_s=30, what=log.name)  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
+    wait_until(make_due, within_s=30, what="the schedule's row")
+
+    wait_until(lambda: tasks.get_task_count() >= 1, within_s=10, what="a task")
+
+    for process in processes:
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+    assert [process.wait(timeout=10) for process in processes] == [0, 0]
+    assert tasks.get_task_count() <= 2  # why: the full minute may have come meanwhile
+    sent = tasks.list_tasks()
+    assert {row["task_name"] for row in sent} == {"health.check_system"}
+
+
+def test_a_process_killed_and_started_again_goes_on(start: Start) -> None:
+    first = start()
+    wait_until(make_due, within_s=30, what="the schedule's row")
+    wait_until(lambda: tasks.get_task_count() == 1, within_s=10, what="the first task")
+
+    first.kill()
+    first.wait(timeout=10)
+    tasks.cancel_task(tasks.list_tasks()[0]["task_id"])
+    make_due()
+    start()
+
+    wait_until(lambda: tasks.get_task_count() == 2, within_s=30, what="the second task")

@@ -1,0 +1,114 @@
+"""Actors for tests. Each execution writes a line of its own evidence to a file, outside the ledger.
+
+Worker processes of tests import this module through CALLBOARD_ACTOR_MODULES.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import dramatiq
+
+from models.task import TaskType
+from workers.errors import PermanentError
+from workers.registry import actor
+from workers.runner.current import current_task
+
+
+def evidence(path: str, line: str) -> None:
+    """Append a line in one write."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, f"{line}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+def lines(path: Path) -> list[str]:
+    """The evidence so far."""
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@actor(task_type=TaskType.JOB)
+def note(path: str, line: str = "ran", seconds: float = 0.0) -> str:
+    """Write evidence at the start, then take some time."""
+    evidence(path, line)
+    time.sleep(seconds)  # why: a running task is the point
+    return line
+
+
+@actor(task_type=TaskType.JOB)
+def fail_times(path: str, times: int) -> int:
+    """Fail in the first `times` attempts."""
+    evidence(path, "ran")
+    attempt = current_task().attempt
+    if attempt <= times:
+        raise ConnectionError(f"attempt {attempt} finds nobody at home")
+    return attempt
+
+
+@actor(task_type=TaskType.JOB, time_limit_s=0.3, max_retries=0)
+def too_long() -> None:
+    """Run past the time limit, interruptibly."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        time.sleep(0.01)  # why: bytecode at which the interrupt can land
+
+
+@actor(task_type=TaskType.JOB)
+def unstorable() -> object:
+    """Return what JSON cannot hold."""
+    return object()
+
+
+def _broken_policy(retries: int, exception: BaseException) -> bool:
+    raise RuntimeError("the policy itself is broken")
+
+
+@actor(task_type=TaskType.JOB, retry_when=_broken_policy)
+def broken_policy() -> None:
+    """Fail under a policy that raises."""
+    raise ValueError("no")
+
+
+@actor(task_type=TaskType.JOB)
+def refuse() -> None:
+    """Fail for good."""
+    raise PermanentError("this will never work")
+
+
+@actor(task_type=TaskType.JOB)
+async def later(value: int) -> dict[str, Any]:
+    """An async actor that knows its task."""
+    await asyncio.sleep(0.01)
+    return {"value": value, "task_id": current_task().id}
+
+
+@actor(task_type=TaskType.JOB)
+def add(left: int, right: int) -> int:
+    """For pipelines."""
+    return left + right
+
+
+@actor(task_type=TaskType.JOB)
+def parent(path: str) -> str:
+    """Send a child."""
+    return note.send(path, "child").message_id
+
+
+@dramatiq.actor(actor_name="plain_probe", queue_name="jobs")
+def plain(path: str) -> None:
+    """An actor as plain Dramatiq declares it."""
+    evidence(path, "plain")
+
+
+@actor(task_type=TaskType.JOB)
+def kill_worker(path: str, times: int) -> int:
+    """Take the worker process down in the first `times` attempts, as a crash in C code would."""
+    evidence(path, "ran")
+    if current_task().attempt <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return current_task().attempt
