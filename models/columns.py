@@ -67,4 +67,4 @@ def clean_text(text: str, max_chars: int) -> str:
         max_chars: the bound in characters, mark included.
     """
     safe = _UNSTORABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
-    return safe if len(safe) <= max_chars else safe[: max_chars - len(_CUT_MARK)] + _CUT_MARK
+    return safe if len(safe) <= max_chars else (safe[: max(0, max_chars - len(_CUT_MARK))] + _CUT_MARK)[:max_chars]

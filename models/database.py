@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
@@ -119,12 +120,16 @@ def _explained() -> Iterator[None]:
     """Turn driver errors that mean "not reachable" or "not migrated" into ours; let all others through."""
     try:
         yield
-    except (OperationalError, ProgrammingError) as error:
-        raise explain(error) from error
+    except PoolTimeout as error:
+        raise DatabaseUnavailable(
+            f"all {POOL_SIZE + POOL_OVERFLOW} connections of this process to {describe()} are in use: "
+            "run fewer threads a process (CALLBOARD_THREADS) and more processes"
+        ) from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise explain(error) from error
-        raise
+        explained = explain(error)
+        if explained is error:
+            raise
+        raise explained from error
 
 
 def explain(error: DBAPIError) -> Exception:
@@ -132,12 +137,17 @@ def explain(error: DBAPIError) -> Exception:
     said = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
     if "no such table" in said or "no such column" in said or type(error.orig).__name__.startswith("Undefined"):
         return SchemaMissing(f"the database {describe()} is not up to date ({said}): run `callboard migrate`")
-    if isinstance(error, OperationalError) or error.connection_invalidated:
+    if isinstance(error, OperationalError) or error.connection_invalidated or _refuses_use(error, said):
         return DatabaseUnavailable(
             f"the database {describe()} cannot be used ({said}): "
             "check that it is running, reachable and writable, or set CALLBOARD_DATABASE_URL"
         )
     return error
+
+
+def _refuses_use(error: DBAPIError, said: str) -> bool:
+    # why: neither is an OperationalError, yet both mean that nothing can be done with this database as it is.
+    return said == "file is not a database" or type(error.orig).__name__ == "InsufficientPrivilege"
 
 
 def _make_engine(url: str) -> Engine:
@@ -159,9 +169,16 @@ def _make_engine(url: str) -> Engine:
             pool_pre_ping=True,
             connect_args={"connect_timeout": POSTGRES_CONNECT_TIMEOUT_S, "application_name": "callboard"},
         )
-    # why: a connection opened before fork() is shared by both sides afterwards and breaks (spec/traps.md 24).
-    os.register_at_fork(after_in_child=lambda: made.dispose(close=False))
     return made
+
+
+def _forget_connections() -> None:
+    if _engine is not None:
+        _engine.dispose(close=False)
+
+
+# why: a connection opened before fork() is shared by both sides afterwards and breaks (spec/traps.md 24).
+os.register_at_fork(after_in_child=_forget_connections)
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

@@ -5,7 +5,7 @@ An information report's `report_id` is the reference that people quote (`FIR-202
 
 from datetime import datetime
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from models.columns import UtcDateTime
@@ -27,7 +27,7 @@ class InformationReport(SQLModel, table=True):
     incident_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     filed_at: datetime = Field(sa_type=UtcDateTime)
     summary: str = Field(default="", max_length=500)
-    narrative: str = ""
+    narrative: str = Field(default="", sa_type=Text)
     officer_name: str = Field(default="", max_length=200)
 
 

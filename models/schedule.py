@@ -92,7 +92,9 @@ def claim(
     task_id: str | None,
     reason: str | None = None,
 ) -> bool:
-    """Take a due time, inside the caller's transaction. False if another process has it.
+    """Take a due time, inside the caller's transaction.
+
+    False if another process has it, or if it was dealt with before; then at most `next_run_at` has moved on.
 
     Args:
         schedule: as read; its `next_run_at` is the due time.
@@ -107,12 +109,7 @@ def claim(
             col(Schedule.enabled),
             col(Schedule.next_run_at) == schedule.next_run_at,
         )
-        .values(
-            next_run_at=next_run_at,
-            last_run_at=now if task_id else schedule.last_run_at,
-            last_task_id=task_id or schedule.last_task_id,
-            run_count=col(Schedule.run_count) + (1 if task_id else 0),
-        )
+        .values(next_run_at=next_run_at)
     )
     if cast("CursorResult[Any]", moved).rowcount != 1 or schedule.next_run_at is None:
         return False
@@ -129,4 +126,10 @@ def claim(
             session.add(run)
     except IntegrityError:
         return False  # why: the due time was dealt with before the schedule was edited back to it.
+    if task_id is not None:
+        session.execute(
+            update(Schedule)
+            .where(col(Schedule.schedule_id) == schedule.schedule_id)
+            .values(last_run_at=now, last_task_id=task_id, run_count=col(Schedule.run_count) + 1)
+        )
     return True

@@ -15,8 +15,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from models import database
 
@@ -67,8 +68,13 @@ def _move(step: Callable[[Config], None]) -> str:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
             step(_config(connection))
             return MigrationContext.configure(connection).get_current_revision() or "base"
-    except OperationalError as error:
+    except DBAPIError as error:
         raise database.explain(error) from error
+    except CommandError as error:
+        raise database.DatabaseError(
+            f"the database {database.describe()} cannot be moved to that revision ({error}): this code knows the "
+            f"revisions up to {head()}; use the code that the database was migrated with, or name another revision"
+        ) from error
 
 
 @contextmanager
@@ -90,7 +96,7 @@ def _locked(path: Path | None) -> Iterator[None]:
 
 def _config(connection: Connection | None = None) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS_DIR))
+    config.set_main_option("script_location", str(_MIGRATIONS_DIR).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config

@@ -23,7 +23,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Index, text
+from sqlalchemy import Index, Text, text
 from sqlmodel import Field, SQLModel
 
 from models.columns import JsonDocument, UtcDateTime
@@ -126,7 +126,7 @@ class Task(SQLModel, table=True):
     """What the function returned in the attempt that completed."""
     result_pruned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     error_type: str | None = Field(default=None, max_length=200)
-    error_message: str | None = None
+    error_message: str | None = Field(default=None, sa_type=Text)
     """The last attempt's error, also while a retry is waited for."""
     attempt: int = 0
     """Number of the last attempt that a worker started; 0 before the first. The fence of every outcome."""
@@ -168,8 +168,8 @@ class TaskAttempt(SQLModel, table=True):
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     outcome: str | None = Field(default=None, max_length=16)
     error_type: str | None = Field(default=None, max_length=200)
-    error_message: str | None = None
-    traceback: str | None = None
+    error_message: str | None = Field(default=None, sa_type=Text)
+    traceback: str | None = Field(default=None, sa_type=Text)
 
 
 class TaskLog(SQLModel, table=True):
@@ -183,7 +183,7 @@ class TaskLog(SQLModel, table=True):
     attempt: int
     logged_at: datetime = Field(sa_type=UtcDateTime)
     level: str = Field(max_length=16)
-    message: str
+    message: str = Field(sa_type=Text)
 
 
 class WorkerProcess(SQLModel, table=True):

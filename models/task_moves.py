@@ -30,14 +30,16 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Session, col
 
 from models.columns import clean_text
-from models.task import AttemptOutcome, Task, TaskAttempt, TaskLog, TaskStatus, WorkerProcess
+from models.task import TERMINAL, AttemptOutcome, Task, TaskAttempt, TaskLog, TaskStatus, WorkerProcess
 
 ERROR_MAX_CHARS = 16 * 1024
 """Bound of an error message and of a traceback (spec/security.md)."""
+REASON_MAX_CHARS = 500
 LOG_LINE_MAX_CHARS = 2_000
 LOG_LINES_PER_ATTEMPT = 1_000
-MAX_LOST_ATTEMPTS = 3
-"""A task whose workers died this often is failed as poison."""
+MAX_LOST_ATTEMPTS = 10
+"""A task whose workers died this often is failed as poison. High, because innocents that share a process with a
+poisonous task lose attempts too; telling them apart is the isolated child's work (issue C)."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def accept(session: Session, task: Task) -> bool:
     """→ pending. Insert the row; False if a row with this id is there already (then nothing changes)."""
     dialect_insert = postgres_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
     statement = dialect_insert(Task).values(task.model_dump()).on_conflict_do_nothing(index_elements=["task_id"])
-    return _changed(session, statement)
+    # why: psycopg does not count the rows of such an insert.
+    return session.execute(statement.returning(col(Task.task_id))).one_or_none() is not None
 
 
 def withdraw(session: Session, task_id: str) -> bool:
@@ -85,8 +88,10 @@ def withdraw(session: Session, task_id: str) -> bool:
 
 
 def published(session: Session, task_id: str, at: datetime) -> None:
-    """Record that the message of a pending row is on the bus."""
-    session.execute(update(Task).where(col(Task.task_id) == task_id).values(enqueued_at=at))
+    """Record that the message of a row is on the bus; a worker may have it already. Leaves terminal rows alone."""
+    session.execute(
+        update(Task).where(col(Task.task_id) == task_id, col(Task.status).not_in(TERMINAL)).values(enqueued_at=at)
+    )
 
 
 def claim(
@@ -121,15 +126,18 @@ def claim(
 def _take_over(
     session: Session, task_id: str, *, worker_id: str, now: datetime, alive_since: datetime
 ) -> Claim | Refusal:
+    # why: locks task, then attempt, as the outcomes do; the other way round PostgreSQL would end a deadlock.
     found = session.execute(
-        select(col(Task.status), col(Task.attempt), col(Task.worker_id)).where(col(Task.task_id) == task_id)
+        select(col(Task.status), col(Task.attempt), col(Task.worker_id))
+        .where(col(Task.task_id) == task_id)
+        .with_for_update()
     ).one_or_none()
     if found is None:
         return Refusal.UNKNOWN
     status, attempt, holder = found
     if status != TaskStatus.RUNNING:
         return Refusal.SUPERSEDED
-    if holder != worker_id and _is_alive(session, holder, alive_since):
+    if _is_alive(session, holder, alive_since):
         return Refusal.RUNNING
     lost = Failure("WorkerLost", f"worker {holder} died while it ran this attempt")
     _end_attempt(session, task_id, attempt, AttemptOutcome.LOST, now, lost)
@@ -166,8 +174,8 @@ def fail(
 ) -> bool:
     """running → failed for good. False if this attempt no longer holds the row."""
     moved = _outcome(
-        session, task_id, attempt, status=TaskStatus.FAILED, reason=reason, completed_at=now, eta=None,
-        **_error(failure),
+        session, task_id, attempt, status=TaskStatus.FAILED, reason=clean_text(reason, REASON_MAX_CHARS),
+        completed_at=now, eta=None, **_error(failure),
     )  # fmt: skip
     return moved and _end_attempt(session, task_id, attempt, outcome, now, failure)
 
@@ -178,7 +186,13 @@ def fail_unstarted(session: Session, task_id: str, *, reason: str, failure: Fail
         session,
         update(Task)
         .where(col(Task.task_id) == task_id, col(Task.status) == TaskStatus.PENDING)
-        .values(status=TaskStatus.FAILED, reason=reason, completed_at=now, eta=None, **_error(failure)),
+        .values(
+            status=TaskStatus.FAILED,
+            reason=clean_text(reason, REASON_MAX_CHARS),
+            completed_at=now,
+            eta=None,
+            **_error(failure),
+        ),
     )
 
 
@@ -196,16 +210,20 @@ def cancel(session: Session, task_id: str, *, by: str, now: datetime) -> bool:
     return _changed(
         session,
         update(Task)
-        .where(col(Task.task_id) == task_id, col(Task.status) == TaskStatus.PENDING)
+        .where(col(Task.task_id) == clean_text(task_id, 1_000), col(Task.status) == TaskStatus.PENDING)
         .values(
-            status=TaskStatus.CANCELLED, reason=f"by {by}", cancel_requested_at=now, completed_at=now, eta=None
+            status=TaskStatus.CANCELLED,
+            reason=clean_text(f"by {by}", REASON_MAX_CHARS),
+            cancel_requested_at=now,
+            completed_at=now,
+            eta=None,
         ),
-    )  # fmt: skip
+    )
 
 
 def report_progress(session: Session, task_id: str, *, attempt: int, progress: float, message: str | None) -> bool:
     """Write how far a running attempt is; changes no status. False if the attempt no longer holds the row."""
-    values: dict[str, Any] = {"progress": min(max(progress, 0.0), 1.0)}
+    values: dict[str, Any] = {"progress": min(max(0.0, progress), 1.0)}
     if message is not None:
         values["progress_message"] = clean_text(message, 500)
     return _outcome(session, task_id, attempt, **values)
@@ -221,7 +239,9 @@ def write_log(session: Session, task_id: str, *, attempt: int, level: str, messa
     if kept >= LOG_LINES_PER_ATTEMPT:
         return False
     line = clean_text(message, LOG_LINE_MAX_CHARS)
-    session.execute(insert(TaskLog).values(task_id=task_id, attempt=attempt, logged_at=now, level=level, message=line))
+    session.execute(
+        insert(TaskLog).values(task_id=task_id, attempt=attempt, logged_at=now, level=level[:16], message=line)
+    )
     return True
 
 

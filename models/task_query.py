@@ -9,9 +9,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlmodel import Session, col
 
+from models.columns import clean_text
 from models.task import Task, TaskAttempt, TaskLog, TaskStatus, TaskType
 
 MAX_PAGE = 1_000
+MAX_OFFSET = 2**63 - 1
+"""What both databases can count to."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,12 @@ class TaskFilter:
             col(Task.task_type): self.task_type,
             col(Task.task_name): self.task_name,
         }
-        return [column == value for column, value in wanted.items() if value is not None]
+        return [column == _storable(value) for column, value in wanted.items() if value is not None]
 
 
 def get(session: Session, task_id: str) -> Task | None:
     """The row, or None."""
-    return session.get(Task, task_id)
+    return session.get(Task, _storable(task_id))
 
 
 def page(session: Session, wanted: TaskFilter, *, limit: int = 100, offset: int = 0) -> list[Task]:
@@ -43,11 +46,14 @@ def page(session: Session, wanted: TaskFilter, *, limit: int = 100, offset: int 
     Args:
         limit: 1–1000 rows.
         offset: rows to pass over, 0 or more.
+
+    Raises:
+        ValueError: naming limit or offset, with its bounds.
     """
     if not 1 <= limit <= MAX_PAGE:
         raise ValueError(f"limit: expected 1–{MAX_PAGE}, got {limit}")
-    if offset < 0:
-        raise ValueError(f"offset: expected 0 or more, got {offset}")
+    if not 0 <= offset <= MAX_OFFSET:
+        raise ValueError(f"offset: expected 0–{MAX_OFFSET}, got {offset}")
     statement = select(Task).where(*wanted.conditions()).order_by(col(Task.task_id).desc()).limit(limit).offset(offset)
     return list(session.execute(statement).scalars())
 
@@ -60,14 +66,18 @@ def count(session: Session, wanted: TaskFilter) -> int:
 
 def attempts(session: Session, task_id: str) -> list[TaskAttempt]:
     """A task's attempts, first to last."""
-    statement = select(TaskAttempt).where(col(TaskAttempt.task_id) == task_id).order_by(col(TaskAttempt.number))
+    statement = (
+        select(TaskAttempt).where(col(TaskAttempt.task_id) == _storable(task_id)).order_by(col(TaskAttempt.number))
+    )
     return list(session.execute(statement).scalars())
 
 
 def logs(session: Session, task_id: str, *, after_id: int = 0) -> list[TaskLog]:
     """A task's log lines in order; only those after `after_id`, for following it."""
     statement = (
-        select(TaskLog).where(col(TaskLog.task_id) == task_id, col(TaskLog.id) > after_id).order_by(col(TaskLog.id))
+        select(TaskLog)
+        .where(col(TaskLog.task_id) == _storable(task_id), col(TaskLog.id) > after_id)
+        .order_by(col(TaskLog.id))
     )
     return list(session.execute(statement).scalars())
 
@@ -81,3 +91,8 @@ def oldest_pending(session: Session) -> Task | None:
         .limit(1)
     )
     return session.execute(statement).scalars().first()
+
+
+def _storable(asked: str) -> str:
+    """Text to compare with: PostgreSQL raises for NUL and lone surrogates, which no row can hold anyway."""
+    return clean_text(asked, 1_000)

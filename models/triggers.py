@@ -6,6 +6,7 @@ A trigger answers one question, `next_after(moment)`. Two kinds so far:
     daylight-saving changes); periodiq's own cron must not be used (spec/traps.md 17).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -50,11 +51,12 @@ class Interval:
     seconds: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.seconds <= MAX_INTERVAL_S:
-            raise TriggerError(f"seconds: expected 1–{MAX_INTERVAL_S}, got {self.seconds}")
+        whole = isinstance(self.seconds, int) and not isinstance(self.seconds, bool)
+        if not whole or not 1 <= self.seconds <= MAX_INTERVAL_S:
+            raise TriggerError(f"seconds: expected a whole number, 1–{MAX_INTERVAL_S}, got {self.seconds!r}")
 
     def next_after(self, moment: datetime) -> datetime | None:
-        elapsed_s = int(moment.timestamp()) // self.seconds * self.seconds
+        elapsed_s = math.floor(moment.timestamp()) // self.seconds * self.seconds
         return datetime.fromtimestamp(elapsed_s, UTC) + timedelta(seconds=self.seconds)
 
     def in_words(self) -> str:
@@ -69,8 +71,10 @@ class Crontab:
     time_zone: str = "UTC"
 
     def __post_init__(self) -> None:
-        if len(self.expression) > _MAX_EXPRESSION_CHARS:
-            raise TriggerError(f"expression: expected at most {_MAX_EXPRESSION_CHARS} characters")
+        if not isinstance(self.expression, str) or len(self.expression) > _MAX_EXPRESSION_CHARS:
+            raise TriggerError(
+                f"expression: expected text of at most {_MAX_EXPRESSION_CHARS} characters, got {self.expression!r:.100}"
+            )
         if len(self._fields().split()) != 5:
             expected = "five fields (minute hour day month weekday) or one of " + " ".join(_ALIASES)
             raise TriggerError(f"expression: expected {expected}, got {self.expression!r}")
@@ -80,10 +84,11 @@ class Crontab:
             raise TriggerError(f"expression: {error} in {self.expression!r}") from None
 
     def next_after(self, moment: datetime) -> datetime | None:
-        try:
-            return next(CronSim(self._fields(), moment.astimezone(self._zone()))).astimezone(UTC)
-        except StopIteration:
-            return None
+        for due in CronSim(self._fields(), moment.astimezone(self._zone())):
+            # why: in the hour that autumn repeats, cronsim answers with the first pass, which is over.
+            if due.astimezone(UTC) > moment:
+                return due.astimezone(UTC)
+        return None
 
     def in_words(self) -> str:
         return CronSim(self._fields(), datetime.now(self._zone())).explain() + f" ({self.time_zone})"
@@ -94,9 +99,9 @@ class Crontab:
     def _zone(self) -> ZoneInfo:
         try:
             return ZoneInfo(self.time_zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
+        except (ZoneInfoNotFoundError, TypeError, ValueError, OSError):
             raise TriggerError(
-                f"time_zone: expected an IANA name such as Europe/Berlin, got {self.time_zone!r}"
+                f"time_zone: expected an IANA name such as Europe/Berlin, got {self.time_zone!r:.100}"
             ) from None
 
 
@@ -117,7 +122,7 @@ def from_row(stored: dict[str, Any]) -> Interval | Crontab:
     """
     fields = dict(stored)
     kind = fields.pop("kind", None)
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise TriggerError(f"kind: expected one of {', '.join(_KINDS)}, got {kind!r}")
     try:
         return _KINDS[kind](**fields)

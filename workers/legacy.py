@@ -15,6 +15,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import inspect
 import re
 import sys
 import types
@@ -26,7 +27,7 @@ from typing import Any
 from workers.registry import Registry
 
 _LEGACY_MODULE = re.compile(
-    r"background_tasks(\.tasks|\.\w+_tasks)?|app(\.tasks(\.\w+)*|\.services(\.background_jobs)?)?"
+    r"background_tasks(\.tasks|\.\w+_tasks)?|app(\.tasks(\.\w+)?|\.services(\.background_jobs)?)?"
     r"|backgroundtask(\.taskplugins)?"
 )
 _MANAGERS = frozenset({"BackgroundTaskManager", "BackgroundJobService"})
@@ -53,11 +54,15 @@ class LegacyFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Give the module its look-up."""
 
         def look_up(name: str) -> Any:
-            return self._look_up(module.__name__, name)
+            asking = inspect.currentframe()
+            asking = asking and asking.f_back
+            # why: `from module import name` asks twice, first importlib and then the statement itself.
+            is_probe = asking is not None and asking.f_code.co_filename == "<frozen importlib._bootstrap>"
+            return self._look_up(module.__name__, name, is_probe=is_probe)
 
         module.__getattr__ = look_up  # type: ignore[method-assign]  # PEP 562: a function in the module's namespace.
 
-    def _look_up(self, module: str, name: str) -> Any:
+    def _look_up(self, module: str, name: str, *, is_probe: bool) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         legacy = f"{module}.{name}"
@@ -69,6 +74,8 @@ class LegacyFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             now = found.actor_name if found is not None else ""
         if found is None:
             raise AttributeError(f"{legacy} is no known actor: see `callboard actors` for the names")
+        if is_probe:
+            return found
         uses[legacy] += 1
         warnings.warn(f"{legacy} is a legacy name: use {now}", DeprecationWarning, stacklevel=3)
         return found

@@ -10,6 +10,7 @@ import difflib
 import inspect
 import json
 import typing
+import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -51,7 +52,8 @@ def plain(value: Any, *, what: str, max_bytes: int) -> Any:
     if len(text) > max_bytes:
         raise NotPlain(f"{what} is {len(text):,} bytes as JSON, more than the {max_bytes:,} allowed: "
                        "store it and send its id instead")  # fmt: skip
-    return built
+    plain_again: Any = json.loads(text)  # why: a tuple is a list from here on, as it will be for the worker.
+    return plain_again
 
 
 def bind(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +87,7 @@ def validate(function: Callable[..., Any], params: Mapping[str, Any]) -> dict[st
     """
     model = model_of(function)
     for name in params:
-        if name not in model.model_fields:
+        if name not in model.model_fields and model.model_config.get("extra") != "allow":
             raise _unknown_parameter(name, function)
     try:
         checked = model.model_validate(dict(params))
@@ -99,24 +101,33 @@ def validate(function: Callable[..., Any], params: Mapping[str, Any]) -> dict[st
 
 @lru_cache(maxsize=4096)
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
-    """The function's signature with its annotations evaluated."""
-    return inspect.signature(function, eval_str=True)
+    """The function's signature, its annotations evaluated where that is possible."""
+    try:
+        return inspect.signature(function, eval_str=True)
+    except (NameError, AttributeError, SyntaxError, TypeError):
+        return inspect.signature(function)  # why: a name that is imported for type checkers only.
 
 
 @lru_cache(maxsize=4096)
 def model_of(function: Callable[..., Any]) -> type[BaseModel]:
     """A pydantic model of the function's parameters; its JSON Schema is what forms and clients are made from."""
     fields: dict[str, Any] = {}
+    extra: typing.Literal["allow", "forbid"] = "forbid"
     for parameter in signature_of(function).parameters.values():
         if parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
+            extra = "allow" if parameter.kind is inspect.Parameter.VAR_KEYWORD else extra
             continue
-        annotation = Any if parameter.annotation is inspect.Parameter.empty else parameter.annotation
+        unknown = parameter.annotation is inspect.Parameter.empty or isinstance(parameter.annotation, str)
+        annotation = Any if unknown else parameter.annotation
         fields[parameter.name] = (
             annotation,
             ... if parameter.default is inspect.Parameter.empty else parameter.default,
         )
-    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-    return typing.cast("type[BaseModel]", create_model(f"{function.__name__}_params", __config__=config, **fields))
+    config = ConfigDict(extra=extra, arbitrary_types_allowed=True, protected_namespaces=())
+    with warnings.catch_warnings():
+        # why: pydantic warns of a parameter called `json` or `copy`; nobody calls the methods that it hides.
+        warnings.filterwarnings("ignore", message="Field name .* shadows an attribute", category=UserWarning)
+        return typing.cast("type[BaseModel]", create_model(f"{function.__name__}_params", __config__=config, **fields))
 
 
 def _unwrap_model(value: Any) -> Any:

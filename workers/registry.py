@@ -19,9 +19,11 @@ from typing import Any, cast
 import dramatiq
 from dramatiq import Message
 from dramatiq.broker import Broker
+from dramatiq.middleware import MiddlewareError
 
+from models.columns import clean_text
 from models.task import DEFAULT_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, TaskType, new_task_id
-from workers.errors import InvalidTask, UnknownActor
+from workers.errors import CallboardError, InvalidTask, UnknownActor
 
 TYPE_DEFAULTS: dict[TaskType, tuple[str, int]] = {
     TaskType.EMAIL: ("email", 3),
@@ -44,8 +46,38 @@ SEND_OPTIONS = frozenset(
 """What a caller in Python may set on one message."""
 
 
-class DuplicateActor(Exception):
-    """Two actors or aliases have one name; the message names both places."""
+MAX_DELAY = timedelta(days=10 * 366)
+CORRELATION_ID_MAX_CHARS = 100
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value == clean_text(value, CORRELATION_ID_MAX_CHARS)
+
+
+def _is_whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+_WEEK_MS = 7 * 24 * 3600 * 1000
+_OPTION_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "correlation_id": (_is_text, f"printable text of at most {CORRELATION_ID_MAX_CHARS} characters"),
+    "tags": (lambda value: isinstance(value, (list, tuple)) and all(map(_is_text, value)), "a list of short texts"),
+    "max_retries": (lambda value: _is_whole(value, 0, 1_000), "a whole number, 0–1000"),
+    "time_limit": (lambda value: _is_whole(value, 1, _WEEK_MS), f"whole milliseconds, 1–{_WEEK_MS}"),
+    "min_backoff": (lambda value: _is_whole(value, 0, _WEEK_MS), f"whole milliseconds, 0–{_WEEK_MS}"),
+    "max_backoff": (lambda value: _is_whole(value, 0, _WEEK_MS), f"whole milliseconds, 0–{_WEEK_MS}"),
+}
+"""Option → (whether a value is allowed, what is); the rest of SEND_OPTIONS is Dramatiq's own."""
+
+
+class DuplicateActor(CallboardError, MiddlewareError):
+    """Two actors or aliases have one name; the message names both places.
+
+    A MiddlewareError, because Dramatiq logs and swallows any other that a `before_declare_actor` hook raises.
+    """
+
+    def __init__(self, name: str, declared: dramatiq.Actor[..., Any], other: dramatiq.Actor[..., Any]) -> None:
+        super().__init__(f"{name!r} is declared at {source_of(declared)} and at {source_of(other)}: rename one of them")
 
 
 class CallboardActor(dramatiq.Actor[..., Any]):
@@ -57,6 +89,9 @@ class CallboardActor(dramatiq.Actor[..., Any]):
     def __init__(self, fn: Callable[..., Any], **declared: Any) -> None:
         self.function = fn
         """The function as it was written, also where Dramatiq wraps an `async def`."""
+        taken = declared["broker"].actors.get(declared["actor_name"])
+        if taken is not None:  # why: Dramatiq's own error would name neither place.
+            raise DuplicateActor(declared["actor_name"], self, taken)
         super().__init__(fn, **declared)
 
     def message_with_options(
@@ -68,10 +103,13 @@ class CallboardActor(dramatiq.Actor[..., Any]):
                 near = difflib.get_close_matches(name, SEND_OPTIONS | {"delay", "eta"}, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(sorted(SEND_OPTIONS))}"
                 raise InvalidTask(f"{name!r} is no option of a send: {hint}", field=name)
-        priority = options.get("priority")
-        if priority is not None:
-            check_priority(priority)
         options = {name: value for name, value in options.items() if value is not None}
+        if "priority" in options:
+            check_priority(options["priority"])
+        for name in options.keys() & _OPTION_VALUES.keys():
+            is_allowed, expected = _OPTION_VALUES[name]
+            if not is_allowed(options[name]):
+                raise InvalidTask(f"{name}: expected {expected}, got {options[name]!r:.100}", field=name)
         return super().message_with_options(args=args, kwargs=kwargs, **options).copy(message_id=new_task_id())
 
     def send_with_options(
@@ -98,8 +136,22 @@ class CallboardActor(dramatiq.Actor[..., Any]):
         if eta is not None:
             if delay is not None or eta.tzinfo is None:
                 raise InvalidTask("expected either delay= or an aware eta=, as datetime.now(UTC) + …", field="eta")
-            delay = max(0, round((eta - datetime.now(UTC)).total_seconds() * 1000))
+            delay = max(timedelta(0), eta - datetime.now(UTC))
+        if delay is not None:
+            delay = _delay_ms(delay)
         return super().send_with_options(args=args, kwargs=kwargs, delay=delay, **options)
+
+
+def _delay_ms(delay: timedelta | int) -> int:
+    """Milliseconds from 0 to MAX_DELAY; raises InvalidTask for anything else."""
+    if isinstance(delay, timedelta):
+        delay = round(delay.total_seconds() * 1000)
+    longest_ms = round(MAX_DELAY.total_seconds() * 1000)
+    if not _is_whole(delay, 0, longest_ms):
+        raise InvalidTask(
+            f"delay: expected whole milliseconds, 0–{longest_ms}, or a timedelta; got {delay!r:.100}", field="delay"
+        )
+    return delay
 
 
 @dataclass(frozen=True)
@@ -123,9 +175,7 @@ class Registry:
         for name in (declared.actor_name, *aliases_of(declared)):
             other = self.actors.get(self.aliases.get(name, name))
             if other is not None:
-                raise DuplicateActor(
-                    f"{name!r} is declared at {source_of(declared)} and at {source_of(other)}: rename one of them"
-                )
+                raise DuplicateActor(name, declared, other)
         self.actors[declared.actor_name] = declared
         self.aliases.update(dict.fromkeys(aliases_of(declared), declared.actor_name))
 
@@ -137,7 +187,7 @@ class Registry:
         """As `find`, but raises UnknownActor with the nearest names."""
         found = self.find(name)
         if found is None:
-            near = difflib.get_close_matches(name, [*self.actors, *self.aliases], n=3, cutoff=0.5)
+            near = difflib.get_close_matches(name[:200], [*self.actors, *self.aliases], n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}?" if near else "see `callboard actors` for the names"
             raise UnknownActor(f"there is no actor {name[:200]!r}: {hint}", field="task_name")
         return found
@@ -210,11 +260,7 @@ class RegistryMiddleware(dramatiq.Middleware):
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Register; an error here ends the import."""
-        # why: emit_before swallows what is not a MiddlewareError.
-        try:
-            self.registry.add(actor)
-        except DuplicateActor as error:
-            raise dramatiq.middleware.MiddlewareError(str(error)) from error
+        self.registry.add(actor)
 
 
 def check_priority(priority: object) -> int:

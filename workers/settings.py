@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -23,6 +24,7 @@ from models.database import normalise_url
 from workers.errors import SettingsError
 
 PREFIX = "CALLBOARD_"
+_BARE_NAMES = frozenset({"REDIS_URL", "DATABASE_URL"})
 TEST_PREFIX = "CALLBOARD_TEST_"
 """Variables of the test suite, which are no settings."""
 
@@ -30,7 +32,9 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 PROJECT_DIR = _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() else Path.cwd()
 """Where `var/` and `.env` are: the checkout, so that every process of the project finds the same ones."""
 
-_URL_PASSWORD = re.compile(r"(?<=:)[^:@/\s]+(?=@)")
+_URL_PASSWORD = re.compile(r"((?:^|//|[\s'\"(=,])[^:@/\s]*:)(?!//)\S+(?=@)")
+"""From the first colon to the last @: a password may hold both, unescaped."""
+_QUERY_SECRET = re.compile(r"([?&][^=&\s]*(?:password|secret|token|key)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 _SECRET_NAME = re.compile(r"PASSWORD|SECRET|TOKEN|KEY", re.IGNORECASE)
 
 
@@ -117,14 +121,21 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_redis_url(cls, value: str | None) -> str | None:
-        if value is not None and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        is_database = parts.scheme == "unix" or parts.path in ("", "/") or parts.path[1:].isdecimal()
+        if parts.scheme not in ("redis", "rediss", "unix") or not _has_a_port_or_none(value) or not is_database:
             raise ValueError("expected redis://host:port/db, rediss://… or unix:///path")
         return value
 
     @field_validator("smtp_url")
     @classmethod
     def _is_smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and urlsplit(value.get_secret_value()).scheme not in ("smtp", "smtps"):
+        if value is None:
+            return None
+        url = value.get_secret_value()
+        if urlsplit(url).scheme not in ("smtp", "smtps") or not _has_a_port_or_none(url):
             raise ValueError("expected smtp://user:password@host:port or smtps://…")
         return value
 
@@ -138,10 +149,18 @@ class Settings(BaseSettings):
     @field_validator("heartbeat_s")
     @classmethod
     def _beats_within_a_lease(cls, value: float, info: Any) -> float:
-        lease_s = info.data.get("lease_s", 0)
-        if value * 5 >= lease_s:
+        lease_s = info.data.get("lease_s")
+        if lease_s is not None and value * 5 >= lease_s:
             raise ValueError(f"expected less than a fifth of CALLBOARD_LEASE_S ({lease_s}), so that a dead worker is "
                              "known to be dead when its messages come back")  # fmt: skip
+        return value
+
+    @field_validator("max_backoff_s")
+    @classmethod
+    def _is_no_less_than_the_first(cls, value: float, info: Any) -> float:
+        min_backoff_s = info.data.get("min_backoff_s")
+        if min_backoff_s is not None and value < min_backoff_s:
+            raise ValueError(f"expected no less than CALLBOARD_MIN_BACKOFF_S ({min_backoff_s})")
         return value
 
     @classmethod
@@ -178,24 +197,41 @@ class Settings(BaseSettings):
 
 def hide_secrets(text: str) -> str:
     """The text with the passwords of URLs in it replaced by stars."""
-    return _URL_PASSWORD.sub("***", text)
+    return _QUERY_SECRET.sub(r"\1***", _URL_PASSWORD.sub(r"\1***", text))
+
+
+def _has_a_port_or_none(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _line(cls: type[Settings], problem: Any) -> str:
-    field = str(problem["loc"][0])
-    name = field if field.isupper() else PREFIX + field.upper()
+    name = _variable_of(str(problem["loc"][0]))
     given = os.environ.get(name, str(problem.get("input", "")))
     shown = "***" if _SECRET_NAME.search(name) else hide_secrets(given)
     said = str(problem["msg"]).removeprefix("Value error, ")
     return f"{name}={shown[:200]!r} is wrong: {said[0].lower() + said[1:]}"
 
 
+def _variable_of(field: str) -> str:
+    name = field if field.isupper() else PREFIX + field.upper()
+    bare = name.removeprefix(PREFIX)
+    return bare if name not in os.environ and bare in _BARE_NAMES and bare in os.environ else name
+
+
 def _unknown_names(cls: type[Settings]) -> list[str]:
     known = {PREFIX + name.upper() for name in cls.model_fields}
+    env_file = cls.model_config.get("env_file")
+    in_file = dotenv_values(env_file) if isinstance(env_file, (str, Path)) else {}
     lines: list[str] = []
-    for name in sorted(os.environ):
+    for name in sorted({*os.environ, *in_file}):
         if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "remove it, or see the table of settings in README.md"
+            # why: without the prefix, which they all share and which would make any two alike.
+            near = difflib.get_close_matches(name[len(PREFIX) :], [one[len(PREFIX) :] for one in sorted(known)], n=1)
+            hint = (
+                f"did you mean {PREFIX}{near[0]}?" if near else "remove it, or see the table of settings in README.md"
+            )
             lines.append(f"{name} is no setting: {hint}")
     return lines

@@ -151,7 +151,7 @@ def make_filter(
 
 def as_dict(task: Task) -> dict[str, Any]:
     """A row for people and programs outside: all columns, `params` as one flat object of named arguments."""
-    shown = task.model_dump(exclude={"options"})
+    shown = {name: getattr(task, name) for name in Task.model_fields if name != "options"}
     shown["params"] = _named_params(task)
     return shown
 

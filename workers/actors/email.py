@@ -6,7 +6,7 @@ Idempotency key: task + recipient (`email_deliveries`). The mechanism is `worker
 from functools import lru_cache
 from typing import Annotated, Any
 
-from annotated_types import Len
+from annotated_types import Ge, Le
 from pydantic import AfterValidator
 
 from models import database
@@ -23,6 +23,7 @@ from workers.runner.current import current_task
 FIRST_RETRY_S = 60.0
 MAX_RETRIES = 3
 TIME_LIMIT_S = 120.0
+MAX_REFERENCE_CHARS = 64
 
 
 def _address(value: str) -> str:
@@ -33,13 +34,14 @@ def _address(value: str) -> str:
 
 
 def _reference(value: str) -> str:
-    if not value.strip() or not value.isprintable():
-        raise ValueError("expected a reference of printable characters, as FIR-2026-000123")
-    return value.strip()
+    stripped = value.strip()
+    if not 1 <= len(stripped) <= MAX_REFERENCE_CHARS or not value.isprintable():
+        raise ValueError(f"expected a reference of 1–{MAX_REFERENCE_CHARS} printable characters, as FIR-2026-000123")
+    return stripped
 
 
 EmailAddress = Annotated[str, AfterValidator(_address)]
-Reference = Annotated[str, Len(1, 64), AfterValidator(_reference)]
+Reference = Annotated[str, AfterValidator(_reference)]
 
 
 @lru_cache(maxsize=1)
@@ -47,7 +49,10 @@ def mailer() -> Mailer:
     """How this process sends mail, from the settings."""
     settings = callboard.settings
     url = settings.smtp_url
-    server = None if url is None else SmtpServer.from_url(url.get_secret_value(), timeout_s=settings.smtp_timeout_s)
+    try:
+        server = None if url is None else SmtpServer.from_url(url.get_secret_value(), timeout_s=settings.smtp_timeout_s)
+    except ValueError as error:
+        raise PermanentError(f"CALLBOARD_SMTP_URL is wrong: {error}") from None
     return Mailer(server=server, sender=settings.mail_from)
 
 
@@ -85,16 +90,21 @@ def send_confirmation(fir_id: Reference, recipient_email: EmailAddress) -> dict[
         fir_id: the report's reference; its details are added where the report is known here.
         recipient_email: who gets the mail.
     """
+    try:
+        reference = _reference(fir_id)
+    except (ValueError, AttributeError) as error:
+        # why: a plain .send() does not check types, and a reference that is none stays none.
+        raise PermanentError(f"fir_id: {error}") from None
     with database.reading() as session:
-        report = session.get(InformationReport, _reference(fir_id))
-    return notify("confirmation", [recipient_email], {"reference": fir_id, "report": report})
+        report = session.get(InformationReport, reference)
+    return notify("confirmation", [recipient_email], {"reference": reference, "report": report})
 
 
 @actor(
     task_type=TaskType.EMAIL, priority=8, max_retries=MAX_RETRIES, min_backoff_s=FIRST_RETRY_S,
     time_limit_s=TIME_LIMIT_S,
 )  # fmt: skip
-def send_alert(alert_id: int) -> dict[str, Any]:
+def send_alert(alert_id: Annotated[int, Ge(1), Le(2**31 - 1)]) -> dict[str, Any]:
     """Mail an alert to the people of CALLBOARD_ALERT_RECIPIENTS.
 
     Args:

@@ -8,15 +8,16 @@ import logging
 import shutil
 import socket
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import text
-from sqlmodel import col, select
+from sqlalchemy import or_, text, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
 
 from models import database, task_query
 from models.health import Alert, HealthSample
-from models.task import TaskType
+from models.task import Task, TaskType
 from workers import callboard
 from workers.actors.email import send_alert
 from workers.registry import actor
@@ -26,6 +27,8 @@ from workers.settings import Settings
 CPU_WINDOW_S = 0.2
 TIME_LIMIT_S = 30.0
 MAX_RETRIES = 1
+NOTICE_GRACE_S = 60.0
+"""A notice that was decided on this long ago and has no task was lost with its process, and is sent again."""
 
 _logger = logging.getLogger(__name__)
 
@@ -86,26 +89,57 @@ def judge(sample: HealthSample, limits: dict[str, float]) -> list[str]:
                 opened.append(key)
                 if alert is None:
                     said = f"{column} of {sample.hostname} is {value:.1f}, above {limit:g}"
-                    _logger.warning("alert: %s", said)
-                    session.add(Alert(key=key, message=said, opened_at=sample.sampled_at))
+                    _open(session, Alert(key=key, message=said, opened_at=sample.sampled_at))
             elif alert is not None:
                 alert.closed_at = sample.sampled_at
                 _logger.warning("alert over: %s", alert.message)
     return opened
 
 
+def _open(session: Session, alert: Alert) -> None:
+    try:
+        with session.begin_nested():
+            session.add(alert)
+    except IntegrityError:
+        return  # why: another check opened it since we looked; the unique index decides.
+    _logger.warning("alert: %s", alert.message)
+
+
 def send_notices() -> None:
-    """Mail the open alerts that nobody was told of. Told means: the task was sent."""
+    """Mail each open alert once.
+
+    The task's id is put on the alert first, compare and set, so that of two checks only one sends. A crash before the
+    send leaves an id without a task: after NOTICE_GRACE_S the notice is sent again.
+    """
     if not callboard.settings.alert_recipients:
         return
+    lost_before = _first_id_at(datetime.now(UTC) - timedelta(seconds=NOTICE_GRACE_S))
+    unsent = or_(
+        col(Alert.notice_task_id).is_(None),
+        (col(Alert.notice_task_id) < lost_before) & col(Alert.notice_task_id).not_in(select(col(Task.task_id))),
+    )
     with database.reading() as session:
-        untold = session.exec(
-            select(Alert).where(col(Alert.closed_at).is_(None), col(Alert.notice_task_id).is_(None))
-        ).all()
+        untold = session.exec(select(Alert).where(col(Alert.closed_at).is_(None), unsent)).all()
     for alert in untold:
-        message = send_alert.send(alert_id=alert.alert_id)
+        message = send_alert.message(alert_id=alert.alert_id)
         with database.writing() as session:
-            session.get_one(Alert, alert.alert_id).notice_task_id = message.message_id
+            mine = session.execute(
+                update(Alert)
+                .where(
+                    col(Alert.alert_id) == alert.alert_id,
+                    col(Alert.notice_task_id).is_not_distinct_from(alert.notice_task_id),
+                )
+                .values(notice_task_id=message.message_id)
+                .returning(col(Alert.alert_id))
+            ).one_or_none()
+        if mine is not None:
+            callboard.broker.enqueue(message)
+
+
+def _first_id_at(moment: datetime) -> str:
+    """Sorts before every task id made from this moment on: a UUIDv7 begins with its milliseconds."""
+    digits = f"{int(moment.timestamp() * 1000):012x}"
+    return f"{digits[:8]}-{digits[8:]}"
 
 
 @actor(

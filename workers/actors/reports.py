@@ -2,7 +2,7 @@
 
 Idempotency key of `generate_pdf`: report + version (`report_documents`). A second run finds the row and the file with
 the same checksum and makes nothing; a file that is missing or changed is made again, and comes out byte for byte the
-same, because the document carries the report's own date and no random ids.
+same, because nothing of the moment is in it: no clock, no random ids.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Len
-from sqlmodel import col, select
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
 
 from models import database
 from models.report import InformationReport, ReportDocument
@@ -39,14 +40,17 @@ def generate(report_id: str, documents_dir: Path) -> ReportDocument:
         PermanentError: no such report, or one too long to print.
     """
     task = current_task()
-    with database.reading() as session:
-        report = session.get(InformationReport, report_id)
+    report = None
+    if report_id.isprintable():  # why: PostgreSQL answers NUL with an error of its own.
+        with database.reading() as session:
+            report = session.get(InformationReport, report_id)
     if report is None:
         raise PermanentError(f"there is no information report {report_id!r}: check the reference")
     if len(report.narrative) > MAX_NARRATIVE_CHARS:
         raise PermanentError(f"the narrative has {len(report.narrative):,} characters, more than the "
                              f"{MAX_NARRATIVE_CHARS:,} that a document may have: shorten it")  # fmt: skip
-    known = _find(report)
+    with database.reading() as session:
+        known = _find(session, report)
     if known is not None and _is_intact(documents_dir / known.path, known.sha256):
         task.log.info("version %d of %s is there already: %s", report.version, report_id, known.path)
         return known
@@ -107,13 +111,12 @@ def _file_name(report: InformationReport) -> str:
     return f"{readable}-{digest}-v{report.version}.pdf"
 
 
-def _find(report: InformationReport) -> ReportDocument | None:
-    with database.reading() as session:
-        return session.exec(
-            select(ReportDocument).where(
-                col(ReportDocument.report_id) == report.report_id, col(ReportDocument.version) == report.version
-            )
-        ).first()
+def _find(session: Session, report: InformationReport) -> ReportDocument | None:
+    return session.exec(
+        select(ReportDocument).where(
+            col(ReportDocument.report_id) == report.report_id, col(ReportDocument.version) == report.version
+        )
+    ).first()
 
 
 def _is_intact(path: Path, sha256: str) -> bool:
@@ -138,19 +141,25 @@ def _store(directory: Path, name: str, content: bytes) -> None:
 
 
 def _record(report: InformationReport, name: str, content: bytes, pages: int, task_id: str | None) -> ReportDocument:
+    made = ReportDocument(
+        report_id=report.report_id,
+        version=report.version,
+        path=name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        pages=pages,
+        task_id=task_id,
+        created_at=datetime.now(UTC),
+    )
     with database.writing() as session:
-        document = session.exec(
-            select(ReportDocument).where(
-                col(ReportDocument.report_id) == report.report_id, col(ReportDocument.version) == report.version
-            )
-        ).first() or ReportDocument(
-            report_id=report.report_id, version=report.version, path=name, sha256="", size_bytes=0, pages=0,
-            created_at=datetime.now(UTC),
-        )  # fmt: skip
-        document.path = name
-        document.sha256 = hashlib.sha256(content).hexdigest()
-        document.size_bytes = len(content)
-        document.pages = pages
-        document.task_id = task_id
-        session.add(document)
-    return document
+        known = _find(session, report)
+        if known is None:
+            try:
+                with session.begin_nested():
+                    session.add(made)
+            except IntegrityError:
+                known = _find(session, report)  # why: another task recorded the same version since we looked.
+        if known is not None:
+            for column in ("path", "sha256", "size_bytes", "pages", "task_id"):
+                setattr(known, column, getattr(made, column))
+    return known or made

@@ -1,6 +1,7 @@
 """`check` and `actors`: what is wrong before anything runs, and what there is to run."""
 
 import json
+import os
 from typing import Annotated
 
 import typer
@@ -65,7 +66,12 @@ def actors(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 def _schema_problems() -> list[str]:
     path = database.sqlite_path()
     if path is not None and not path.exists():
-        return []  # why: nothing was started yet; `up` and `migrate` make the file.
+        # why: nothing was started yet; `up` and `migrate` make the file, if its folder can be made.
+        place = next(parent for parent in path.absolute().parents if parent.exists())
+        if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+            return []
+        return [f"the database {path} cannot be made, for {place} is no folder that is writable: set CALLBOARD_VAR_DIR "
+                "or CALLBOARD_DATABASE_URL"]  # fmt: skip
     try:
         current = schema.current()
     except database.DatabaseError as error:

@@ -71,7 +71,8 @@ def follow(task_id: str, *, timeout_s: float, quiet: bool) -> Task:
                 raise InvalidTask(f"there is no task {task_id!r}: see `callboard tasks list`", field="task_id")
             for line in lines:
                 last_log = line.id or last_log
-                bar.console.print(f"{line.logged_at:%H:%M:%S} {line.level:<7} {line.message}", markup=False)
+                if not quiet:
+                    bar.console.print(f"{line.logged_at:%H:%M:%S} {line.level:<7} {line.message}", markup=False)
             bar.update(shown, completed=task.progress or 0.0, description=_state(task), name=task.task_name)
             if task.status in TERMINAL or time.monotonic() > deadline_s:
                 return task

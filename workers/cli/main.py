@@ -29,16 +29,21 @@ app.command("enqueue")(enqueue.enqueue)
 app.add_typer(tasks.app, name="tasks")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # why: slow, and only --version needs it.
+
+        typer.echo(version("callboard"))
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
 ) -> None:
     """Background workers in which every task's state can be trusted."""
-    if version:
-        from importlib.metadata import version as installed  # why: slow, and only --version needs it.
-
-        typer.echo(installed("callboard"))
-        raise typer.Exit
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ def list_tasks(
     status: Annotated[str | None, typer.Option(help="Only of this status.")] = None,
     task_type: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
     limit: Annotated[int, typer.Option(help="1–1000 rows.", min=1, max=task_query.MAX_PAGE)] = 20,
-    offset: Annotated[int, typer.Option(help="Rows to pass over.", min=0)] = 0,
+    offset: Annotated[int, typer.Option(help="Rows to pass over.", min=0, max=task_query.MAX_OFFSET)] = 0,
     as_json: _Json = False,
 ) -> None:
     """List tasks, newest first."""
@@ -75,6 +75,7 @@ def watch(
     timeout_s: Annotated[float, typer.Option("--timeout", help="Longest wait in seconds.")] = 300.0,
 ) -> None:
     """Follow one task to its end. Exit code 0 if it completed, else 1."""
+    _found(task_id)
     task = follow(task_id, timeout_s=timeout_s, quiet=False)
     typer.echo(f"{task.task_id} {task.status}" + (f" ({task.reason})" if task.reason else ""))
     if task.status != TaskStatus.COMPLETED:

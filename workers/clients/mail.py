@@ -4,7 +4,8 @@
 
     row `sending`, committed  →  SMTP conversation  →  row `sent` or `refused`, committed
 
-A task that runs again skips everybody whose row says `sent`. A crash between the server's answer and the second commit
+A task that runs again skips everybody whose row says `sent`. A recipient that the server refuses or defers keeps nobody
+else from the mail. A crash between the server's answer and the second commit
 leaves `sending`: that mail goes out again with the same Message-ID, by which mail systems recognise a duplicate; more
 cannot be had from SMTP. Addresses and subjects with control characters are refused before anything is rendered.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +27,7 @@ from sqlmodel import col, select
 
 from models import database
 from models.mail import DeliveryOutcome, EmailDelivery
-from workers.clients.smtp import SmtpServer
+from workers.clients.smtp import RecipientDeferred, RecipientRefused, SmtpServer
 from workers.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -36,9 +38,12 @@ MAX_RECIPIENTS = 500
 MAX_ADDRESS_CHARS = 254
 """RFC 5321 §4.5.3.1.3."""
 
-_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_ADDRESS = re.compile(r"(?=[^@]{1,64}@)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+                      r"@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
                       r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*")  # fmt: skip
-_CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_POLICY = SMTP.clone(cte_type="7bit")
+"""Seven-bit lines of at most 78 characters: a server without 8BITMIME (RFC 6152) takes them as well."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,10 @@ class Mailer:
             context: what the template shows; escaped in the HTML part.
 
         Returns:
-            The delivery of each recipient, in order.
+            The delivery of each recipient, in order; a recipient named twice gets one.
 
         Raises:
-            PermanentError: no server, a bad address, or the server refused.
+            PermanentError: no server, a bad address, or the server refused; recipients it did not refuse have the mail.
             TransientError: the server cannot take it now; those already sent stay sent.
         """
         if self.server is None:
@@ -77,7 +82,21 @@ class Mailer:
             raise PermanentError(f"expected 1–{MAX_RECIPIENTS} recipients, got {len(recipients)}")
         checked = [check_address(recipient) for recipient in recipients]
         mail = render(template, context)
-        return [self._deliver_once(self.server, task_id, template, recipient, mail) for recipient in checked]
+        deliveries: list[EmailDelivery] = []
+        refused: list[RecipientRefused] = []
+        deferred: list[RecipientDeferred] = []
+        for recipient in dict.fromkeys(checked):
+            try:
+                deliveries.append(self._deliver_once(self.server, task_id, template, recipient, mail))
+            except RecipientRefused as error:
+                refused.append(error)
+            except RecipientDeferred as error:
+                deferred.append(error)
+        if deferred:
+            raise deferred[0]
+        if refused:
+            raise refused[0]
+        return deliveries
 
     def _deliver_once(
         self, server: SmtpServer, task_id: str, template: str, recipient: str, mail: "Rendered"
@@ -119,7 +138,7 @@ class Mailer:
         return f"<{digest}@{parseaddr(self.sender)[1].rpartition('@')[2]}>"
 
     def _compose(self, mail: "Rendered", recipient: str, delivery: EmailDelivery) -> EmailMessage:
-        message = EmailMessage()
+        message = EmailMessage(policy=_POLICY)
         name, address = parseaddr(self.sender)
         message["From"] = Address(display_name=name, addr_spec=address)
         message["To"] = Address(addr_spec=recipient)
@@ -159,8 +178,8 @@ def check_address(address: str) -> str:
     Raises:
         PermanentError: anything else, for instance a line break, which could smuggle in further headers.
     """
-    if len(address) > MAX_ADDRESS_CHARS or _ADDRESS.fullmatch(address) is None:
-        shown = address[:100].encode("unicode_escape").decode("ascii")
+    if not isinstance(address, str) or len(address) > MAX_ADDRESS_CHARS or _ADDRESS.fullmatch(address) is None:
+        shown = str(address)[:100].encode("unicode_escape").decode("ascii")
         raise PermanentError(f"expected an e-mail address such as name@example.org, got '{shown}'")
     return address
 

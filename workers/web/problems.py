@@ -1,5 +1,6 @@
 """Errors as problem+json (RFC 9457): type, title, status, detail, and the field that is wrong where there is one."""
 
+import json
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -7,11 +8,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from models.columns import clean_text
 from models.database import DatabaseError
 from workers.errors import BusUnavailable, InvalidTask, LedgerUnavailable, OutcomeUnknown
 
 MEDIA_TYPE = "application/problem+json"
+DETAIL_MAX_CHARS = 2_000
 _TITLES = {
+    400: "Bad request",
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
@@ -20,6 +24,18 @@ _TITLES = {
     422: "Unprocessable content",
     503: "Unavailable",
 }
+_NOT_JSON = (
+    "expected one JSON object (RFC 8259) as the body, sent as application/json; numbers of more than 4,000 digits and "
+    "very deep nesting are not taken"
+)
+
+
+class AsciiJson(JSONResponse):
+    """JSON in pure ASCII: a lone surrogate in a stored text has no UTF-8, so it goes out as the escape that it is."""
+
+    def render(self, content: Any) -> bytes:
+        """The body's bytes."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 def problem(status: int, detail: str, *, slug: str = "about:blank", **more: Any) -> JSONResponse:
@@ -31,8 +47,9 @@ def problem(status: int, detail: str, *, slug: str = "about:blank", **more: Any)
         slug: the problem's type.
         more: further members, for instance field="priority".
     """
-    body = {"type": slug, "title": _TITLES.get(status, "Error"), "status": status, "detail": detail, **more}
-    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE)
+    said = clean_text(detail, DETAIL_MAX_CHARS)
+    body = {"type": slug, "title": _TITLES.get(status, "Error"), "status": status, "detail": said, **more}
+    return AsciiJson(body, status_code=status, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
@@ -55,12 +72,30 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            where = f"{first['ctx']['error']} at character {first['loc'][1]}"
+            return problem(422, f"{_NOT_JSON}; got {where}", slug="invalid-request", field="body")
         field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        if field == "body":
+            return problem(422, f"{_NOT_JSON}; got: {first['msg']}", slug="invalid-request", field=field)
         said = str(first["msg"]).removeprefix("Value error, ")
         return problem(422, f"{field}: {said}", slug="invalid-request", field=field)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        answer = problem(error.status_code, str(error.detail))
+        answer = problem(error.status_code, _detail_of(request, error))
         answer.headers.update(error.headers or {})
         return answer
+
+
+def _detail_of(request: Request, error: HTTPException) -> str:
+    """Our own words as they are; the framework's bare phrases with what to do."""
+    match error.status_code, error.detail:
+        case 404, "Not Found":
+            return f"there is no path {request.url.path!r}: see /docs for those there are"
+        case 405, "Method Not Allowed":
+            allowed = (error.headers or {}).get("Allow", "another method")
+            return f"{request.method} is not possible on {request.url.path!r}: use {allowed}"
+        case 400, _:
+            return _NOT_JSON
+    return str(error.detail)

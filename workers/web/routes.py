@@ -5,14 +5,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Path, Query
 
 from models.task import TaskStatus, TaskType
-from models.task_query import MAX_PAGE
+from models.task_query import MAX_OFFSET, MAX_PAGE
 from workers import callboard, tasks
 from workers.registry import default_priority_of
+from workers.web.problems import MEDIA_TYPE, AsciiJson
 from workers.web.shapes import CancelAnswer, CountAnswer, EnqueueAnswer, EnqueueRequest, Problem, TaskPage, TaskRow
 
-_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
-_TaskId = Annotated[str, Path(max_length=64)]
-_MAX_OFFSET = 2**31 - 1
+_TaskId = Annotated[str, Path(description="The task's id, as enqueue returned it.")]
+
+
+def _problems(**descriptions: str) -> dict[int | str, dict[str, Any]]:
+    """The error answers of a route for OpenAPI: `_404="Not found"` → 404 with a problem document."""
+    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    return {int(status[1:]): {"description": said, "content": content} for status, said in descriptions.items()}
 
 
 def create_task_router() -> APIRouter:
@@ -20,13 +25,11 @@ def create_task_router() -> APIRouter:
     router = APIRouter(
         prefix="/api/tasks",
         tags=["tasks"],
-        responses={
-            422: {"description": "Unprocessable content", **_PROBLEM},
-            503: {"description": "Unavailable", **_PROBLEM},
-        },
+        default_response_class=AsciiJson,
+        responses=_problems(_422="Unprocessable content", _503="Unavailable"),
     )
 
-    @router.post("/enqueue", status_code=201)
+    @router.post("/enqueue", status_code=201, responses=_problems(_400="Bad request", _413="Too large"))
     def enqueue(request: EnqueueRequest) -> EnqueueAnswer:
         """Send a task."""
         task_id = tasks.enqueue_task(
@@ -53,22 +56,19 @@ def create_task_router() -> APIRouter:
         status: TaskStatus | None = None,
         task_type: TaskType | None = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
-        offset: Annotated[int, Query(ge=0, le=_MAX_OFFSET)] = 0,
+        offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0,
     ) -> TaskPage:
         """Tasks, newest first."""
         rows = tasks.list_tasks(status, task_type, limit=limit, offset=offset)
         total = tasks.get_task_count(status, task_type)
         return TaskPage(tasks=[TaskRow(**row) for row in rows], total_count=total, limit=limit, offset=offset)
 
-    @router.get("/{task_id}", responses={404: {"description": "Not found", **_PROBLEM}})
+    @router.get("/{task_id}", responses=_problems(_404="Not found"))
     def show(task_id: _TaskId) -> TaskRow:
         """A task's row."""
         return TaskRow(**_found(task_id))
 
-    @router.post(
-        "/{task_id}/cancel",
-        responses={404: {"description": "Not found", **_PROBLEM}, 409: {"description": "Conflict", **_PROBLEM}},
-    )
+    @router.post("/{task_id}/cancel", responses=_problems(_404="Not found", _409="Conflict"))
     def cancel(task_id: _TaskId) -> CancelAnswer:
         """Cancel a pending task."""
         if tasks.cancel_task(task_id, by="API"):
@@ -83,5 +83,5 @@ def create_task_router() -> APIRouter:
 def _found(task_id: str) -> dict[str, Any]:
     row = tasks.get_task_status(task_id)
     if row is None:
-        raise HTTPException(404, f"there is no task {task_id!r}: see GET /api/tasks/ for those there are")
+        raise HTTPException(404, f"there is no task {task_id[:100]!r}: see GET /api/tasks/ for those there are")
     return row

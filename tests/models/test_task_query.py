@@ -1,0 +1,190 @@
+"""Filters, pages, counts, their bounds, and the indexes that serve them."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlmodel import Session
+
+from models import database, task_moves, task_query
+from models.task import TaskStatus, TaskType
+from models.task_query import MAX_OFFSET, MAX_PAGE, TaskFilter
+from tests.models.rows import NOW, accepted, in_status, running
+
+PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = TaskStatus
+ROWS = [
+    (name, task_type, status)
+    for name, task_type in (("email.a", "email"), ("email.b", "email"), ("media.c", "media"), ("plain", None))
+    for status in (PENDING, CANCELLED)
+]
+
+
+@pytest.fixture
+def stored(empty_tables: str) -> list[str]:
+    """The ids of a row for each of ROWS, in the order of their making."""
+    ids = []
+    for name, task_type, status in ROWS:
+        task_id = accepted(task_name=name, task_type=task_type)
+        if status is CANCELLED:
+            with database.writing() as session:
+                task_moves.cancel(session, task_id, by="test", now=NOW)
+        ids.append(task_id)
+    return ids
+
+
+def test_each_filter_finds_its_rows_newest_first_and_counts_as_many(stored: list[str]) -> None:
+    filters = product((None, *TaskStatus), (None, TaskType.EMAIL, TaskType.JOB), (None, "email.a", "nobody"))
+    for status, task_type, name in filters:
+        expected = [
+            task_id
+            for task_id, (its_name, its_type, its_status) in zip(stored, ROWS, strict=True)
+            if status in (None, its_status) and task_type in (None, its_type) and name in (None, its_name)
+        ]
+        wanted = TaskFilter(status=status, task_type=task_type, task_name=name)
+
+        with database.reading() as session:
+            found = [task.task_id for task in task_query.page(session, wanted)]
+            count = task_query.count(session, wanted)
+
+        assert (found, count) == (expected[::-1], len(expected)), wanted
+
+
+def test_pages_follow_one_another_without_gap_or_repetition(stored: list[str]) -> None:
+    with database.reading() as session:
+        pages = [task_query.page(session, TaskFilter(), limit=3, offset=offset) for offset in (0, 3, 6, 9)]
+
+    assert [len(page) for page in pages] == [3, 3, 2, 0]
+    assert [task.task_id for page in pages for task in page] == stored[::-1]
+
+
+def test_the_largest_page_and_offset_are_answered(stored: list[str]) -> None:
+    with database.reading() as session:
+        assert task_query.page(session, TaskFilter(), limit=MAX_PAGE, offset=MAX_OFFSET) == []
+
+
+@pytest.mark.parametrize(
+    ("bounds", "mend"),
+    [
+        ({"limit": 0}, "limit: expected 1–1000, got 0"),
+        ({"limit": 1001}, "limit: expected 1–1000, got 1001"),
+        ({"limit": -1}, "limit: expected 1–1000, got -1"),
+        ({"limit": 10**9}, "limit: expected 1–1000"),
+        ({"offset": -1}, "offset: expected 0–9223372036854775807, got -1"),
+        ({"offset": 2**63}, "offset: expected 0–9223372036854775807"),
+    ],
+)
+@pytest.mark.usefixtures("any_database")
+def test_a_page_out_of_bounds_is_refused_naming_the_bound(bounds: dict[str, int], mend: str) -> None:
+    with database.reading() as session, pytest.raises(ValueError, match=mend):
+        task_query.page(session, TaskFilter(), **bounds)
+
+
+@pytest.mark.parametrize("hostile", ["\x00", "\ud800", "' OR 1=1--", "%", "_", "x" * 100_000, ""])
+@pytest.mark.usefixtures("any_database")
+def test_text_that_no_row_can_hold_finds_nothing(hostile: str) -> None:
+    accepted()
+
+    with database.reading() as session:
+        assert task_query.get(session, hostile) is None
+        assert task_query.attempts(session, hostile) == []
+        assert task_query.logs(session, hostile) == []
+        assert task_query.page(session, TaskFilter(task_name=hostile)) == []
+        assert task_query.count(session, TaskFilter(task_name=hostile)) == 0
+    with database.writing() as session:
+        assert not task_moves.cancel(session, hostile, by=hostile, now=NOW)
+
+
+@pytest.mark.usefixtures("any_database")
+def test_log_lines_can_be_followed() -> None:
+    task_id = running()
+    with database.writing() as session:
+        for message in ("one", "two", "three"):
+            task_moves.write_log(session, task_id, attempt=1, level="info", message=message, now=NOW)
+
+    with database.reading() as session:
+        first = task_query.logs(session, task_id)[0]
+        assert first.id is not None
+        assert [line.message for line in task_query.logs(session, task_id, after_id=first.id)] == ["two", "three"]
+
+
+def test_the_oldest_task_that_could_start_is_found(empty_tables: str) -> None:
+    in_status(RUNNING)
+    accepted(eta=NOW + timedelta(hours=1))
+    oldest = accepted()
+    accepted()
+
+    with database.reading() as session:
+        found = task_query.oldest_pending(session)
+
+    assert found is not None
+    assert found.task_id == oldest
+
+
+def test_nothing_waits_in_an_empty_table(empty_tables: str) -> None:
+    with database.reading() as session:
+        assert task_query.oldest_pending(session) is None
+        assert task_query.count(session, TaskFilter()) == 0
+
+
+@pytest.fixture
+def statements(shared_sqlite_bound: str) -> Iterator[list[tuple[str, Any]]]:
+    """What is sent to the database, with its parameters."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(database.engine(), "before_cursor_execute", note)
+    yield seen
+    event.remove(database.engine(), "before_cursor_execute", note)
+
+
+def plan_of(session: Session, statements: list[tuple[str, Any]]) -> str:
+    """The query plan of the last statement that was sent."""
+    statement, parameters = next(sent for sent in reversed(statements) if sent[0].startswith("SELECT"))
+    explained = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    return "; ".join(str(step[-1]) for step in explained)
+
+
+PAGES = {
+    "all": (TaskFilter(), "sqlite_autoindex_background_tasks_1"),
+    "status": (TaskFilter(status=PENDING), "ix_background_tasks_status_task_id"),
+    "type": (TaskFilter(task_type=TaskType.EMAIL), "ix_background_tasks_type_task_id"),
+    "name": (TaskFilter(task_name="email.a"), "ix_background_tasks_name_task_id"),
+}
+
+
+@pytest.mark.parametrize(("wanted", "index"), PAGES.values(), ids=PAGES.keys())
+def test_a_page_is_read_from_an_index_in_its_order(
+    wanted: TaskFilter, index: str, statements: list[tuple[str, Any]]
+) -> None:
+    with database.reading() as session:
+        task_query.page(session, wanted)
+        plan = plan_of(session, statements)
+
+    assert f"USING INDEX {index}" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize(("wanted", "index"), [PAGES[name] for name in ("status", "type", "name")])
+def test_a_count_reads_the_index_alone(wanted: TaskFilter, index: str, statements: list[tuple[str, Any]]) -> None:
+    with database.reading() as session:
+        task_query.count(session, wanted)
+        plan = plan_of(session, statements)
+
+    assert f"USING COVERING INDEX {index}" in plan
+
+
+def test_looking_after_one_task_never_scans_a_table(statements: list[tuple[str, Any]]) -> None:
+    with database.reading() as session:
+        plans = []
+        for ask in (task_query.get, task_query.attempts, task_query.logs):
+            ask(session, "some-id")
+            plans.append(plan_of(session, statements))
+        task_query.oldest_pending(session)
+        plans.append(plan_of(session, statements))
+
+    assert all(plan.startswith("SEARCH") and "TEMP B-TREE" not in plan for plan in plans), plans

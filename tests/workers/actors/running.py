@@ -1,0 +1,65 @@
+"""Running a task's function as the worker does, and waiting for a row to end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from sqlmodel import SQLModel, select
+
+from models import database
+from models.report import InformationReport
+from models.task import TERMINAL, Task
+from tests.servers import wait_until
+from workers import tasks
+from workers.runner import current
+
+Row = TypeVar("Row", bound=SQLModel)
+
+
+@contextmanager
+def as_task(task_id: str, attempt: int = 1) -> Iterator[None]:
+    """Inside, `current_task()` is this task: what the status middleware does for a claimed attempt."""
+    token = current.enter(current.CurrentTask(id=task_id, attempt=attempt))
+    try:
+        yield
+    finally:
+        current.leave(token)
+
+
+def ended(task_id: str, *, within_s: float = 20) -> Task:
+    """The row once it is terminal."""
+    wait_until(lambda: row(task_id).status in TERMINAL, within_s=within_s, what=f"the end of {task_id}")
+    return row(task_id)
+
+
+def row(task_id: str) -> Task:
+    """The row."""
+    found = tasks.get_task(task_id)
+    assert found is not None
+    return found
+
+
+def all_rows(table: type[Row]) -> list[Row]:
+    """Every row of a table."""
+    with database.reading() as session:
+        return list(session.exec(select(table)).all())
+
+
+def file_report(report_id: str = "FIR-2026-000777", **changes: object) -> InformationReport:
+    """Store a report and return it."""
+    columns: dict[str, object] = {
+        "report_id": report_id,
+        "complainant_name": "Fathima Rahman & family",
+        "station": "Lake View",
+        "district": "Alappuzha",
+        "incident_place": "House 12, Canal Street",
+        "filed_at": datetime(2026, 11, 20, 7, 45, tzinfo=UTC),
+        "summary": "Damage to a garden wall and <gate> by a lorry.",
+        "narrative": "A lorry reversed into the wall during the night.",
+        "officer_name": "Sub-Inspector L. Joseph",
+    }
+    with database.writing() as session:
+        report = InformationReport(**(columns | changes))
+        session.add(report)
+    return report

@@ -1,0 +1,30 @@
+"""A database that stays empty, for tests of what is refused: migrated once a module, bound for each test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from models import database, schema
+from workers import callboard, tasks
+
+__all__ = ["migrated", "refusing"]
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a migrated SQLite database."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('refusing') / 'test.db'}"
+    database.bind(url)
+    schema.upgrade()
+    database.bind(callboard.settings.database)
+    return url
+
+
+@pytest.fixture
+def refusing(migrated: str, bus: object) -> Iterator[None]:
+    """That database, bound, over an empty bus; in the end it still has no row."""
+    database.bind(migrated)
+    yield
+    assert tasks.get_task_count() == 0
+    database.engine().dispose()
+    database.bind(callboard.settings.database)

@@ -1,0 +1,34 @@
+"""A real uvicorn server over this process's Callboard, and a client of it."""
+
+import threading
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+import uvicorn
+
+from tests.servers import wait_until
+from tests.workers.refusing import migrated, refusing
+from workers.web import create_app
+
+__all__ = ["api", "api_url", "migrated", "refusing"]
+
+
+@pytest.fixture(scope="session")
+def api_url() -> Iterator[str]:
+    """The API on a loopback port; it uses whatever database is bound when a request comes."""
+    server = uvicorn.Server(uvicorn.Config(create_app(), host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started, within_s=10, what="the start of the API")
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(timeout=10)
+
+
+@pytest.fixture
+def api(api_url: str) -> Iterator[httpx2.Client]:
+    """A client of the API."""
+    with httpx2.Client(base_url=api_url, timeout=20) as client:
+        yield client

@@ -1,0 +1,48 @@
+"""The OpenAPI document says what there is: routes, shapes, and the problem answers of each."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+PROBLEMS = {
+    ("/api/tasks/enqueue", "post"): {"400", "413", "422", "503"},
+    ("/api/tasks/count/all", "get"): {"422", "503"},
+    ("/api/tasks/", "get"): {"422", "503"},
+    ("/api/tasks/{task_id}", "get"): {"404", "422", "503"},
+    ("/api/tasks/{task_id}/cancel", "post"): {"404", "409", "422", "503"},
+    ("/health/live", "get"): set(),
+}
+
+
+@pytest.fixture
+def document(api: httpx2.Client) -> dict[str, Any]:
+    found: dict[str, Any] = api.get("/openapi.json").json()
+    return found
+
+
+def test_every_route_is_named(document: dict[str, Any]) -> None:
+    named = {(path, method) for path, methods in document["paths"].items() for method in methods}
+
+    assert named == set(PROBLEMS)
+
+
+@pytest.mark.parametrize(("path", "method"), PROBLEMS)
+def test_every_problem_answer_is_named_with_its_shape(document: dict[str, Any], path: str, method: str) -> None:
+    responses = document["paths"][path][method]["responses"]
+
+    assert {status for status in responses if status[0] in "45"} == PROBLEMS[path, method]
+    for status in PROBLEMS[path, method]:
+        ((media_type, content),) = responses[status]["content"].items()
+        assert media_type == "application/problem+json"
+        assert set(content["schema"]["required"]) == {"type", "title", "status", "detail"}
+
+
+def test_the_example_of_a_request_is_one_that_is_taken(
+    api: httpx2.Client, system: object, document: dict[str, Any]
+) -> None:
+    example = document["components"]["schemas"]["EnqueueRequest"]["example"]
+
+    answer = api.post("/api/tasks/enqueue", json=example)
+
+    assert answer.status_code == 201, answer.text

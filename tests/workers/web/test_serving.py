@@ -1,0 +1,74 @@
+"""`python -m workers.web`: serves on loopback, and refuses to leave it."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import httpx2
+import pytest
+
+from tests.servers import end, wait_until
+from workers import tasks
+from workers.web.__main__ import is_loopback
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
+     ("192.168.1.5", False), ("example.org", False), ("", False), ("::ffff:192.168.1.5", False)],
+)  # fmt: skip
+def test_only_loopback_is_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_it_refuses_to_open_itself_to_the_network() -> None:
+    environment = os.environ | {"CALLBOARD_API_HOST": "0.0.0.0", "CALLBOARD_API_PORT": str(_free_port())}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "workers.web"], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [
+        "callboard: CALLBOARD_API_HOST=0.0.0.0 would open the API to the network, and it has no authentication yet: "
+        "bind it to 127.0.0.1 and put a proxy that authenticates in front"
+    ]
+
+
+def test_with_redis_gone_it_serves_but_takes_no_task(sqlite_database: str) -> None:
+    port = _free_port()
+    environment = os.environ | {
+        "CALLBOARD_API_PORT": str(port),
+        "CALLBOARD_DATABASE_URL": sqlite_database,
+        "CALLBOARD_REDIS_URL": f"redis://127.0.0.1:{_free_port()}",
+    }
+    process = subprocess.Popen([sys.executable, "-m", "workers.web"], env=environment)
+    try:
+        wait_until(lambda: _answers(port), within_s=30, what="an answer of the API")
+
+        answer = httpx2.post(
+            f"http://127.0.0.1:{port}/api/tasks/enqueue", json={"task_name": "diagnostics.run_self_test"}
+        )
+
+        process.terminate()
+        process.wait(timeout=10)
+    finally:
+        end(process)
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert "start Redis" in answer.json()["detail"]
+    assert tasks.get_task_count() == 0
+    assert process.returncode in (0, -15)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx2.get(f"http://127.0.0.1:{port}/health/live").json() == {"status": "live"}
+    except httpx2.TransportError:
+        return False
