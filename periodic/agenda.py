@@ -28,9 +28,8 @@ from models.task import TERMINAL, Task, TaskStatus, new_task_id
 from models.triggers import TriggerError, from_row, to_row
 from periodic.timetable import Declaration
 from workers import Callboard
-from workers.broker.broker import ENVELOPE, ENVELOPE_VERSION
 from workers.errors import CallboardError, InvalidTask
-from workers.ledger.ledger import message_of
+from workers.ledger.ledger import ENVELOPE, ENVELOPE_VERSION, message_of
 from workers.params import validate
 from workers.registry import default_priority_of, function_of, type_of
 
@@ -203,7 +202,7 @@ class Agenda:
                 .limit(PUBLISH_BATCH)
             ).all()
         for task in waiting:
-            self._callboard.broker.publish(message_of(task))
+            self._callboard.broker.publish_accepted(message_of(task))
             with database.writing() as session:
                 task_moves.published(session, task.task_id, datetime.now(UTC))
         return len(waiting)

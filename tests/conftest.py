@@ -38,7 +38,6 @@ from sqlalchemy import create_engine, text  # noqa: E402
 from models import database, schema, tables  # noqa: E402
 from tests import servers  # noqa: E402
 from workers import Callboard, callboard  # noqa: E402
-from workers.broker.connection import make_client  # noqa: E402
 
 assert tables
 
@@ -49,37 +48,37 @@ def pytest_sessionfinish() -> None:
 
 
 @pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    """The session's Redis server; the one that `callboard` uses."""
+def redis_server() -> Iterator[servers.OwnRedis]:
+    """The session's Redis server, append-only; the one that `callboard` uses."""
     directory = SESSION_DIR / "redis"
     directory.mkdir(exist_ok=True)
-    with servers.redis_server(directory) as url:
-        yield url
+    server = servers.OwnRedis(directory)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: servers.OwnRedis) -> str:
+    """Where the session's Redis server is."""
+    return redis_server.url
 
 
 @pytest.fixture
 def bus(redis_url: str) -> Iterator[redis.Redis]:
     """The bus, empty."""
-    client = callboard.broker.client
-    client.flushall()
-    yield client
-    client.flushall()
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        yield client
+        client.flushall()
 
 
 @pytest.fixture
-def own_redis() -> Iterator[servers.OwnRedis]:
-    """The test's own server; this process's broker uses it too."""
-    with tempfile.TemporaryDirectory(prefix="cb-") as directory:
-        server = servers.OwnRedis(Path(directory))
-        server.start()
-        broker = callboard.broker
-        before, scripts = broker.client, broker.scripts
-        broker.client = make_client(server.url, var_dir=Path(directory), timeout_s=2.0)
-        broker.scripts = {name: broker.client.register_script(script.script) for name, script in scripts.items()}
-        yield server
-        broker.client.close()
-        broker.client, broker.scripts = before, scripts
-        server.kill()
+def own_redis(redis_server: servers.OwnRedis, bus: redis.Redis) -> Iterator[servers.OwnRedis]:
+    """The bus's server, to be killed and started again; it is up again for the next test."""
+    yield redis_server
+    if not servers.ping(redis_server.url):
+        redis_server.start()
 
 
 @pytest.fixture(scope="session")

@@ -22,10 +22,10 @@ from dramatiq.rate_limits.backends import RedisBackend
 
 from models import database
 from workers import discovery, legacy
-from workers.broker.broker import CallboardBroker
-from workers.broker.codec import MsgspecEncoder
-from workers.broker.connection import make_client
+from workers.broker import MessageCodec, Policy
+from workers.broker.local import make_client
 from workers.errors import SettingsError
+from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import Ledger
 from workers.middleware.event_loop import EventLoop
 from workers.middleware.retries import Retries
@@ -33,6 +33,8 @@ from workers.middleware.status import Status
 from workers.registry import Registry, RegistryMiddleware
 from workers.settings import Settings
 
+MESSAGE_OVERHEAD_BYTES = 64 * 1024
+"""What a message may have besides its parameters: options, names, a traceback."""
 _OUR_COMMANDS = {"callboard", "dramatiq", "periodiq", "-m"}
 
 __all__ = ["Callboard", "callboard"]
@@ -45,7 +47,7 @@ class Callboard:
     settings: Settings
     registry: Registry
     ledger: Ledger
-    broker: CallboardBroker
+    broker: LedgerBroker
 
 
 def _load_settings() -> Settings:
@@ -70,10 +72,12 @@ def _compose(settings: Settings) -> Callboard:
         heartbeat_s=settings.heartbeat_s, threads=settings.threads, result_max_bytes=settings.result_max_bytes
     )
     client = make_client(settings.redis_url, var_dir=settings.var_dir, timeout_s=settings.bus_timeout_s)
-    broker = CallboardBroker(
-        client=client,
+    broker = LedgerBroker(
+        ledger=ledger,
         registry=registry,
-        lease_s=settings.lease_s,
+        client=client,
+        policy=Policy(lease_s=settings.lease_s),
+        send_timeout_s=settings.send_timeout_s,
         middleware=[
             RegistryMiddleware(registry),
             Status(
@@ -96,14 +100,13 @@ def _compose(settings: Settings) -> Callboard:
             TimeLimit(time_limit=settings.time_limit_s * 1000, interval=250),
         ],
     )
-    broker.ledger = ledger
     return Callboard(settings, registry, ledger, broker)
 
 
 callboard = _compose(_load_settings())
 database.bind(callboard.settings.database)
 logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_NoResultWarning())
-dramatiq.set_encoder(MsgspecEncoder())
+dramatiq.set_encoder(MessageCodec(size_limit_bytes=callboard.settings.params_max_bytes + MESSAGE_OVERHEAD_BYTES))
 dramatiq.set_broker(callboard.broker)
 legacy.install(callboard.registry)
 discovery.import_actors(callboard.registry, callboard.settings)

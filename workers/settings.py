@@ -69,8 +69,10 @@ class Settings(BaseSettings):
     """Threads of each worker process."""
     shutdown_timeout_s: int = Field(default=25, ge=1, le=3_600)
     """How long a stopping worker lets running tasks finish."""
-    bus_timeout_s: float = Field(default=5.0, gt=0, le=60)
-    """How long a Redis command may take."""
+    bus_timeout_s: float = Field(default=10.0, gt=0, le=60)
+    """How long a Redis command may take; above the stalls that the server is known to have."""
+    send_timeout_s: float = Field(default=3.0, gt=0, le=60)
+    """How long `send()` waits for a bus that is down before it says so."""
     lease_s: int = Field(default=20, ge=1, le=3_600)
     """A worker that the bus has not heard of for this long is dead and its messages go to others."""
     heartbeat_s: float = Field(default=3.0, gt=0, le=600)

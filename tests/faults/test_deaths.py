@@ -168,4 +168,4 @@ def test_with_redis_gone_a_send_says_so_and_leaves_no_row(own_redis: OwnRedis, l
 
     assert tasks.get_task_count() == 0
     own_redis.start()
-    assert callboard.broker.do_qsize("jobs") == 0
+    assert callboard.broker.depth("jobs").live == 0

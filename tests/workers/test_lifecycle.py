@@ -9,13 +9,13 @@ import pytest
 import redis
 from dramatiq import Message, Worker
 
-from models import database, task_query
+from models import database, task_moves, task_query
 from models.task import TERMINAL, Task, TaskAttempt, TaskLog, TaskStatus
 from tests import probes
 from tests.servers import wait_until
 from workers import callboard, tasks
 from workers.actors.diagnostics import run_self_test
-from workers.broker.broker import ENVELOPE
+from workers.ledger.ledger import ENVELOPE
 from workers.errors import InvalidTask
 
 pytestmark = pytest.mark.usefixtures("ledger_database")
@@ -170,7 +170,7 @@ def test_a_task_cancelled_while_pending_never_runs(
     request.getfixturevalue("worker")
 
     ended(after.message_id)
-    wait_until(lambda: callboard.broker.do_qsize("jobs") == 0, within_s=10, what="an empty queue")
+    wait_until(lambda: callboard.broker.depth("jobs").live == 0, within_s=10, what="an empty queue")
     assert probes.lines(paper) == ["after"]
     found = row(cancelled.message_id)
     assert (found.status, found.reason, found.attempt) == (TaskStatus.CANCELLED, "by test", 0)
@@ -180,13 +180,13 @@ def test_a_task_cancelled_while_pending_never_runs(
 
 def test_a_message_delivered_twice_runs_once(bus: redis.Redis, paper: Path, request: pytest.FixtureRequest) -> None:
     message = probes.note.send(str(paper), "once", 0.2)
-    callboard.broker.publish(message)
-    callboard.broker.publish(message)
+    callboard.broker.publish_accepted(message)
+    callboard.broker.publish_accepted(message)
 
     request.getfixturevalue("worker")
 
     assert ended(message.message_id).status == TaskStatus.COMPLETED
-    wait_until(lambda: callboard.broker.do_qsize("jobs") == 0, within_s=15, what="an empty queue")
+    wait_until(lambda: callboard.broker.depth("jobs").live == 0, within_s=15, what="an empty queue")
     assert probes.lines(paper) == ["once"]
     assert outcomes(message.message_id) == ["completed"]
 
@@ -194,7 +194,7 @@ def test_a_message_delivered_twice_runs_once(bus: redis.Redis, paper: Path, requ
 def test_a_message_from_plain_dramatiq_gets_a_row(worker: Worker, paper: Path) -> None:
     foreign = Message(queue_name="jobs", actor_name="plain_probe", args=(str(paper),), kwargs={}, options={})
 
-    callboard.broker.publish(foreign)
+    callboard.broker.publish_accepted(foreign)
 
     wait_until(lambda: tasks.get_task(foreign.message_id) is not None, within_s=10, what="its row")
     assert ended(foreign.message_id).status == TaskStatus.COMPLETED
@@ -207,11 +207,11 @@ def test_a_message_whose_row_was_taken_back_never_runs(worker: Worker, paper: Pa
     )
     withdrawn = withdrawn.copy(actor_name="probes.note")
 
-    callboard.broker.publish(withdrawn)
+    callboard.broker.publish_accepted(withdrawn)
     after = probes.note.send(str(paper), "after")
 
     ended(after.message_id)
-    wait_until(lambda: callboard.broker.do_qsize("jobs") == 0, within_s=10, what="an empty queue")
+    wait_until(lambda: callboard.broker.depth("jobs").live == 0, within_s=10, what="an empty queue")
     assert probes.lines(paper) == ["after"]
     assert tasks.get_task(withdrawn.message_id) is None
 
@@ -226,7 +226,7 @@ def test_a_message_under_a_legacy_name_runs_its_actor(worker: Worker) -> None:
         message_id="legacy-1",
     )
 
-    callboard.broker.publish(older)
+    callboard.broker.publish_accepted(older)
 
     wait_until(lambda: tasks.get_task("legacy-1") is not None, within_s=10, what="its row")
     assert ended("legacy-1").task_name == "diagnostics.run_self_test"
@@ -234,18 +234,14 @@ def test_a_message_under_a_legacy_name_runs_its_actor(worker: Worker) -> None:
 
 
 def test_a_task_of_an_actor_that_this_code_does_not_know_waits(worker: Worker, paper: Path) -> None:
-    message = probes.note.send_with_options(args=(str(paper), "newer"), delay=300)
+    message = probes.note.message(str(paper), "newer")
     newer = callboard.registry.actors.pop("probes.note")
     try:
-        wait_until(
-            lambda: (
-                callboard.broker.client.hlen("callboard:jobs.DQ.msgs") == 1
-                and b"probes.note" in callboard.broker.client.hvals("callboard:jobs.DQ.msgs")[0]  # type: ignore[index, operator, misc]  # redis-py types sync and async answers alike
-                and callboard.broker.client.hlen("callboard:jobs.msgs") == 0
-            ),
-            within_s=10,
-            what="the message back in the delay queue",
-        )
+        with database.writing() as session:
+            task_moves.accept(session, Task(task_id=message.message_id, task_name="probes.note", queue="jobs",
+                                            options={ENVELOPE: 1}, created_at=datetime.now(UTC)))  # fmt: skip
+        callboard.broker.publish_accepted(message.copy(options={ENVELOPE: 1}))
+        wait_until(lambda: callboard.broker.depth("jobs").delayed == 1, within_s=10, what="the message put off")
         assert row(message.message_id).status == TaskStatus.PENDING
     finally:
         callboard.registry.actors["probes.note"] = newer
@@ -284,7 +280,7 @@ def test_parameters_that_are_no_json_are_refused_and_leave_no_row() -> None:
         probes.note.send("path", line=object())
 
     assert tasks.get_task_count() == 0
-    assert callboard.broker.do_qsize("jobs") == 0
+    assert callboard.broker.depth("jobs").live == 0
 
 
 @pytest.mark.usefixtures("bus")

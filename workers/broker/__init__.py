@@ -1,4 +1,35 @@
-"""The bus: a Dramatiq broker on Redis, its client, and its messages.
+"""The bus: a Dramatiq broker on Redis. `CallboardBroker` is the way in; `keys.py` is the operators' reference."""
 
-Must not: know the ledger, settings or actors. What it needs from the ledger it states as a protocol (`broker.Ledger`).
-"""
+from .broker import CallboardBroker
+from .bus import Change, Receipt, Removal
+from .codec import MessageCodec
+from .connect import connect
+from .dead_letter import DeadLetter
+from .depth import PriorityDepth, QueueDepth
+from .errors import BusFull, BusRefused, BusUnavailable
+from .generation import Generation
+from .parcel import Delivery, Parcel
+from .policy import Policy
+from .settlement import Outcome, Settlement, Verdict
+
+__all__ = [
+    "BusFull",
+    "BusRefused",
+    "BusUnavailable",
+    "CallboardBroker",
+    "Change",
+    "DeadLetter",
+    "Delivery",
+    "Generation",
+    "MessageCodec",
+    "Outcome",
+    "Parcel",
+    "Policy",
+    "PriorityDepth",
+    "QueueDepth",
+    "Receipt",
+    "Removal",
+    "Settlement",
+    "Verdict",
+    "connect",
+]

@@ -1,275 +1,519 @@
-"""Dramatiq's RedisBroker with the outcome in the ledger first, and one atomic settlement on the bus.
+"""The Dramatiq broker on the bus. The composition of this package; it decides nothing that a script can decide.
 
-A subclass of RedisBroker: its queues, scripts and consumers are kept; changed is only what would make the row lie
-(spec/traps.md 2, 3, 7, 8).
+Why a subclass of `Broker` and not of `RedisBroker`: of the latter nothing would be left. Its storage (lists, per-worker
+sets, a heartbeat by the worker's clock), its dispatch script and its `do_*` calls are what this bus replaces; delay
+queues, which its `declare_queue` announces, would start a consumer thread each; and its client is used with redis-py's
+own retries. What people rely on is `Broker`'s interface, and `join`, `flush` and the constructor's `url`, `client`,
+`namespace` and `middleware`, which are kept.
 
-States of a message, and who moves it:
+A message's life as a sender and a worker see it (the moves on the server: `bus.py`):
 
-    (none) ─enqueue→ waiting ─fetch→ leased ─settle→ gone           acknowledged
-                        ↑                 ├─settle→ dead letter      failed for good
-                        │                 ├─settle→ delayed          to be retried: one MULTI with the acknowledgement
-                        └──heartbeat────  └─settle→ waiting          released unstarted
-                           time-out
+    enqueue ─→ [before_enqueue] ─→ on the bus ─→ fetched by a hub ─→ a worker thread ─→ [before_process] actor [after_…]
+        ─→ consumer.ack/nack ─→ Settlement ─→ `record_settlement` ─→ settler ─→ gone | dead | again later
 
-What a crash leaves:
-  before `_publish`            a row without message; `enqueue` did not return
-  after it                     a waiting message whose row exists
-  in a worker, before settle   a leased message whose worker's heartbeat stops; after `lease_s` any other worker's fetch
-                               puts it back, and the ledger's claim sees that the first worker is dead
-  between ledger and settle    the same; the claim finds a terminal or newer row and refuses
+`enqueue` of a message that is running in this process (what Dramatiq's `Retries` does) is a decision, not a sending: it
+is kept on the parcel and executed atomically with the acknowledgement. So a retry is never lost between the two, and
+never there twice.
 
-A worker settles a message only after `Ledger.outcome` returned, that is after its commit. While the bus is down the
-settlement is tried again, with a back-off, until it succeeds or the worker stops.
+Hook points for a ledger: `settlement_sink` receives each decision instead of the settler; when its transaction is
+committed, it calls `submit_settlements` (batched, in the background, tried until answered) or `settle_batch` (now, with
+outcomes). `hold_fetching`/`allow_fetching` stop new work while the database is away. `on_generation`, `on_lease_lost`
+and `on_settlement_refused` tell what the bus found out.
 """
 
-import random
+from __future__ import annotations
+
+import logging
+import secrets
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
-from uuid import NAMESPACE_OID, uuid4, uuid5
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, cast
 
-import redis
-from dramatiq import Message
-from dramatiq.broker import Consumer, MessageProxy
-from dramatiq.brokers.redis import MAINTENANCE_SCALE, RedisBroker, _RedisConsumer
-from dramatiq.common import current_millis, dq_name, q_name
-from dramatiq.errors import ActorNotFound, ConnectionClosed
+from dramatiq import Broker, Consumer, Message, Middleware, Worker
+from dramatiq.common import current_millis, q_name
+from dramatiq.errors import QueueJoinTimeout
+from dramatiq.middleware import MiddlewareError, Retries
 
-from workers.errors import BusUnavailable, UnknownActor
-from workers.registry import Registry
+from .bus import Bus, Change, Posting, Receipt, Removal
+from .connect import RedisClient, connect
+from .consumer import CrewConsumer, LoneConsumer
+from .crew import Crew
+from .dead_letter import DeadLetter
+from .depth import QueueDepth
+from .envelope import HEADER_BYTES, attempt_of, pack, priority_of
+from .generation import Generation, GenerationWatch
+from .hooks import Hooks
+from .keys import Keys
+from .parcel import Parcel
+from .policy import Policy
+from .settlement import Outcome, Settlement, Verdict
 
-ENVELOPE = "callboard"
-"""Message option: the version of our envelope. It marks a message whose row has been written."""
-ENVELOPE_VERSION = 1
-_MAINTENANCE_CHANCE = MAINTENANCE_SCALE
-"""Every command looks for dead workers (RedisBroker's own: one in 1,000, so that recovery is left to luck)."""
-_FIRST_BACKOFF_S = 0.1
-_MAX_BACKOFF_S = 2.0
+log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Acknowledge:
-    """The message is done with."""
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """The message failed for good and is kept aside."""
+_LONGEST_DELAY_MS: Final = 100 * 365 * 86_400_000
 
 
-@dataclass(frozen=True)
-class Release:
-    """The message was not started and goes back to its queue, not before `delay_ms` from now."""
+class CallboardBroker(Broker):
+    """A broker with strict priority, stored delays, leases and millisecond latency, on Redis 6.2+ or Valkey.
 
-    delay_ms: int = 0
-
-
-@dataclass(frozen=True)
-class RetryLater:
-    """The message is sent again with these options, `delay_ms` from now."""
-
-    delay_ms: int
-    options: dict[str, Any]
-
-
-Settlement = Acknowledge | DeadLetter | Release | RetryLater
-
-
-class Ledger(Protocol):
-    """What the bus needs from the ledger."""
-
-    stopping: threading.Event
-    """Set when the process must stop waiting for a database or bus that is down."""
-
-    def outcome(self, message: MessageProxy, retry_delay_ms: int | None) -> Settlement:
-        """Commit what became of the message, then say what the bus is to do. Blocks until it is committed."""
-        ...
-
-    def withdraw(self, task_id: str) -> bool:
-        """Take back the row of a message that the bus may not have taken; False if a worker has it already."""
-        ...
-
-
-class CallboardBroker(RedisBroker):
-    """The bus.
-
-    Args:
-        client: as `connection.make_client` makes it.
-        registry: resolves aliases in messages.
-        lease_s: a worker not heard of for this long is dead.
-        namespace: prefix of every key.
+    url: see `connect`; or client: a redis-py client (sync, plain or cluster), used as it is: give it no retries and a
+        socket time-out above a server's stalls. One of the two.
+    ca_path: certificate authority for `rediss://`.
+    middleware: as for Dramatiq's brokers.
+    namespace: hash tag of all keys.
+    shards: for Redis Cluster: shard name → its queues; queues not named are on the unnamed shard. Priority is strict
+        within a shard only; every worker has one fetch and one blocked connection a shard.
+    policy: how messages are treated; see `Policy` for each number. The same in all processes.
+    default_priority: 1-10, for messages that say none.
+    send_timeout_s: how long `enqueue` and administrative calls may take, retries included.
+    idle_block_s: longest wait of an idle worker before it looks by itself.
+    revoke_after_s: how long a message may wait in a worker for a thread before it goes back.
+    settle_linger_s: how long an acknowledgement may wait for others to go along.
+    look_ahead_factor: upper bound of messages held beyond free threads, in threads.
+    socket_timeout_s, connect_timeout_s: for `url`.
     """
 
     def __init__(
-        self, *, client: redis.Redis, registry: Registry, lease_s: int, namespace: str = "callboard", **options: Any
+        self,
+        url: str | None = None,
+        *,
+        client: RedisClient | None = None,
+        ca_path: str | None = None,
+        middleware: list[Middleware] | None = None,
+        namespace: str = "callboard",
+        shards: Mapping[str, Iterable[str]] | None = None,
+        policy: Policy | None = None,
+        default_priority: int = 5,
+        send_timeout_s: float = 10.0,
+        idle_block_s: float = 3.0,
+        revoke_after_s: float = 0.05,
+        settle_linger_s: float = 0.004,
+        look_ahead_factor: int = 4,
+        socket_timeout_s: float = 10.0,
+        connect_timeout_s: float = 3.0,
     ) -> None:
-        super().__init__(
-            client=client,
-            namespace=namespace,
-            heartbeat_timeout=lease_s * 1000,
-            maintenance_chance=_MAINTENANCE_CHANCE,
-            **options,
+        self._hooks = Hooks()  # before super: adding middleware sends signals
+        super().__init__(middleware=middleware)
+        if (url is None) == (client is None):
+            raise ValueError("expected either url or client, got " + ("neither" if url is None else "both"))
+        if client is None:
+            assert url is not None
+            client = connect(
+                url, ca_path=ca_path, socket_timeout_s=socket_timeout_s, connect_timeout_s=connect_timeout_s
+            )
+        self.client = client
+        self.namespace = namespace
+        self.policy = policy or Policy()
+        self.default_priority = priority_of({"priority": default_priority})
+        self.queues: set[str] = set()
+        self.settlement_sink: Callable[[Settlement], None] | None = None
+        self.on_lease_lost: Callable[[Parcel], None] | None = None
+        self.on_settlement_refused: Callable[[Settlement], None] | None = None
+        self._idle_block_s = idle_block_s
+        self._revoke_after_s = revoke_after_s
+        self._settle_linger_s = settle_linger_s
+        self._look_ahead_factor = look_ahead_factor
+        self._watch = GenerationWatch()
+        self._owner = secrets.token_hex(6)
+        self._crews: list[Crew] = []
+        self._crews_by_worker: dict[int, Crew] = {}
+        self._buses: list[Bus] = []
+        self._bus_by_queue: dict[str, Bus] = {}
+
+        def make_bus(name: str) -> Bus:
+            bus = Bus(client, Keys(name), self.policy, self._watch, send_timeout_s=send_timeout_s)
+            self._buses.append(bus)
+            return bus
+
+        self._default_bus = make_bus(namespace)
+        for shard, queue_names in (shards or {}).items():
+            bus = make_bus(f"{namespace}-{shard}")
+            for queue_name in queue_names:
+                if queue_name in self._bus_by_queue:
+                    raise ValueError(f"expected each queue on one shard, got {queue_name!r} on two")
+                self._bus_by_queue[queue_name] = bus
+
+    # --- signals -------------------------------------------------------------------------------------------------
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:  # pyright: ignore[reportExplicitAny] # Dramatiq's signature
+        """Calls the `before_` hooks, in order. As Dramatiq's, without the empty ones."""
+        if signal == "worker_boot":
+            self._worker_boots(cast("Worker", args[0]))
+        hook = "before_" + signal
+        for middleware in self._hooks.listeners(hook, self.middleware):
+            try:
+                getattr(middleware, hook)(self, *args, **kwargs)
+            except MiddlewareError:
+                raise
+            except Exception:
+                self.logger.critical("Unexpected failure in %s of %r.", hook, middleware, exc_info=True)
+        if signal == "worker_shutdown":
+            crew = self._crews_by_worker.get(id(args[0]))
+            if crew is not None:
+                crew.begin_closing()
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:  # pyright: ignore[reportExplicitAny] # Dramatiq's signature
+        """Calls the `after_` hooks, in reverse. As Dramatiq's, without the empty ones."""
+        hook = "after_" + signal
+        for middleware in reversed(self._hooks.listeners(hook, self.middleware)):
+            try:
+                getattr(middleware, hook)(self, *args, **kwargs)
+            except Exception:
+                self.logger.critical("Unexpected failure in %s of %r.", hook, middleware, exc_info=True)
+        if signal == "worker_shutdown":
+            self._worker_ended(cast("Worker", args[0]))
+
+    def _worker_boots(self, worker: Worker) -> None:
+        crew = Crew(
+            self,
+            self._buses,
+            worker,
+            idle_block_s=self._idle_block_s,
+            revoke_after_s=self._revoke_after_s,
+            linger_s=self._settle_linger_s,
+            look_ahead_factor=self._look_ahead_factor,
         )
-        self.registry = registry
-        self.ledger: Ledger | None = None
-        self._retry_delays_ms: dict[str, int] = {}
+        # The threads, which are started after this signal, take the queue from the worker.
+        worker.work_queue = crew.work_queue  # pyright: ignore[reportAttributeAccessIssue] # has all that the worker uses
+        self._crews.append(crew)
+        self._crews_by_worker[id(worker)] = crew
 
-    @property
-    def consumer_class(self) -> type[Consumer]:
-        """The consumer that settles through the ledger."""
-        return LedgerConsumer
+    def _worker_ended(self, worker: Worker) -> None:
+        crew = self._crews_by_worker.pop(id(worker), None)
+        if crew is not None:
+            crew.close()
+            self._crews.remove(crew)
 
-    def get_actor(self, actor_name: str) -> Any:
-        """The actor of a canonical name or alias."""
-        try:
-            return self.registry.resolve(actor_name)
-        except UnknownActor:
-            raise ActorNotFound(actor_name) from None
+    # --- declaring -----------------------------------------------------------------------------------------------
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Declares a queue. There are no delay queues: delayed messages wait on the server."""
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues.add(queue_name)
+            self.emit_after("declare_queue", queue_name)
+
+    def get_declared_queues(self) -> set[str]:
+        """Returns the names of the queues declared so far."""
+        return self.queues.copy()
+
+    def knows_actor(self, actor_name: str) -> bool:
+        """Whether that actor is declared here."""
+        return actor_name in self.actors  # pyright: ignore[reportUnknownMemberType] # untyped upstream
+
+    def bus_of(self, queue_name: str) -> Bus:
+        """Returns the tag that a queue is on."""
+        return self._bus_by_queue.get(queue_name, self._default_bus)
+
+    def close(self) -> None:
+        """Ends idle connections."""
+        for bus in self._buses:
+            bus.close()
+
+    # --- sending -------------------------------------------------------------------------------------------------
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
-        """Put a message on the bus; its row is written first, by the status middleware.
+        """Sends a message; or, of one that is running in this process, decides that it is to run again.
 
-        A MessageProxy is the message that this worker is processing: Dramatiq's Retries middleware sends it again. That
-        is a decision, not a send, and is carried out with the acknowledgement, atomically.
+        delay: milliseconds, by the server's clock. An `eta` option (Unix milliseconds) does the same by absolute time.
 
-        Args:
-            delay: milliseconds.
-
-        Raises:
-            BusUnavailable: Redis cannot be reached; the row was taken back.
-            SendError: raised by the status middleware.
+        Returns the message as sent. Raises ValueError for a priority or delay out of range, BusUnavailable (send again:
+        it is taken once), BusFull, BusRefused. A message that was cancelled before is refused in silence.
         """
-        if isinstance(message, MessageProxy):
-            self._retry_delays_ms[message.message_id] = delay or 0
-            return cast("Message[Any]", message)
-        try:
-            return super().enqueue(message, delay=delay)
-        except redis.RedisError as error:
-            if ENVELOPE in message.options:  # why: a delayed message whose time has come; its row stands.
-                raise ConnectionClosed(error) from None
-            if self.ledger is not None and not self.ledger.withdraw(message.message_id):
-                return message  # why: only the answer was lost; a worker has started it.
-            raise BusUnavailable(
-                f"Redis did not take the message ({error}); nothing was sent: start Redis (`callboard up` brings its "
-                "own) or set REDIS_URL, and send again"
-            ) from error
+        message = _dated(message, delay)
+        self.emit_before("enqueue", message, delay)
+        parcel = self._running(message.message_id)
+        if parcel is not None:
+            self._decide_again(parcel, message, delay)
+        else:
+            self.publish([message], delay_ms=delay)
+        self.emit_after("enqueue", message, delay)
+        return message
 
-    def publish(self, message: Message[Any]) -> None:
-        """Put a message on the bus whose row is in the ledger already; no hook runs.
+    def enqueue_many(self, messages: Sequence[Message[Any]], *, delay: int | None = None) -> list[Message[Any]]:
+        """Sends messages in order, a thousand a call. As `enqueue` in all else."""
+        dated = [_dated(message, delay) for message in messages]
+        for message in dated:
+            self.emit_before("enqueue", message, delay)
+        sent: list[Message[Any]] = []
+        for message in dated:
+            parcel = self._running(message.message_id)
+            if parcel is None:
+                sent.append(message)
+            else:
+                self._decide_again(parcel, message, delay)
+        self.publish(sent, delay_ms=delay)
+        for message in dated:
+            self.emit_after("enqueue", message, delay)
+        return dated
 
-        Raises:
-            BusUnavailable: try again later.
+    def publish(
+        self,
+        messages: Sequence[Message[Any]],
+        *,
+        delay_ms: int | None = None,
+        arrived_us: Sequence[int] | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Receipt]:
+        """Puts messages on the bus without signals: for a relay, whose row exists already.
+
+        arrived_us: for each message when it first arrived (Unix microseconds), so that a rebuilt bus keeps the order.
+        timeout_s: for all of it.
+
+        Returns what became of each. Raises as `enqueue`.
         """
-        try:
-            envelope = message.copy(options={"redis_message_id": str(uuid4())})
-            self.do_enqueue(message.queue_name, envelope.options["redis_message_id"], envelope.encode())
-        except redis.RedisError as error:
-            raise BusUnavailable(f"Redis did not take the message: {error}") from error
-
-    def take_retry_delay_ms(self, message_id: str) -> int | None:
-        """The delay with which Retries wants this message again; None if it does not."""
-        return self._retry_delays_ms.pop(message_id, None)
-
-    def settle(self, queue_name: str, message: MessageProxy, settlement: Settlement) -> None:
-        """Carry out a settlement in one MULTI. Safe to repeat when the answer was lost.
-
-        Args:
-            queue_name: the queue that it was fetched from, which for a delayed message is the delay queue.
-
-        Raises:
-            redis.RedisError: try again.
-        """
-        lease = message.options["redis_message_id"]
-        match settlement:
-            case Acknowledge():
-                self.do_ack(queue_name, lease)
-            case DeadLetter():
-                self.do_nack(queue_name, lease)
-            case Release(delay_ms=0):
-                self.do_requeue(queue_name, lease)
-            case Release(delay_ms=delay_ms):
-                self._send_again(queue_name, message, delay_ms, {})
-            case RetryLater(delay_ms=delay_ms, options=options):
-                self._send_again(queue_name, message, delay_ms, options)
-
-    def _send_again(self, queue_name: str, message: MessageProxy, delay_ms: int, options: dict[str, Any]) -> None:
-        delay_queue = dq_name(message.queue_name)
-        lease = message.options["redis_message_id"]
-        again_id = str(uuid5(NAMESPACE_OID, lease))  # why: repeated after a lost answer, it is the same message.
-        again = message.copy(
-            queue_name=delay_queue,
-            options={**options, "redis_message_id": again_id, "eta": current_millis() + delay_ms},
-        )
-        with self.client.pipeline(transaction=True) as pipe:
-            script = self.scripts["dispatch"]
-            for command, queue, *args in (
-                ("enqueue", delay_queue, again_id, again.encode()),
-                ("ack", queue_name, lease),
-            ):
-                prefix = [command, current_millis(), queue, self.broker_id, self.heartbeat_timeout]
-                script(
-                    keys=[self.namespace],
-                    args=[*prefix, self.dead_message_ttl, 0, self._max_unpack_size(), *args],
-                    client=pipe,
-                )
-            pipe.execute()
-
-
-class LedgerConsumer(_RedisConsumer):
-    """A consumer whose acknowledgement is: outcome into the ledger, then settlement on the bus."""
-
-    broker: CallboardBroker
-
-    def __init__(self, broker: CallboardBroker, queue_name: str, prefetch: int, timeout: int) -> None:
-        super().__init__(broker, queue_name, prefetch, timeout)
-        if queue_name != q_name(queue_name):
-            self._recover_delayed()
-
-    def _recover_delayed(self) -> None:
-        """Put back the delayed messages that this process held: Dramatiq forgets them after a connection error."""
-        try:
-            held = self.broker.client.smembers(
-                f"{self.broker.namespace}:__acks__.{self.broker.broker_id}.{self.queue_name}"
+        by_bus: dict[Bus, list[tuple[int, Posting]]] = {}
+        for i, message in enumerate(messages):
+            queue_name = q_name(message.queue_name)
+            posting = Posting(
+                message.message_id,
+                self._record(message),
+                queue_name,
+                _when(message, delay_ms, None if arrived_us is None else arrived_us[i]),
             )
-            if held:
-                self.broker.do_requeue(self.queue_name, *cast("set[bytes]", held))
-        except redis.RedisError as error:
-            raise ConnectionClosed(error) from None
+            by_bus.setdefault(self.bus_of(queue_name), []).append((i, posting))
+        receipts: dict[int, Receipt] = {}
+        for bus, numbered in by_bus.items():
+            answers = bus.enqueue([posting for _, posting in numbered], timeout_s=timeout_s)
+            receipts.update(zip((i for i, _ in numbered), answers, strict=True))
+        return [receipts[i] for i in range(len(messages))]
 
-    def ack(self, message: MessageProxy) -> None:
-        """Settle; called by Dramatiq when it is done with the message, whatever became of it."""
-        broker = self.broker
-        retry_delay_ms = broker.take_retry_delay_ms(message.message_id)
-        settlement: Settlement = DeadLetter() if message.failed else Acknowledge()
-        if broker.ledger is not None and self.queue_name == message.queue_name and "eta" not in message.options:
-            settlement = broker.ledger.outcome(message, retry_delay_ms)
-        backoff_s = _FIRST_BACKOFF_S
+    def _record(self, message: Message[Any]) -> bytes:
+        priority = priority_of(message.options, self.default_priority)
+        return pack(message.encode(), priority=priority, attempt=attempt_of(message.options))
+
+    def _running(self, message_id: str) -> Parcel | None:
+        for crew in self._crews:
+            parcel = crew.held.get(message_id)
+            if parcel is not None and parcel.started_s and not parcel.sealed:
+                return parcel
+        return None
+
+    def _decide_again(self, parcel: Parcel, message: Message[Any], delay_ms: int | None) -> None:
         try:
-            while True:
-                try:
-                    return broker.settle(self.queue_name, message, settlement)
-                except redis.RedisError as error:
-                    broker.logger.warning("the bus did not settle %s (%s); again in %.1f s", message.message_id,
-                                          error, backoff_s)  # fmt: skip
-                    if broker.ledger is not None and broker.ledger.stopping.wait(backoff_s * random.uniform(0.5, 1)):
-                        return None  # why: the message comes back elsewhere, and the ledger refuses it.
-                    backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
-        finally:
-            self.queued_message_ids.discard(message.message_id)
+            record = self._record(message)
+        except Exception as error:
+            # An actor may have changed its arguments into something JSON has no word for. The retry runs with what was
+            # sent; were this raised, Dramatiq would swallow it, acknowledge, and the task would be gone.
+            log.error("Message %s is to run again but cannot be encoded; it keeps its first form: %s", parcel, error)
+            stored = parcel.delivery.record
+            record = pack(stored[HEADER_BYTES:], priority=parcel.priority, attempt=max(attempt_of(message.options), 1))
+        eta_ms = message.options.get("eta") if delay_ms is None else None
+        due_ms = int(eta_ms) if isinstance(eta_ms, int | float) else None
+        parcel.again = parcel.settlement(Verdict.RETRY, record=record, delay_ms=delay_ms, due_ms=due_ms)
 
-    nack = ack
+    # --- receiving -----------------------------------------------------------------------------------------------
 
-    def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        """Give unstarted messages back at shutdown."""
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        """Returns a consumer of a queue. prefetch: used without a worker only. timeout: milliseconds."""
+        work_queue = getattr(threading.current_thread(), "work_queue", None)
+        for crew in self._crews:
+            if crew.work_queue is work_queue:
+                return CrewConsumer(crew, queue_name, timeout_s=timeout / 1000, decided=self._decided)
+        return LoneConsumer(
+            self.bus_of(queue_name),
+            queue_name,
+            owner=secrets.token_hex(6),
+            prefetch=prefetch,
+            timeout_s=timeout / 1000,
+            decide=self._decide,
+        )
+
+    def _decided(self, parcel: Parcel, failed: bool) -> None:
+        parcel.sealed = True
+        self.record_settlement(self._decide(parcel, failed))
+
+    def _decide(self, parcel: Parcel, failed: bool) -> Settlement:
+        """What Dramatiq's flags mean for the bus."""
+        if failed:
+            return parcel.settlement(Verdict.DEAD, record=self._last_words(parcel), reason=_reason(parcel))
+        if parcel.again is not None:
+            return parcel.again
+        if parcel.exception is not None and any(isinstance(m, Retries) for m in self.middleware):
+            # It raised, and Retries neither failed it nor sent it again: Retries itself broke (a `retry_when` that
+            # raises), Dramatiq swallowed that, and acknowledges. Kept where somebody sees it, instead of lost.
+            return parcel.settlement(
+                Verdict.DEAD, record=self._last_words(parcel), reason="retry failed: " + _reason(parcel)
+            )
+        return parcel.settlement(Verdict.ACK)
+
+    def _last_words(self, parcel: Parcel) -> bytes:
+        """The message with what its attempts left in its options (traceback, retries), for the dead letters."""
+        message: Message[Any] = cast("Message[Any]", parcel._message)  # pyright: ignore[reportPrivateUsage] # Dramatiq has no other access
         try:
-            super().requeue(messages)
-        except redis.RedisError as error:
-            raise ConnectionClosed(error) from None
+            return self._record(message)
+        except Exception:
+            return b""  # keeps the stored one
 
-    def __next__(self) -> MessageProxy | None:
-        """The next message; every error of Redis is one after which Dramatiq restarts the consumer."""
+    # --- settling ------------------------------------------------------------------------------------------------
+
+    def record_settlement(self, settlement: Settlement) -> None:
+        """Takes note of a decision: to the sink if there is one, else to the settler. Called in worker threads."""
+        if self.settlement_sink is not None:
+            self.settlement_sink(settlement)
+        else:
+            self.submit_settlements([settlement])
+
+    def submit_settlements(self, settlements: Iterable[Settlement]) -> None:
+        """Has decisions executed in the background: batched, repeated until answered. Returns at once."""
+        strangers: list[Settlement] = []
+        for settlement in settlements:
+            for crew in self._crews:
+                if crew.owner == settlement.owner:
+                    crew.submit(settlement)
+                    break
+            else:
+                strangers.append(settlement)
+        if strangers:
+            self.settle_batch(strangers)
+
+    def settle_batch(self, settlements: Sequence[Settlement]) -> list[Outcome]:
+        """Executes decisions now; returns what became of each, in order. Raises BusUnavailable (repeating is safe)."""
+        groups: dict[tuple[Bus, str], list[int]] = {}
+        parcels: list[tuple[Crew, Parcel]] = []
+        for i, s in enumerate(settlements):
+            groups.setdefault((self.bus_of(s.queue_name), s.owner), []).append(i)
+            for crew in self._crews:
+                parcel = crew.held.get(s.message_id)
+                if parcel is not None and parcel.delivery.owner == s.owner and parcel.delivery.fence == s.fence:
+                    parcel.settling = True
+                    parcels.append((crew, parcel))
+        outcomes: dict[int, Outcome] = {}
         try:
-            return cast("MessageProxy | None", super().__next__())
-        except redis.RedisError as error:
-            raise ConnectionClosed(error) from None
+            for (bus, _), numbers in groups.items():
+                outcomes.update(zip(numbers, bus.settle([settlements[i] for i in numbers]), strict=True))
+        except BaseException:
+            for _, parcel in parcels:
+                parcel.settling = False  # held still: its lease must be renewed until this is repeated
+            raise
+        for crew, parcel in parcels:
+            if crew.held.get(parcel.message_id) is parcel:
+                del crew.held[parcel.message_id]
+        for i, outcome in outcomes.items():
+            if outcome is Outcome.STALE:
+                self.settlement_refused(settlements[i])
+        return [outcomes[i] for i in range(len(settlements))]
+
+    def settlement_refused(self, settlement: Settlement) -> None:
+        """A decision was refused: another has taken the message, and this attempt must not count."""
+        log.warning("Stale %s of message %s was refused.", settlement.verdict.name, settlement.message_id)
+        if self.on_settlement_refused is not None:
+            self.on_settlement_refused(settlement)
+
+    def lease_lost(self, parcel: Parcel) -> None:
+        """A message that runs here is another's by now, or was cancelled."""
+        log.warning("Lost the lease of %s, which is still running here.", parcel.message_id)
+        if self.on_lease_lost is not None:
+            self.on_lease_lost(parcel)
+
+    def held(self) -> list[Parcel]:
+        """Returns what the workers of this process hold, running or not."""
+        return [parcel for crew in self._crews for parcel in list(crew.held.values())]
+
+    def hold_fetching(self, reason: str) -> None:
+        """Fetches nothing more and gives the unstarted back, until every reason given is taken back."""
+        for crew in self._crews:
+            crew.hold(reason)
+
+    def allow_fetching(self, reason: str) -> None:
+        """Takes back one reason not to fetch."""
+        for crew in self._crews:
+            crew.allow(reason)
+
+    # --- generations ---------------------------------------------------------------------------------------------
+
+    @property
+    def generation(self) -> Generation:
+        """The life of the server's data that was seen last; number 0 before the first contact of a worker."""
+        return self._watch.latest
+
+    def on_generation(self, listener: Callable[[Generation, Generation], None]) -> None:
+        """Calls `listener(before, now)` when the server was restarted, failed over or emptied. It must be quick."""
+        self._watch.subscribe(listener)
+
+    # --- administration ------------------------------------------------------------------------------------------
+
+    def remove(self, queue_name: str, message_id: str) -> Removal:
+        """Takes a message off the bus. REMOVED: it will not run. LEASED: a worker has it; one that this process has not
+        started yet is taken back first. ABSENT: `enqueue` refuses it for `tombstone_s`."""
+        for crew in self._crews:
+            parcel = crew.work_queue.revoke_message(message_id)
+            if parcel is not None:
+                self.settle_batch([parcel.settlement(Verdict.RELEASE)])
+        return self.bus_of(queue_name).remove(queue_name, message_id)
+
+    def forget_removal(self, queue_name: str, message_id: str) -> bool:
+        """Lets a message be sent that was removed when it was absent. Returns whether it was refused until now."""
+        return self.bus_of(queue_name).forget_removal(message_id)
+
+    def reprioritise(self, queue_name: str, message_id: str, priority: int) -> Change:
+        """Gives a message that waits or is delayed another priority, 1-10."""
+        return self.bus_of(queue_name).reprioritise(queue_name, message_id, priority_of({"priority": priority}))
+
+    def pause_queue(self, queue_name: str) -> None:
+        """Stops handing out a queue, for all workers. What runs goes on; sending goes on."""
+        self.bus_of(queue_name).pause(queue_name, paused=True)
+
+    def resume_queue(self, queue_name: str) -> None:
+        """Hands out a queue again."""
+        self.bus_of(queue_name).pause(queue_name, paused=False)
+
+    def depth(self, queue_name: str) -> QueueDepth:
+        """Counts a queue."""
+        return self.bus_of(queue_name).depth(queue_name)
+
+    def dead_letters(self, queue_name: str, *, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
+        """Lists dead letters of a queue, latest first."""
+        return self.bus_of(queue_name).dead_letters(queue_name, limit=limit, offset=offset)
+
+    def requeue_dead(self, queue_name: str, message_ids: Sequence[str]) -> list[bool]:
+        """Sends dead letters again. Returns for each whether it was there."""
+        return self.bus_of(queue_name).requeue_dead(queue_name, message_ids)
+
+    def flush(self, queue_name: str) -> None:
+        """Drops all messages of a queue, running and dead ones too."""
+        queue_name = q_name(queue_name)
+        self.bus_of(queue_name).flush(queue_name)
+
+    def flush_all(self) -> None:
+        """Drops all messages of all declared queues."""
+        for queue_name in self.get_declared_queues():
+            self.flush(queue_name)
+
+    def join(self, queue_name: str, *, interval: int = 100, timeout: int | None = None) -> None:
+        """Waits until nothing of a queue waits, is delayed or is running, anywhere. For tests.
+
+        interval, timeout: milliseconds. Raises QueueJoinTimeout.
+        """
+        queue_name = q_name(queue_name)
+        deadline_s = None if timeout is None else time.monotonic() + timeout / 1000
+        while self.depth(queue_name).live:
+            if deadline_s is not None and time.monotonic() >= deadline_s:
+                raise QueueJoinTimeout(queue_name)
+            time.sleep(interval / 1000)  # why: Dramatiq's `join` polls, and is for tests only
+
+
+def _dated(message: Message[Any], delay_ms: int | None) -> Message[Any]:
+    """Returns the message with its canonical queue and, if delayed, an `eta` option, for whoever looks at it."""
+    if delay_ms is not None:
+        if not 0 <= delay_ms <= _LONGEST_DELAY_MS:
+            raise ValueError(f"expected delay to be 0 to {_LONGEST_DELAY_MS} ms (100 years), got {delay_ms!r}")
+        return message.copy(queue_name=q_name(message.queue_name), options={"eta": current_millis() + delay_ms})  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] # untyped upstream
+    if message.queue_name.endswith((".DQ", ".XQ")):
+        return message.copy(queue_name=q_name(message.queue_name))  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] # untyped upstream
+    return message
+
+
+def _when(message: Message[Any], delay_ms: int | None, arrived_us: int | None) -> str:
+    if delay_ms is not None:
+        return f"d{delay_ms * 1000}" if delay_ms > 0 else ""
+    eta_ms = message.options.get("eta")
+    if isinstance(eta_ms, int | float) and eta_ms > 0 and (arrived_us is None or eta_ms * 1000 > arrived_us):
+        return f"e{int(min(eta_ms, 9e12)) * 1000}"
+    return "" if arrived_us is None else f"a{arrived_us}"
+
+
+def _reason(parcel: Parcel) -> str:
+    error = parcel.exception
+    return "rejected" if error is None else f"{type(error).__name__}: {error}"

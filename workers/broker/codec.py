@@ -1,38 +1,54 @@
-"""Messages as JSON, by msgspec: five times as fast as the standard library, same fields as Dramatiq's own encoder."""
+"""JSON for messages, by msgspec: the same fields on the wire as stock Dramatiq's JSON encoder, at a fifth of its cost.
 
-import json
-import re
+Set it with `dramatiq.set_encoder(MessageCodec())`. It bounds what it reads and writes: size, nesting, length of
+numbers. Knows dates, UUIDs and decimals on the way out (as text). Must know nothing of queues or scripts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
 
 import msgspec
-from dramatiq.encoder import Encoder, MessageData
-from dramatiq.errors import DecodeError
+from dramatiq import DecodeError, Encoder
 
-_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+DEFAULT_SIZE_LIMIT_BYTES: Final = 1024 * 1024
 
 
-class MsgspecEncoder(Encoder):
-    """Dramatiq's message as JSON. datetime, UUID and Decimal in arguments become text."""
+class MessageCodec(Encoder):
+    """An encoder for messages.
 
-    def encode(self, data: MessageData) -> bytes:
-        """Message fields → JSON. Lone surrogates, which UTF-8 cannot hold, are written as escapes."""
+    size_limit_bytes: longest message, either way. A longer one raises ValueError on sending, DecodeError on reading.
+    """
+
+    def __init__(self, *, size_limit_bytes: int = DEFAULT_SIZE_LIMIT_BYTES) -> None:
+        self._size_limit_bytes = size_limit_bytes
+        self._encoder = msgspec.json.Encoder()
+        self._decoder = msgspec.json.Decoder()
+
+    def encode(self, data: dict[str, Any]) -> bytes:
+        """Returns the message's fields as JSON. Raises TypeError for what JSON cannot say, ValueError for too much."""
         try:
-            return msgspec.json.encode(data)
-        except UnicodeEncodeError:
-            return json.dumps(msgspec.to_builtins(data), allow_nan=False, separators=(",", ":")).encode()
+            encoded = self._encoder.encode(data)
+        except RecursionError as error:
+            raise ValueError(
+                f"expected arguments of {data.get('actor_name')!r} to nest less deep: JSON is refused"
+            ) from error
+        if len(encoded) > self._size_limit_bytes:
+            raise ValueError(
+                f"expected a message of at most {self._size_limit_bytes} bytes, got {len(encoded)} for "
+                f"{data.get('actor_name')!r}: store the data and send a reference to it"
+            )
+        return encoded
 
-    def decode(self, data: bytes) -> MessageData:
-        """JSON → message fields; raises DecodeError for anything else, however it is malformed."""
+    def decode(self, data: bytes) -> dict[str, Any]:
+        """Returns the fields of a message. Raises DecodeError for whatever is wrong with it; no other exception."""
+        if len(data) > self._size_limit_bytes:
+            raise DecodeError(f"expected at most {self._size_limit_bytes} bytes, got {len(data)}", data[:100], None)
         try:
-            fields: MessageData
-            if _SURROGATE_ESCAPE.search(data):
-                # why: msgspec refuses a lone surrogate; the standard library reads it back as it was.
-                fields = json.loads(data, parse_constant=_refuse_constant)
-            else:
-                fields = msgspec.json.decode(data)
-        except (msgspec.MsgspecError, RecursionError, ValueError, UnicodeDecodeError) as error:
-            raise DecodeError(f"not a message: {error}", data, error) from None
-        return fields
+            fields = self._decoder.decode(data)
+        # RecursionError: nesting. ValueError: msgspec's own errors, and numbers of thousands of digits.
+        except (ValueError, RecursionError) as error:
+            raise DecodeError(f"failed to decode message: {error}", data[:100], error) from None
+        if not isinstance(fields, dict):
+            raise DecodeError(f"expected an object, got {type(fields).__name__}", data[:100], None)
+        return cast("dict[str, Any]", fields)

@@ -5,10 +5,10 @@ A message's way through a worker, and the commit at each step:
     before_enqueue          accept   row pending                     committed before the bus sees the message
     before_process_message  claim    row running, attempt + 1        committed before the function starts
     after_process_message   record   nothing; the result or exception is kept in memory
-    Consumer.ack            outcome  row completed/failed/pending    committed before the bus forgets the message
+    acknowledgement         outcome  row completed/failed/pending    committed before the bus forgets the message
 
 Why the outcome is not written in `after_process_message`: Dramatiq logs and swallows what is raised there and then
-acknowledges (spec/traps.md 2). In `ack` we are the ones who acknowledge.
+acknowledges (spec/traps.md 2). The acknowledgement is ours.
 
 With the database down: accept raises LedgerUnavailable and nothing is sent; claim waits, so nothing new starts and no
 attempt is used up; outcome waits, holding its thread and its message, until it is committed. A worker that is told to
@@ -22,7 +22,7 @@ import random
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -32,17 +32,14 @@ from dramatiq.broker import MessageProxy
 from models import database, task_moves
 from models.task import Task
 from models.task_moves import Claim, Failure, Refusal
-from workers.broker.broker import (
-    ENVELOPE,
-    Acknowledge,
-    DeadLetter,
-    Release,
-    RetryLater,
-    Settlement,
-)
+from workers.broker import Settlement, Verdict
 from workers.errors import LedgerUnavailable, OutcomeUnknown, PermanentError
 from workers.ledger.presence import Presence
 from workers.params import NotPlain, plain
+
+ENVELOPE = "callboard"
+"""Message option: the version of our envelope. It marks a message whose row has been written."""
+ENVELOPE_VERSION = 1
 
 _FIRST_BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 2.0
@@ -89,7 +86,7 @@ class Ledger:
         self.stopping = threading.Event()
         self._result_max_bytes = result_max_bytes
         self._ended: dict[str, Ended] = {}
-        self._refused: dict[str, Settlement] = {}
+        self._refused: dict[str, Verdict] = {}
 
     def accept(self, task: Task) -> bool:
         """Commit a new row; False if it is there already. Raises LedgerUnavailable with nothing written."""
@@ -123,12 +120,13 @@ class Ledger:
         try:
             claimed = self._until_committed(lambda: self._claim_once(message, adopt))
         except Stopping:
-            self._refused[message.message_id] = Release()
+            self._refused[message.message_id] = Verdict.RELEASE
             raise
         if isinstance(claimed, Refusal):
             busy = claimed is Refusal.RUNNING
-            self._refused[message.message_id] = Release(_ASK_AGAIN_MS) if busy else Acknowledge()
+            self._refused[message.message_id] = Verdict.DEFER if busy else Verdict.ACK
             return claimed
+        message.options["attempt"] = claimed.attempt + 1  # why: should it be sent again, this is what it is to start.
         return Running(message.message_id, claimed)
 
     def _claim_once(self, message: MessageProxy, adopt: Callable[[], Task]) -> Claim | Refusal:
@@ -150,41 +148,47 @@ class Ledger:
         text = None if exception is None else "".join(traceback.format_exception(exception, limit=-30))
         self._ended[running.task_id] = Ended(running, result, exception, text)
 
-    def outcome(self, message: MessageProxy, retry_delay_ms: int | None) -> Settlement:
-        """Commit what became of a message; see the module's docstring. Called by the bus before it settles."""
-        refused = self._refused.pop(message.message_id, None)
-        if refused is not None:
-            return refused
-        ended = self._ended.pop(message.message_id, None)
-        if ended is None:
-            # why: Dramatiq failed it before any hook ran, because this code does not know its actor (yet).
-            return Release(_ASK_AGAIN_MS)
-        move, settlement = self._decide(ended, message, retry_delay_ms)
-        try:
-            if not self._until_committed(move):
-                _logger.warning("the outcome of attempt %d of task %s came too late: a later attempt has the row",
-                                ended.running.claim.attempt, ended.running.task_id)  # fmt: skip
-                return Acknowledge()
-        except Stopping:
-            return Release()
-        return settlement
+    def outcome(self, settlement: Settlement) -> Settlement:
+        """Commit what became of a message; blocks until it is committed.
 
-    def _decide(
-        self, ended: Ended, message: MessageProxy, retry_delay_ms: int | None
-    ) -> tuple[Callable[[], bool], Settlement]:
+        Args:
+            settlement: what the bus would do with the delivery, going by Dramatiq's flags.
+
+        Returns:
+            What it is to do.
+        """
+        refused = self._refused.pop(settlement.message_id, None)
+        if refused is not None:
+            delay_ms = _ASK_AGAIN_MS if refused is Verdict.DEFER else None
+            return replace(settlement, verdict=refused, delay_ms=delay_ms)
+        ended = self._ended.pop(settlement.message_id, None)
+        if ended is None:
+            return settlement  # why: it never started, and was decided about by the bus alone.
+        try:
+            committed, verdict = self._commit(ended, settlement)
+        except Stopping:
+            return replace(settlement, verdict=Verdict.RELEASE, delay_ms=None)
+        if not committed:
+            _logger.warning("the outcome of attempt %d of task %s came too late: a later attempt has the row",
+                            ended.running.claim.attempt, ended.running.task_id)  # fmt: skip
+            return replace(settlement, verdict=Verdict.ACK, delay_ms=None)
+        return replace(settlement, verdict=verdict)
+
+    def _commit(self, ended: Ended, settlement: Settlement) -> tuple[bool, Verdict]:
+        """Write the outcome; whether this attempt still held the row, and what the bus is to do if so."""
         task_id, claim = ended.running.task_id, ended.running.claim
         if ended.exception is None:
             try:
                 result = plain(ended.result, what="the result", max_bytes=self._result_max_bytes)
             except NotPlain as error:
                 failure = Failure(type(error).__name__, str(error))
-                return self._failing(task_id, claim, "result not storable", failure), DeadLetter()
-            return self._completing(task_id, claim, result), Acknowledge()
+                return self._until_committed(self._failing(task_id, claim, "result not storable", failure)), Verdict.DEAD
+            return self._until_committed(self._completing(task_id, claim, result)), Verdict.ACK
         failure = Failure(_name_of(ended.exception), str(ended.exception), ended.traceback)
-        if retry_delay_ms is not None:
-            options = {"attempt": claim.attempt + 1, "retries": message.options.get("retries", 0), "traceback": None}
-            return self._retrying(task_id, claim, retry_delay_ms, failure), RetryLater(retry_delay_ms, options)
-        return self._failing(task_id, claim, _reason(ended.exception), failure), DeadLetter()
+        if settlement.verdict is Verdict.RETRY:
+            move = self._retrying(task_id, claim, settlement.delay_ms or 0, failure)
+            return self._until_committed(move), Verdict.RETRY
+        return self._until_committed(self._failing(task_id, claim, _reason(ended.exception), failure)), Verdict.DEAD
 
     @staticmethod
     def _completing(task_id: str, claim: Claim, result: Any) -> Callable[[], bool]:

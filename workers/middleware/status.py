@@ -21,15 +21,14 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import SkipMessage
 
 from models.task import Task, TaskStatus
-from workers.broker.broker import ENVELOPE, ENVELOPE_VERSION
 from workers.errors import InvalidTask
-from workers.ledger.ledger import Ledger, Running, Stopping
+from workers.ledger.ledger import ENVELOPE, ENVELOPE_VERSION, Ledger, Running, Stopping
 from workers.params import NotPlain, bind, plain
 from workers.registry import check_priority, default_priority_of, function_of, type_of
 from workers.runner import current
 
 _logger = logging.getLogger(__name__)
-_NOT_KEPT = frozenset({"redis_message_id", "eta", "attempt", "retries", "traceback", "requeue_timestamp"})
+_NOT_KEPT = frozenset({"eta", "attempt", "retries", "traceback", "requeue_timestamp"})
 """Message options that belong to one delivery, not to the task."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import redis
 
-from workers.broker.connection import describe, make_client, socket_answers, socket_path
+from workers.broker.local import describe, make_client, socket_answers, socket_path
 from workers.errors import CallboardError
 from workers.settings import Settings, hide_secrets
 

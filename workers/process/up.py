@@ -19,7 +19,7 @@ import redis
 
 from models import database, schema
 from workers import sample
-from workers.broker.connection import make_client
+from workers.broker.local import make_client
 from workers.errors import CallboardError
 from workers.process import embedded_redis
 from workers.process.supervisor import Child, ChildFailed, Supervisor

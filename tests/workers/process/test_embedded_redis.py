@@ -12,7 +12,7 @@ import redis
 from tests.acceptance.conftest import free_port
 from tests.servers import end, ping, wait_until
 from workers.broker import connection
-from workers.broker.connection import describe, make_client, socket_path
+from workers.broker.local import describe, make_client, socket_path
 from workers.errors import CallboardError
 from workers.process import embedded_redis
 from workers.settings import Settings

@@ -1,6 +1,4 @@
-"""The one Redis client: where the server is, time-outs, and no retries behind our back.
-
-redis-py 8 retries ten times by itself, also commands that are not idempotent (spec/traps.md 8): here it never does.
+"""The local Redis: where the embedded server of a `var` folder listens, and a client that finds whichever is there.
 
 With no URL configured, each new connection looks for the local server again: the embedded one's socket if it answers,
 else localhost:6379. So a process may be started before the server is, and all processes of the project meet.
@@ -17,6 +15,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.connection import Connection, ConnectionPool
 from redis.retry import Retry
+
+from workers.broker.connect import RedisClient, connect
 
 _SOCKET_PATH_MAX_BYTES = 100
 """Linux allows 107 bytes, macOS 103."""
@@ -63,29 +63,37 @@ class LocalConnection(Connection):
         return found
 
 
-def make_client(url: str | None, *, var_dir: Path, timeout_s: float) -> redis.Redis:
+def make_client(url: str | None, *, var_dir: Path, timeout_s: float) -> RedisClient:
     """A client that opens its connections when it is first used.
 
     Args:
-        url: redis://, rediss:// or unix://; None to find the local server.
+        url: as `connect` takes it; None to find the local server.
         var_dir: where the embedded server's socket is.
         timeout_s: of each command and of connecting.
     """
-    options: dict[str, Any] = {"socket_timeout": timeout_s, "retry": Retry(NoBackoff(), 0), "retry_on_error": []}
-    if not (url or "").startswith("unix:"):
-        options["socket_connect_timeout"] = timeout_s
-    if url is None:
-        local: dict[str, Any] = {"connection_class": LocalConnection, "local_socket": socket_path(var_dir)}
-        return redis.Redis(connection_pool=ConnectionPool(**local, **options))
-    return redis.Redis(connection_pool=ConnectionPool.from_url(url, **options))
+    if url is not None:
+        return connect(url, socket_timeout_s=timeout_s, connect_timeout_s=min(timeout_s, 3.0))
+    pool = ConnectionPool(
+        connection_class=LocalConnection,
+        local_socket=socket_path(var_dir),
+        socket_timeout=timeout_s,
+        socket_connect_timeout=min(timeout_s, 3.0),
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )
+    return redis.Redis(connection_pool=pool)
 
 
-def describe(client: redis.Redis) -> str:
+def describe(client: RedisClient) -> str:
     """Which server it talks to, for people, without the password."""
+    if isinstance(client, redis.RedisCluster):
+        return "a Redis Cluster"
     options = client.connection_pool.connection_kwargs
     local = options.get("local_socket")
     if local is not None:
         return f"unix://{local}" if socket_answers(local) else f"redis://{LOCAL_HOST}:{LOCAL_PORT}/0"
     if "path" in options:
         return f"unix://{options['path']}"
-    return f"redis://{options.get('host', LOCAL_HOST)}:{options.get('port', LOCAL_PORT)}/{options.get('db') or 0}"
+    if "host" not in options:
+        return "a master that Redis Sentinel names"
+    return f"redis://{options['host']}:{options.get('port', LOCAL_PORT)}/{options.get('db') or 0}"

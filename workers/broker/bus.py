@@ -1,0 +1,347 @@
+"""The calls to one tag's scripts, typed. Every Redis access of the package except the blocking pop is here.
+
+A message's states and moves (the scripts' names in brackets):
+
+    (sent) ──[enqueue]──→ waiting ──[fetch]──→ leased ──[settle a]──→ gone
+       └─[enqueue, later]→ delayed ─[promote]→ waiting     ├─[settle x]→ dead ──[requeue_dead]→ waiting
+                                                           ├─[settle r]→ delayed or waiting, later attempt
+                                                           ├─[settle b]→ waiting, first score
+                                                           ├─[settle w]→ delayed, uncounted
+                                                           └─[expire]──→ waiting, first score; one loss more
+    waiting, delayed ──[remove]──→ gone          waiting ──[reprioritise]──→ waiting, other score
+
+What is lost where, and who mends it:
+
+    crash point                                   state left                mended by
+    sender, before enqueue executed               nothing                   the caller (it got an error, or is dead)
+    sender, after it, answer lost                 waiting                   same call again: same answer, no effect
+    worker, fetch executed, answer lost           leased                    same claim again hands out the same; if the
+                                                                            worker is dead: the lease ends
+    worker, between fetch and start               leased                    the lease ends
+    worker, running                               leased                    the lease ends; one loss counted
+    worker, settle executed, answer lost          settled                   same settle again: REPEATED or ABSENT
+    worker frozen past its lease                  waiting or another's      its settle is STALE if another took it
+    woken worker dies before it fetches           waiting, token gone       any blocked worker's time-out (idle_block_s)
+    server restarts                               as its disk has it        new generation: no lease ends in the grace;
+                                                                            workers renew, then go on
+    server emptied                                nothing                   new generation: running messages register
+                                                                            again; the rest is the ledger's to rebuild
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, cast
+
+from .connect import RedisClient
+from .dead_letter import DeadLetter
+from .depth import PriorityDepth, QueueDepth
+from .errors import BusRefused
+from .generation import GenerationWatch
+from .keys import Keys
+from .line import Argument, Line, Lines
+from .parcel import Delivery
+from .policy import Policy
+from .script import script
+from .settlement import Outcome, Settlement
+
+_MAX_MESSAGES_A_CALL: Final = 1_000
+_MAX_BYTES_A_CALL: Final = 4 * 1024 * 1024
+
+
+class Receipt(Enum):
+    """What became of a sent message: TAKEN; PRESENT (this or a later attempt is on the bus already, nothing changed);
+    CANCELLED (a tombstone refused it)."""
+
+    TAKEN = "1"
+    PRESENT = "0"
+    CANCELLED = "x"
+
+
+class Removal(Enum):
+    """What `remove` found: REMOVED (it will not run); LEASED (a worker has it); ABSENT (a tombstone stands now)."""
+
+    REMOVED = 1
+    LEASED = 2
+    ABSENT = 0
+
+
+class Change(Enum):
+    """What `reprioritise` found: CHANGED; LEASED (a worker has it: unchanged); ABSENT."""
+
+    CHANGED = 1
+    LEASED = 2
+    ABSENT = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A message to be sent. when: '' now, 'd<us>' delayed by, 'e<us>' at, 'a<us>' now but arrived then."""
+
+    message_id: str
+    record: bytes
+    queue_name: str
+    when: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Catch:
+    """What a fetch brought. wait_s: seconds until the next thing is due; None: nothing is."""
+
+    deliveries: list[Delivery]
+    wait_s: float | None
+
+
+class _Producer(threading.local):
+    """The name under which a thread sends, and the number of its last call. Another one after a fork."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.name = ""
+        self.calls = 0
+
+    def next_call(self) -> tuple[str, int]:
+        if self.pid != os.getpid():
+            self.pid, self.name, self.calls = os.getpid(), secrets.token_hex(8), 0
+        self.calls += 1
+        return self.name, self.calls
+
+
+class Bus:
+    """One tag: its keys, and the calls that change them. Safe for many threads.
+
+    send_timeout_s: how long a call of a sender or an administrator may take, retries included.
+    """
+
+    def __init__(
+        self, client: RedisClient, keys: Keys, policy: Policy, watch: GenerationWatch, *, send_timeout_s: float
+    ) -> None:
+        self.client = client
+        self.keys = keys
+        self.policy = policy
+        self.watch = watch
+        self._send_timeout_s = send_timeout_s
+        self._steps = (policy.clock_offset_us, policy.step_us)
+        self._lines = Lines(client, keys.prefix, steps=self._steps)
+        self._producer = _Producer()
+
+    def open_line(self, stop: threading.Event) -> Line:
+        """Returns a line for a thread of a worker: it goes on trying until `stop` is set, and watches generations."""
+        return Line(self.client, self.keys.prefix, steps=self._steps, stop=stop, watch=self.watch)
+
+    def close(self) -> None:
+        """Ends idle connections."""
+        self._lines.close()
+
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    def enqueue(self, postings: Sequence[Posting], *, timeout_s: float | None = None) -> list[Receipt]:
+        """Sends messages in order, in as few calls as their number and size allow.
+
+        timeout_s: for all of it; None: the bus's own.
+
+        Returns a receipt for each. Raises BusUnavailable (some calls may have been executed; sending all again is
+        safe), BusFull, BusRefused.
+        """
+        deadline_s = time.monotonic() + (self._send_timeout_s if timeout_s is None else timeout_s)
+        receipts: list[Receipt] = []
+        with self._lines.borrow() as line:
+            for chunk in _chunks(postings):
+                receipts += self._enqueue_chunk(line, chunk, deadline_s)
+        return receipts
+
+    def _enqueue_chunk(self, line: Line, postings: Sequence[Posting], deadline_s: float) -> list[Receipt]:
+        producer, call = self._producer.next_call()
+        places: dict[str, int] = {}
+        body: list[Argument] = []
+        for posting in postings:
+            place = places.setdefault(posting.queue_name, len(places) + 1)
+            body += (posting.message_id, posting.record, place, posting.when)
+        answer = line.call(
+            script("enqueue"),
+            producer,
+            call,
+            int(self.policy.answer_ttl_s * 1000),
+            len(places),
+            *places,
+            *body,
+            deadline_s=deadline_s,
+        )
+        return [_RECEIPTS[mark] for mark in cast("bytes", answer)]
+
+    # --- workers -------------------------------------------------------------------------------------------------
+
+    def fetch(
+        self, line: Line, *, owner: str, claim: int, room: int, queue_names: Iterable[str], remember: bool
+    ) -> Catch:
+        """Takes up to `room` messages for `owner`. claim: counts up with each fetch that was answered.
+
+        remember: after a fault, so that a late copy of an earlier call takes nothing.
+        """
+        policy = self.policy
+        reply = cast(
+            "list[bytes | int]",
+            line.call(
+                script("fetch"),
+                owner,
+                claim,
+                int(remember),
+                room,
+                policy.lease_us,
+                policy.grace_us,
+                policy.max_losses,
+                policy.dead_letters_kept,
+                *queue_names,
+            ),
+        )
+        self._seen(line, cast("int", reply[0]), cast("int", reply[1]))
+        deliveries: list[Delivery] = []
+        for i in range(3, len(reply), 6):
+            name, record, fence, losses, score, queue = cast(
+                "tuple[bytes, bytes, int, int, bytes, bytes]", tuple(reply[i : i + 6])
+            )
+            deliveries.append(
+                Delivery(name.decode(errors="replace"), record, fence, losses, score.decode(), queue.decode(), owner)
+            )
+        wait_us = cast("int", reply[2])
+        return Catch(deliveries, None if wait_us < 0 else wait_us / 1e6)
+
+    def settle(self, settlements: Sequence[Settlement], *, line: Line | None = None) -> list[Outcome]:
+        """Executes decisions; each is atomic, together they are one call per owner. Returns what became of each.
+
+        line: of a worker's thread, which tries for ever; None: a borrowed one, within `send_timeout_s`.
+        """
+        if line is None:
+            deadline_s = time.monotonic() + self._send_timeout_s
+            with self._lines.borrow() as borrowed:
+                return self._settle(borrowed, settlements, deadline_s)
+        return self._settle(line, settlements, None)
+
+    def _settle(self, line: Line, settlements: Sequence[Settlement], deadline_s: float | None) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for first in range(0, len(settlements), _MAX_MESSAGES_A_CALL):
+            part = settlements[first : first + _MAX_MESSAGES_A_CALL]
+            body: list[Argument] = []
+            for s in part:
+                if s.owner != part[0].owner:
+                    raise ValueError("expected settlements of one owner in one call")
+                body += (s.message_id, s.fence, s.wire_verdict(), s.record)
+            answers = line.call(
+                script("settle"), part[0].owner, self.policy.dead_letters_kept, *body, deadline_s=deadline_s
+            )
+            outcomes += [Outcome(answer) for answer in cast("list[int]", answers)]
+        return outcomes
+
+    def renew(self, line: Line, owner: str, held: Sequence[tuple[str, int]]) -> list[Outcome]:
+        """Prolongs leases. held: (message id, fence). Returns DONE, ABSENT or STALE for each."""
+        body: list[Argument] = [part for pair in held for part in pair]
+        reply = cast("list[int]", line.call(script("renew"), owner, self.policy.lease_us, *body))
+        self._seen(line, reply[0], reply[1])
+        return [Outcome(answer) for answer in reply[2:]]
+
+    def reregister(self, line: Line, owner: str, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Puts running messages back on a server that lost them. Returns DONE or STALE for each."""
+        body: list[Argument] = []
+        for d in deliveries:
+            body += (d.message_id, d.fence, d.losses, d.score, d.queue_name, d.record)
+        reply = line.call(script("reregister"), owner, self.policy.lease_us, *body)
+        return [Outcome(answer) for answer in cast("list[int]", reply)]
+
+    def tidy(self, line: Line) -> int:
+        """Upkeep that must not wait for traffic. Returns how many old dead letters went."""
+        p = self.policy
+        age_us = int(p.dead_letter_age_s * 1e6)
+        return cast("int", line.call(script("tidy"), age_us, p.grace_us, p.max_losses, p.dead_letters_kept, p.lease_us))
+
+    def nudge(self, line: Line) -> None:
+        """Wakes a blocked worker for each queue with messages."""
+        line.call(script("nudge"), deadline_s=time.monotonic() + 1.0)
+
+    def poke(self, owner: str) -> None:
+        """Ends the blocked pop of a worker process."""
+        self._ask("poke", owner)
+
+    # --- administration ------------------------------------------------------------------------------------------
+
+    def remove(self, queue_name: str, message_id: str) -> Removal:
+        """Takes one message off the bus, if no worker has it."""
+        return Removal(self._ask("remove", queue_name, message_id, int(self.policy.tombstone_s * 1e6)))
+
+    def forget_removal(self, message_id: str) -> bool:
+        """Takes a tombstone away, so that the message may be sent after all. Returns whether there was one."""
+        return self._ask("revive", message_id) == 1
+
+    def reprioritise(self, queue_name: str, message_id: str, priority: int) -> Change:
+        """Changes the priority (1-10) of a message that waits or is delayed."""
+        return Change(self._ask("reprioritise", queue_name, message_id, priority))
+
+    def pause(self, queue_name: str, *, paused: bool) -> None:
+        """Stops or resumes the handing out of a queue."""
+        self._ask("pause", queue_name, int(paused))
+
+    def depth(self, queue_name: str) -> QueueDepth:
+        """Counts a queue."""
+        strict = int(self.policy.ageing_s_per_priority is None)
+        reply = cast("list[int]", self._ask("depth", queue_name, strict))
+        waiting, delayed, leased, dead, paused, due_us = reply[:6]
+        priorities = [PriorityDepth(reply[i], reply[i + 1], reply[i + 2] / 1e6) for i in range(6, len(reply), 3)]
+        return QueueDepth(
+            queue_name, waiting, delayed, leased, dead, bool(paused), None if due_us < 0 else due_us / 1e6, priorities
+        )
+
+    def dead_letters(self, queue_name: str, *, limit: int, offset: int) -> list[DeadLetter]:
+        """Lists dead letters of a queue, latest first."""
+        reply = cast("list[bytes]", self._ask("dead_letters", queue_name, offset, limit))
+        return [DeadLetter.read(queue_name, reply[i], reply[i + 1], reply[i + 2]) for i in range(0, len(reply), 3)]
+
+    def requeue_dead(self, queue_name: str, message_ids: Sequence[str]) -> list[bool]:
+        """Sends dead letters again. Returns for each whether it was there."""
+        if not message_ids:
+            return []
+        return [answer == 1 for answer in cast("list[int]", self._ask("requeue_dead", queue_name, *message_ids))]
+
+    def flush(self, queue_name: str) -> int:
+        """Drops all messages of a queue, dead letters too. Returns how many were alive."""
+        total = 0
+        while dropped := cast("int", self._ask("flush", queue_name)):
+            total += dropped
+        return total
+
+    def _ask(self, name: str, *arguments: Argument) -> object:
+        deadline_s = time.monotonic() + self._send_timeout_s
+        with self._lines.borrow() as line:
+            return cast("object", line.call(script(name), *arguments, deadline_s=deadline_s))
+
+    def _seen(self, line: Line, number: int, since_us: int) -> None:
+        if number == 0:
+            line.greet()  # emptied under an open connection
+        else:
+            self.watch.seen(number, since_us)
+
+
+_RECEIPTS: Final = {ord(receipt.value): receipt for receipt in Receipt}
+
+
+def _chunks(postings: Sequence[Posting]) -> Iterable[Sequence[Posting]]:
+    """Cuts postings so that a script blocks the server for milliseconds: 1,000 messages or 4 MB."""
+    if len(postings) == 1:
+        yield postings
+        return
+    chunk: list[Posting] = []
+    size_bytes = 0
+    for posting in postings:
+        if chunk and (len(chunk) >= _MAX_MESSAGES_A_CALL or size_bytes + len(posting.record) > _MAX_BYTES_A_CALL):
+            yield chunk
+            chunk, size_bytes = [], 0
+        if "\n" in posting.message_id or not posting.message_id:
+            raise BusRefused(f"expected a message id without line breaks, got {posting.message_id!r}")
+        chunk.append(posting)
+        size_bytes += len(posting.record)
+    if chunk:
+        yield chunk

@@ -1,0 +1,232 @@
+"""A worker process's side of the bus: its work queue, one hub and one settler a tag, and what it holds.
+
+boot      Dramatiq's worker is about to start its threads: its work queue is replaced by ours
+serve     a consumer thread has begun to consume a queue: the hubs fetch from it (and no longer when it is closed,
+          as a paused worker does)
+closing   the worker is told to stop: nothing is fetched, the unstarted go back to the front; running tasks finish
+closed    all threads are done: the last decisions are executed, the rest given back
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from threading import Event, Lock
+from typing import Any, Protocol, cast
+
+from dramatiq import Message, Worker
+from dramatiq.errors import DecodeError
+
+from .bus import Bus
+from .envelope import DEFAULT_PRIORITY, NewerVersion, unpack
+from .hub import Hub
+from .look_ahead import LookAhead
+from .parcel import Delivery, Parcel
+from .settlement import Settlement, Verdict
+from .settler import Settler
+from .work_queue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+
+class Owner(Protocol):
+    """What a crew needs of the broker."""
+
+    def knows_actor(self, actor_name: str) -> bool: ...
+    def bus_of(self, queue_name: str) -> Bus: ...
+    def lease_lost(self, parcel: Parcel) -> None: ...
+    def settlement_refused(self, settlement: Settlement) -> None: ...
+
+
+class Crew:
+    """One worker process on the bus. Made when a Dramatiq worker boots."""
+
+    def __init__(
+        self,
+        broker: Owner,
+        buses: Sequence[Bus],
+        worker: Worker,
+        *,
+        idle_block_s: float,
+        revoke_after_s: float,
+        linger_s: float,
+        look_ahead_factor: int,
+    ) -> None:
+        self._broker = broker
+        self.owner = secrets.token_hex(6)
+        self.held: dict[str, Parcel] = {}
+        self.closing = Event()
+        self._lock = Lock()
+        self._served: set[str] = set()
+        self._lease_s = buses[0].policy.lease_s
+        self._defer_ms = int(buses[0].policy.unknown_actor_delay_s * 1000)
+        self.work_queue = WorkQueue(
+            worker.worker_threads,
+            look_ahead=LookAhead(worker.worker_threads, factor=look_ahead_factor),
+            need=self._need,
+            dropped=self._drop,
+        )
+        self._settlers: dict[Bus, Settler] = {}
+        self._hubs: dict[Bus, Hub] = {}
+        for bus in buses:
+            self._settlers[bus] = Settler(
+                bus,
+                self.owner,
+                self.held,
+                linger_s=linger_s,
+                on_stale=broker.settlement_refused,
+                on_lost=broker.lease_lost,
+            )
+            self._hubs[bus] = Hub(
+                bus,
+                self.owner,
+                self.work_queue,
+                accept=self._accept,
+                give_back=self.give_back,
+                idle_block_s=idle_block_s,
+                revoke_after_s=revoke_after_s,
+            )
+        self._needs: list[Callable[[], None]] = [hub.need for hub in self._hubs.values()]
+        for thread in (*self._settlers.values(), *self._hubs.values()):
+            thread.start()
+
+    # --- queues --------------------------------------------------------------------------------------------------
+
+    def serve(self, queue_name: str) -> None:
+        """Fetches from that queue too."""
+        with self._lock:
+            if queue_name not in self._served:
+                self._served.add(queue_name)
+                self._tell_hubs()
+
+    def leave(self, queue_name: str) -> None:
+        """Fetches from that queue no longer."""
+        with self._lock:
+            if queue_name in self._served:
+                self._served.remove(queue_name)
+                self._tell_hubs()
+
+    def hold(self, reason: str) -> None:
+        """Fetches nothing until `allow(reason)`; what is unstarted goes back."""
+        for hub in self._hubs.values():
+            hub.hold(reason)
+
+    def allow(self, reason: str) -> None:
+        """Takes back one reason not to fetch."""
+        for hub in self._hubs.values():
+            hub.allow(reason)
+
+    def _tell_hubs(self) -> None:
+        for bus, hub in self._hubs.items():
+            hub.serve({name for name in self._served if self._broker.bus_of(name) is bus})
+
+    # --- deliveries ----------------------------------------------------------------------------------------------
+
+    def submit(self, settlement: Settlement) -> None:
+        """Hands a decision to the settler of its queue; returns at once."""
+        self._settlers[self._broker.bus_of(settlement.queue_name)].submit(settlement)
+
+    def give_back(self, parcels: Iterable[Parcel]) -> None:
+        """Returns unstarted messages to their place."""
+        for parcel in parcels:
+            if not parcel.settling:
+                self.submit(parcel.settlement(Verdict.RELEASE))
+
+    def _need(self) -> None:
+        for need in self._needs:
+            need()
+
+    def _drop(self, parcel: Parcel) -> None:
+        if self.held.get(parcel.message_id) is parcel:
+            del self.held[parcel.message_id]
+        log.warning("Did not start %s: its lease had ended before a thread was free.", parcel.message_id)
+
+    def _accept(self, delivery: Delivery, sent_s: float) -> Parcel | None:
+        """Makes a parcel; decides about a message that cannot become one."""
+        try:
+            parcel = open_delivery(delivery, got_s=time.monotonic(), held_until_s=sent_s + self._lease_s)
+        except NewerVersion as error:
+            log.warning("Message %s is for a later version; put off: %s", delivery.message_id, error)
+            self.submit(_decision(delivery, Verdict.DEFER, delay_ms=self._defer_ms))
+            return None
+        except Exception as error:
+            # Whatever it is, it is this message's fault alone: its neighbours go on.
+            log.error("Message %s cannot be decoded; it goes to the dead letters: %s", delivery.message_id, error)
+            reason = f"undecodable: {type(error).__name__}: {error}"
+            self.submit(_decision(delivery, Verdict.DEAD, reason=reason))
+            return None
+        if not self._broker.knows_actor(parcel.actor_name):
+            log.warning("No actor %r here; message %s is put off.", parcel.actor_name, parcel.message_id)
+            self.submit(parcel.settlement(Verdict.DEFER, delay_ms=self._defer_ms))
+            return None
+        self.held[parcel.message_id] = parcel
+        return parcel
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def begin_closing(self) -> None:
+        """The worker is about to stop its threads."""
+        self.closing.set()
+        for hub in self._hubs.values():
+            hub.stop_fetching()
+        for hub in self._hubs.values():
+            hub.join(2.0)
+        self.work_queue.close()
+        self.give_back(self.work_queue.revoke(time.monotonic()))
+
+    def close(self) -> None:
+        """All threads have ended: executes what is pending and ends."""
+        self.give_back(self.work_queue.revoke(time.monotonic()))
+        for settler in self._settlers.values():
+            settler.end()
+
+
+def open_delivery(delivery: Delivery, *, got_s: float, held_until_s: float) -> Parcel:
+    """Makes a parcel of what the bus handed out. Raises NewerVersion, DecodeError, ValueError."""
+    envelope = unpack(delivery.record)
+    decoded = cast("object", Message.decode(envelope.payload))  # pyright: ignore[reportUnknownMemberType] # untyped upstream
+    message = cast("Message[Any]", decoded)
+    if message.message_id != delivery.message_id:
+        raise DecodeError(
+            f"expected message {delivery.message_id}, got {message.message_id}", envelope.payload[:100], None
+        )
+    _check_fields(message)
+    options = message.options
+    # Dramatiq's worker keeps a message with an `eta` in its own memory; on this bus it is due when it comes.
+    options.pop("eta", None)
+    if "priority" in options or envelope.priority != DEFAULT_PRIORITY:
+        options["priority"] = envelope.priority  # may have been changed since it was sent; a retry keeps it
+    if message.queue_name != delivery.queue_name:
+        # Dramatiq looks the consumer up by the message's queue: it must be the one it came from.
+        copied = cast("object", message.copy(queue_name=delivery.queue_name))  # pyright: ignore[reportUnknownMemberType] # untyped upstream
+        message = cast("Message[Any]", copied)
+    return Parcel(
+        message,
+        delivery,
+        priority=envelope.priority,
+        attempt=envelope.attempt,
+        got_s=got_s,
+        held_until_s=held_until_s,
+    )
+
+
+def _check_fields(message: Message[Any]) -> None:
+    """Raises TypeError for a message whose fields Dramatiq's worker would choke on, outside of any `try`."""
+    for name, kind in (("actor_name", str), ("kwargs", dict), ("options", dict), ("message_timestamp", int)):
+        value = cast("object", getattr(message, name))
+        if not isinstance(value, kind):
+            raise TypeError(f"expected {name} to be {kind.__name__}, got {type(value).__name__}")
+
+
+def _decision(delivery: Delivery, verdict: Verdict, *, delay_ms: int | None = None, reason: str = "") -> Settlement:
+    return Settlement(
+        delivery.message_id,
+        delivery.queue_name,
+        delivery.owner,
+        delivery.fence,
+        verdict,
+        delay_ms=delay_ms,
+        reason=reason,
+    )

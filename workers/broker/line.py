@@ -1,0 +1,259 @@
+"""One connection to the server of one tag, with our own rule of repeating. Knows scripts, not messages.
+
+A line is used by one thread at a time. A call goes out, and if the answer is lost (connection gone, time-out, server
+loading, replica after a failover) the line reconnects and *the same call goes out again*: that is safe because every
+script is idempotent (by call number, claim number, or fence). How long to go on is the caller's: a deadline for who
+sends, for ever for a worker's threads, until they are told to stop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from threading import Event, Lock
+from typing import Any, Protocol, cast
+
+import redis
+from redis.exceptions import NoPermissionError, NoScriptError
+
+from .backoff import Backoff, is_full, is_transient
+from .connect import RedisClient
+from .errors import BusFull, BusRefused, BusUnavailable
+from .generation import GenerationWatch
+from .script import Script, script
+
+log = logging.getLogger(__name__)
+
+Argument = str | bytes | int | float
+
+
+class _Wire(Protocol):
+    """What a line uses of redis-py's connection."""
+
+    def connect(self) -> None: ...
+    def disconnect(self) -> None: ...
+    def send_command(self, *args: Argument, check_health: bool = ...) -> None: ...
+    def read_response(self, disable_decoding: bool = ...) -> Any: ...  # pyright: ignore[reportExplicitAny] # replies are what they are
+    def can_read(self, timeout: float = ...) -> bool: ...
+
+
+class _Pool(Protocol):
+    def get_connection(self) -> _Wire: ...
+    def release(self, connection: _Wire) -> None: ...
+
+
+class Stopped(Exception):
+    """The caller was told to stop while a call had no answer. It may or may not have been executed."""
+
+
+def pool_of(client: RedisClient, prefix: str) -> _Pool:
+    """Returns the connection pool of the server that keeps the keys with that prefix."""
+    if isinstance(client, redis.RedisCluster):
+        node = client.get_node_from_key(prefix)  # pyright: ignore[reportUnknownMemberType] # untyped upstream
+        if node is None:
+            raise redis.ConnectionError(f"no node of the cluster keeps {prefix!r} at present")
+        return cast("_Pool", cast("object", client.get_redis_connection(node).connection_pool))
+    return cast("_Pool", cast("object", client.connection_pool))
+
+
+class Line:
+    """A connection that repeats.
+
+    client, prefix: where the keys are.
+    stop: when set, a call without an answer gives up (Stopped).
+    watch: told the generation on every new connection; None: the line does not ask (who only sends needs not know).
+    """
+
+    def __init__(
+        self,
+        client: RedisClient,
+        prefix: str,
+        *,
+        steps: tuple[int, int],
+        stop: Event | None = None,
+        watch: GenerationWatch | None = None,
+    ) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._steps = steps  # clock offset and ageing: the first two arguments of every script
+        self._stop = stop
+        self._watch = watch
+        self._pool: _Pool | None = None
+        self._wire: _Wire | None = None
+        self._pid = os.getpid()
+        self.faults = 0
+
+    def call(self, code: Script, *arguments: Argument, deadline_s: float | None = None) -> Any:  # pyright: ignore[reportExplicitAny] # replies are what they are
+        """Runs a script, as often as it takes to get an answer.
+
+        deadline_s: on the monotonic clock; None: no end but `stop`.
+
+        Raises BusUnavailable past the deadline, BusFull and BusRefused at once, Stopped. Without a deadline (a worker's
+        threads) a full server is waited for, and what redis-py raises comes through if waiting does not mend it.
+        """
+        backoff = Backoff()
+        while True:
+            try:
+                return self._once(code, arguments)
+            except Exception as error:
+                self.faults += 1
+                self._drop(error)
+                if isinstance(error, redis.ResponseError) and "STALECALL" in str(error):
+                    raise BusUnavailable("a later call of this thread was executed before this one") from error
+                if deadline_s is not None:
+                    if is_full(error):
+                        raise BusFull(f"the Redis server is full and took nothing: {error}") from error
+                    if not is_transient(error):
+                        raise BusRefused(f"the Redis server refused {code.name}: {error}") from error
+                elif not (is_transient(error) or is_full(error)):
+                    raise
+                pause_s = backoff.next_s()
+                if pause_s == 0:
+                    log.warning("No answer from the bus to %s, trying again: %s", code.name, error)
+                if deadline_s is not None and time.monotonic() + pause_s >= deadline_s:
+                    raise BusUnavailable(f"no answer from the Redis server in time: {error}") from error
+                if self._stop is None:
+                    time.sleep(pause_s)
+                elif self._stop.wait(pause_s):
+                    raise Stopped(f"told to stop while {code.name} had no answer: {error}") from error
+            except BaseException as error:
+                # An interrupt (time limit, shutdown) in the middle of a call: an answer may be on its way, and the next
+                # call on this connection would take it for its own.
+                self._drop(error)
+                raise
+
+    def pop_token(
+        self,
+        keys: Sequence[str],
+        timeout_s: float,
+        abandoned: Callable[[], bool],
+        *,
+        due_s: float | None = None,
+        poke: Callable[[], object] | None = None,
+    ) -> bool:
+        """Blocks until a token is in one of the lists `keys` (and takes it), or `timeout_s` have passed, or
+        `abandoned()` is true (asked several times a second; the connection is then given up, and a token taken in that
+        instant is lost: say `nudge` afterwards).
+
+        due_s, poke: after so many seconds `poke()` is called, which must put a token into one of the lists.
+
+        Returns whether there was a token. Raises what redis-py raises."""
+        try:
+            wire = self._ready_wire()
+            wire.send_command("BLPOP", *keys, f"{max(timeout_s, 0.001):.3f}", check_health=False)
+            now_s = time.monotonic()
+            give_up_s = now_s + timeout_s + 5.0
+            poke_s = give_up_s if due_s is None or poke is None else now_s + due_s
+            while not wire.can_read(timeout=max(min(0.2, poke_s - now_s), 0.0)):
+                now_s = time.monotonic()
+                if now_s >= poke_s and poke is not None:
+                    poke()
+                    poke_s = give_up_s
+                if abandoned():
+                    self._drop(None)
+                    return False
+                if now_s > give_up_s:
+                    raise redis.TimeoutError(f"no answer to a blocking pop {timeout_s:.1f} s + 5 s after it was sent")
+            return wire.read_response(disable_decoding=True) is not None
+        except BaseException as error:
+            self.faults += 1
+            self._drop(error)
+            raise
+
+    def close(self) -> None:
+        """Ends the connection. The line may be used again; it then opens another."""
+        self._drop(None)
+
+    def greet(self) -> None:
+        """Asks which generation this is, on the present connection, and begins a new one if the data is gone."""
+        wire = self._ready_wire()
+        self._greet(wire)
+
+    def _greet(self, wire: _Wire) -> None:
+        if self._watch is None:
+            return
+        run_id = ""
+        try:
+            wire.send_command("INFO", "server", check_health=False)
+            info = wire.read_response(disable_decoding=True)
+            for row in cast("bytes", info).split(b"\r\n"):
+                if row.startswith(b"run_id:"):
+                    run_id = row[7:].decode()
+        except NoPermissionError:
+            pass  # then only an emptied server is noticed, not a restarted one
+        code = script("generation")
+        number, since_us = cast("tuple[int, int]", self._evaluate(wire, code, (run_id,)))
+        self._watch.seen(number, since_us)
+
+    def _once(self, code: Script, arguments: Sequence[Argument]) -> Any:  # pyright: ignore[reportExplicitAny] # replies are what they are
+        return self._evaluate(self._wire or self._ready_wire(), code, arguments)
+
+    def _evaluate(self, wire: _Wire, code: Script, arguments: Sequence[Argument]) -> Any:  # pyright: ignore[reportExplicitAny] # replies are what they are
+        wire.send_command("EVALSHA", code.sha, 1, self._prefix, *self._steps, *arguments, check_health=False)
+        try:
+            return wire.read_response(disable_decoding=True)
+        except NoScriptError:
+            # A new server, or its scripts were flushed. EVAL runs and keeps the script in one trip.
+            wire.send_command("EVAL", code.source, 1, self._prefix, *self._steps, *arguments, check_health=False)
+            return wire.read_response(disable_decoding=True)
+
+    def _ready_wire(self) -> _Wire:
+        if self._pid != os.getpid():
+            # Forked: the socket is the parent's. Forget it without a word on it.
+            self._wire, self._pool, self._pid = None, None, os.getpid()
+        if self._wire is not None:
+            return self._wire
+        if self._pool is None:
+            self._pool = pool_of(self._client, self._prefix)
+        wire = self._pool.get_connection()
+        try:
+            self._greet(wire)
+        except BaseException:
+            wire.disconnect()
+            self._pool.release(wire)
+            raise
+        self._wire = wire
+        return wire
+
+    def _drop(self, error: BaseException | None) -> None:
+        """Gives the connection up: after an error nobody knows which answer would come next."""
+        wire, self._wire = self._wire, None
+        if wire is not None and self._pool is not None:
+            wire.disconnect()
+            self._pool.release(wire)
+        if isinstance(self._client, redis.RedisCluster):
+            self._pool = None
+            if error is not None:
+                self._client.nodes_manager.initialize()
+
+
+class Lines:
+    """Lines to be borrowed by whoever sends. As many as there are threads sending at the same time."""
+
+    def __init__(self, client: RedisClient, prefix: str, *, steps: tuple[int, int]) -> None:
+        self._make: Callable[[], Line] = lambda: Line(client, prefix, steps=steps)
+        self._free: list[Line] = []
+        self._lock = Lock()
+        self._pid = os.getpid()
+
+    @contextmanager
+    def borrow(self) -> Generator[Line]:
+        """A line for the length of the block."""
+        if self._pid != os.getpid():
+            self._free, self._lock, self._pid = [], Lock(), os.getpid()
+        try:
+            line = self._free.pop()
+        except IndexError:
+            line = self._make()
+        try:
+            yield line
+        finally:
+            self._free.append(line)
+
+    def close(self) -> None:
+        """Ends all connections that nobody uses just now."""
+        while self._free:
+            self._free.pop().close()

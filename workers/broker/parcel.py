@@ -1,0 +1,89 @@
+"""A message as a worker holds it: Dramatiq's message proxy plus what is needed to end its delivery.
+
+    held unstarted ──started──→ running ──sealed──→ settling ──→ forgotten
+         └─revoked (50 ms without a thread, shutdown, cancelled) → forgotten, RELEASE goes to the bus
+
+The fields of the message are copied onto the proxy: Dramatiq's own proxy looks each up by `__getattr__`, some thirty
+times a message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dramatiq import Message, MessageProxy
+
+from .settlement import Settlement, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One handing-out of a message by the bus.
+
+    record: as stored. fence: delivery number. losses: how many workers vanished with it before.
+    score: its place, given back unchanged if it is revoked.
+    """
+
+    message_id: str
+    record: bytes
+    fence: int
+    losses: int
+    score: str
+    queue_name: str
+    owner: str
+
+
+class Parcel(MessageProxy):
+    """A delivered message.
+
+    delivery: how it came. held_until_s: on the monotonic clock; past it the lease has ended and it must not start.
+    priority: 1-10, as the bus has it. attempt: as the bus has it.
+    """
+
+    def __init__(
+        self,
+        message: Message[Any],
+        delivery: Delivery,
+        *,
+        priority: int,
+        attempt: int,
+        got_s: float,
+        held_until_s: float,
+    ) -> None:
+        super().__init__(message)  # pyright: ignore[reportUnknownMemberType] # untyped upstream
+        self.queue_name = message.queue_name
+        self.actor_name = message.actor_name
+        self.args = message.args
+        self.kwargs = message.kwargs
+        self.options = message.options
+        self.message_id = message.message_id
+        self.message_timestamp = message.message_timestamp
+        self.delivery = delivery
+        self.priority = priority
+        self.attempt = attempt
+        self.got_s = got_s
+        self.held_until_s = held_until_s
+        self.started_s = 0.0
+        # What an enqueue of this very message decided while it ran: Dramatiq's way to retry.
+        self.again: Settlement | None = None
+        # Its settlement is being executed: no renewal, else a message just settled would come back to life.
+        self.settling = False
+        # Dramatiq has acknowledged it: an enqueue of the same id from now on is a sending like any other.
+        self.sealed = False
+        self.lost = False
+
+    @property
+    def message(self) -> Parcel:
+        """Itself: Dramatiq's worker threads take `.message` of whatever is in the work queue."""
+        return self
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What the actor raised, until Dramatiq clears it after the acknowledgement."""
+        return self._exception
+
+    def settlement(self, verdict: Verdict, **details: Any) -> Settlement:  # pyright: ignore[reportExplicitAny] # fields of Settlement
+        """Returns a decision about this delivery."""
+        at = self.delivery
+        return Settlement(at.message_id, at.queue_name, at.owner, at.fence, verdict, **details)

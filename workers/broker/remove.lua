@@ -1,0 +1,21 @@
+-- Takes one message off the bus, exactly (cancel).
+--
+-- ARGV[3] queue   ARGV[4] id   ARGV[5] how long a tombstone stands, in microseconds
+--
+-- Returns 1 removed (it waited or was delayed, and will not run); 2 leased (a worker has it: signal that one);
+-- 0 absent: a tombstone now makes enqueue refuse it, so a copy still on its way cannot run either.
+
+local queue, id = ARGV[3], ARGV[4]
+local waited = redis.call('ZREM', waiting_of(queue), id)
+local delayed = redis.call('ZREM', delayed_of(queue), id)
+if waited + delayed > 0 then
+  redis.call('HDEL', MESSAGES, id)
+  redis.call('HDEL', DELIVERIES, id)
+  if waited > 0 then rehead(queue) else redue(queue) end
+  return 1
+end
+if redis.call('ZSCORE', LEASES, id) then return 2 end
+local now_us = clock_us()
+redis.call('ZREMRANGEBYSCORE', TOMBSTONES, '-inf', now_us)
+redis.call('ZADD', TOMBSTONES, now_us + tonumber(ARGV[5]), id)
+return 0

@@ -1,0 +1,192 @@
+"""The thread of a worker process that ends and prolongs deliveries.
+
+Worker threads only say what became of a message (`submit`: an append). This thread waits up to `linger_s` for more,
+executes all decisions in one call, and repeats the call until there is an answer. In between it renews the leases of
+whatever the process holds. Both are done by one thread so that no renewal overtakes a settlement: a renewal that finds
+its message gone on a server that lost its data puts it back, which must never happen to a message just settled.
+
+While the server is away decisions pile up here (a few hundred bytes each; no more than the messages held, because
+nothing new is fetched either), and leases go unrenewed: the grace after a restart is for that.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, MutableMapping
+from threading import Event, Thread
+from typing import Final
+
+from .bus import Bus
+from .generation import Generation
+from .line import Stopped
+from .parcel import Parcel
+from .settlement import Outcome, Settlement
+
+log = logging.getLogger(__name__)
+
+_BATCH: Final = 500
+_TIDY_EVERY_S: Final = 60.0
+_LAST_TRY_S: Final = 5.0
+
+
+class Settler(Thread):
+    """Settles and renews for one worker process on one tag.
+
+    held: message id → parcel, of everything this process holds; the settler forgets what it has settled.
+    on_stale: called with a settlement that was refused because another has taken the message.
+    on_lost: called with a parcel that is running here although its lease is another's by now.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        owner: str,
+        held: MutableMapping[str, Parcel],
+        *,
+        linger_s: float,
+        on_stale: Callable[[Settlement], None],
+        on_lost: Callable[[Parcel], None],
+    ) -> None:
+        super().__init__(name=f"callboard-settler-{owner}", daemon=True)
+        self._bus = bus
+        self._owner = owner
+        self._held = held
+        self._linger_s = linger_s
+        self._on_stale = on_stale
+        self._on_lost = on_lost
+        self._pending: deque[Settlement] = deque()
+        self._wanted = Event()
+        self._idle = True
+        self._ending = Event()  # finish what is pending, then end
+        self._abandon = Event()  # end even if the server does not answer
+        self._line = bus.open_line(self._abandon)
+        self._renew_at_s = time.monotonic() + bus.policy.lease_s / 3
+        self._tidy_at_s = time.monotonic() + _TIDY_EVERY_S
+        self._reregister = False
+        bus.watch.subscribe(self._generation_changed)
+
+    def submit(self, settlement: Settlement) -> None:
+        """Takes a decision; returns at once. Any thread."""
+        self._pending.append(settlement)
+        if self._idle:
+            self._idle = False
+            self._wanted.set()
+
+    @property
+    def pending(self) -> int:
+        """Decisions not executed yet."""
+        return len(self._pending)
+
+    def end(self, timeout_s: float = _LAST_TRY_S) -> None:
+        """Executes what is pending, for at most that long, and ends the thread."""
+        self._ending.set()
+        self._wanted.set()
+        self.join(timeout_s)
+        self._abandon.set()
+        self.join(1.0)
+        if self._pending:
+            log.warning(
+                "%d settlements were not executed: their leases will end, they will run again.", len(self._pending)
+            )
+
+    def run(self) -> None:
+        """Goes on whatever happens, until told to end."""
+        while not self._abandon.is_set():
+            try:
+                self._turn()
+            except Stopped:
+                break
+            except Exception:
+                log.exception("The bus refused a worker's call; it will be repeated.")
+                self._abandon.wait(1.0)
+            if self._ending.is_set() and not self._pending:
+                break
+        self._line.close()
+
+    def _turn(self) -> None:
+        now_s = time.monotonic()
+        if not self._pending and not self._ending.is_set():
+            self._idle = True
+            # Whoever appended before it saw `_idle` true did not set the event: look again.
+            if not self._pending:
+                self._wanted.wait(max(min(self._renew_at_s, self._tidy_at_s) - now_s, 0.001))
+            self._idle = False
+            self._wanted.clear()
+        if self._pending:
+            if len(self._pending) < _BATCH and not self._ending.is_set():
+                self._ending.wait(self._linger_s)
+            self._settle()
+        now_s = time.monotonic()
+        if now_s >= self._renew_at_s:
+            self._renew_at_s = now_s + self._bus.policy.lease_s / 3
+            self._renew()
+        if now_s >= self._tidy_at_s:
+            self._tidy_at_s = now_s + _TIDY_EVERY_S
+            self._bus.tidy(self._line)
+
+    def _settle(self) -> None:
+        batch = [self._pending[i] for i in range(min(len(self._pending), _BATCH))]
+        parcels: list[Parcel] = []
+        for settlement in batch:
+            parcel = self._held.get(settlement.message_id)
+            if parcel is not None and parcel.delivery.fence == settlement.fence:
+                parcel.settling = True
+                parcels.append(parcel)
+        outcomes = self._bus.settle(batch, line=self._line)
+        # Only now: had the call raised, the next turn would repeat it.
+        for _ in batch:
+            self._pending.popleft()
+        for parcel in parcels:
+            if self._held.get(parcel.message_id) is parcel:
+                del self._held[parcel.message_id]
+        for settlement, outcome in zip(batch, outcomes, strict=True):
+            if outcome is Outcome.STALE:
+                self._on_stale(settlement)
+
+    def _renew(self) -> None:
+        held = [parcel for parcel in list(self._held.values()) if not parcel.settling]
+        if not held:
+            return
+        sent_s = time.monotonic()
+        pairs = [(parcel.message_id, parcel.delivery.fence) for parcel in held]
+        outcomes = self._bus.renew(self._line, self._owner, pairs)
+        absent: list[Parcel] = []
+        for parcel, outcome in zip(held, outcomes, strict=True):
+            if outcome is Outcome.DONE:
+                parcel.held_until_s = sent_s + self._bus.policy.lease_s
+            elif outcome is Outcome.ABSENT:
+                absent.append(parcel)
+            else:
+                self._lose(parcel)
+        if self._reregister and absent:
+            self._register_again(absent)
+        elif absent:
+            for parcel in absent:
+                self._lose(parcel)
+        self._reregister = False
+
+    def _register_again(self, parcels: list[Parcel]) -> None:
+        sent_s = time.monotonic()
+        outcomes = self._bus.reregister(self._line, self._owner, [parcel.delivery for parcel in parcels])
+        for parcel, outcome in zip(parcels, outcomes, strict=True):
+            if outcome is Outcome.DONE:
+                parcel.held_until_s = sent_s + self._bus.policy.lease_s
+            else:
+                self._lose(parcel)
+        log.warning("The server had lost its data: registered %d held messages again.", len(parcels))
+
+    def _lose(self, parcel: Parcel) -> None:
+        # An external settlement (the ledger's) may have ended it between our look and the server's.
+        if parcel.settling or parcel.lost or self._held.get(parcel.message_id) is not parcel:
+            return
+        parcel.lost = True
+        self._on_lost(parcel)
+
+    def _generation_changed(self, before: Generation, _now: Generation) -> None:
+        if before.number == 0:
+            return
+        self._reregister = True
+        self._renew_at_s = 0.0
+        self._wanted.set()
