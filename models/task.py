@@ -65,6 +65,7 @@ class AttemptOutcome(StrEnum):
     FAILED = "failed"
     RETRIED = "retried"
     LOST = "lost"
+    SKIPPED = "skipped"
 
 
 MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {

@@ -95,7 +95,14 @@ def published(session: Session, task_id: str, at: datetime) -> None:
 
 
 def claim(
-    session: Session, task_id: str, *, message_attempt: int, worker_id: str, now: datetime, alive_since: datetime
+    session: Session,
+    task_id: str,
+    *,
+    message_attempt: int,
+    worker_id: str,
+    now: datetime,
+    alive_since: datetime,
+    again: bool = False,
 ) -> Claim | Refusal:
     """pending → running, or running → running if the worker that had it is dead.
 
@@ -104,6 +111,7 @@ def claim(
         worker_id: who claims.
         now: aware UTC.
         alive_since: a worker whose heartbeat is older than this is dead.
+        again: this worker made this claim before and never learned whether it was committed; if it was, it stands.
 
     Returns:
         The Claim, or why the message may not run. POISON has moved the row to failed.
@@ -119,24 +127,32 @@ def claim(
         .returning(col(Task.attempt), col(Task.retry_count), col(Task.correlation_id))
     ).one_or_none()
     if started is None:
-        return _take_over(session, task_id, worker_id=worker_id, now=now, alive_since=alive_since)
+        return _take_over(session, task_id, worker_id=worker_id, now=now, alive_since=alive_since, again=again)
     return _claimed(session, task_id, Claim(*started), worker_id, now)
 
 
 def _take_over(
-    session: Session, task_id: str, *, worker_id: str, now: datetime, alive_since: datetime
+    session: Session, task_id: str, *, worker_id: str, now: datetime, alive_since: datetime, again: bool
 ) -> Claim | Refusal:
     # why: locks task, then attempt, as the outcomes do; the other way round PostgreSQL would end a deadlock.
     found = session.execute(
-        select(col(Task.status), col(Task.attempt), col(Task.worker_id))
+        select(
+            col(Task.status),
+            col(Task.attempt),
+            col(Task.worker_id),
+            col(Task.retry_count),
+            col(Task.correlation_id),
+        )
         .where(col(Task.task_id) == task_id)
         .with_for_update()
     ).one_or_none()
     if found is None:
         return Refusal.UNKNOWN
-    status, attempt, holder = found
+    status, attempt, holder, retry_count, correlation_id = found
     if status != TaskStatus.RUNNING:
         return Refusal.SUPERSEDED
+    if again and holder == worker_id:
+        return Claim(attempt, retry_count, correlation_id)
     if _is_alive(session, holder, alive_since):
         return Refusal.RUNNING
     lost = Failure("WorkerLost", f"worker {holder} died while it ran this attempt")
@@ -203,6 +219,21 @@ def retry(session: Session, task_id: str, *, attempt: int, eta: datetime, failur
         progress_message=None, retry_count=col(Task.retry_count) + 1, **_error(failure),
     )  # fmt: skip
     return moved and _end_attempt(session, task_id, attempt, AttemptOutcome.RETRIED, now, failure)
+
+
+def skip(session: Session, task_id: str, *, attempt: int, reason: str, now: datetime) -> bool:
+    """running → cancelled: the task, or a middleware, found that there is nothing to do."""
+    moved = _outcome(
+        session, task_id, attempt, status=TaskStatus.CANCELLED, completed_at=now, eta=None,
+        reason=clean_text(f"skipped: {reason}", REASON_MAX_CHARS),
+    )  # fmt: skip
+    return moved and _end_attempt(session, task_id, attempt, AttemptOutcome.SKIPPED, now, None)
+
+
+def outcome_of(session: Session, task_id: str, attempt: int) -> AttemptOutcome | None:
+    """How an attempt is on record to have ended; None while it runs, or if there is no such attempt."""
+    found = session.get(TaskAttempt, (task_id, attempt))
+    return None if found is None or found.outcome is None else AttemptOutcome(found.outcome)
 
 
 def cancel(session: Session, task_id: str, *, by: str, now: datetime) -> bool:

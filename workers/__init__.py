@@ -8,6 +8,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import dramatiq
 from dramatiq.middleware import (
@@ -50,13 +51,18 @@ class Callboard:
     broker: LedgerBroker
 
 
+def _stop(error: Exception) -> NoReturn:
+    """End one of our own processes with a line instead of a traceback; let a stranger's see the exception."""
+    if Path(sys.argv[0]).name in _OUR_COMMANDS:
+        sys.exit(f"callboard: {error}")
+    raise error
+
+
 def _load_settings() -> Settings:
     try:
         return Settings.load()
     except SettingsError as error:
-        if Path(sys.argv[0]).name in _OUR_COMMANDS:
-            sys.exit(f"callboard: {error}")  # why: one of our own processes stops here with a line, not a traceback.
-        raise
+        _stop(error)
 
 
 class _NoResultWarning(logging.Filter):
@@ -109,4 +115,7 @@ logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_NoResultWarning())
 dramatiq.set_encoder(MessageCodec(size_limit_bytes=callboard.settings.params_max_bytes + MESSAGE_OVERHEAD_BYTES))
 dramatiq.set_broker(callboard.broker)
 legacy.install(callboard.registry)
-discovery.import_actors(callboard.registry, callboard.settings)
+try:
+    discovery.import_actors(callboard.registry, callboard.settings)
+except ImportError as error:
+    _stop(error)

@@ -187,7 +187,7 @@ class Registry:
         """As `find`, but raises UnknownActor with the nearest names."""
         found = self.find(name)
         if found is None:
-            near = difflib.get_close_matches(name[:200], [*self.actors, *self.aliases], n=3, cutoff=0.5)
+            near = difflib.get_close_matches(name[:200], [*self.actors, *self.aliases], n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "see `callboard actors` for the names"
             raise UnknownActor(f"there is no actor {name[:200]!r}: {hint}", field="task_name")
         return found

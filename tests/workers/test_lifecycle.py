@@ -15,8 +15,8 @@ from tests import probes
 from tests.servers import wait_until
 from workers import callboard, tasks
 from workers.actors.diagnostics import run_self_test
-from workers.ledger.ledger import ENVELOPE
 from workers.errors import InvalidTask
+from workers.ledger.ledger import ENVELOPE
 
 pytestmark = pytest.mark.usefixtures("ledger_database")
 

@@ -47,7 +47,7 @@ class Backoff:
         self._failures += 1
         if self._failures == 1:
             return 0.0
-        ceiling_s = min(self._cap_s, 0.05 * 2 ** min(self._failures - 2, 10))
+        ceiling_s: float = min(self._cap_s, 0.05 * 2 ** min(self._failures - 2, 10))
         return ceiling_s * random.uniform(0.5, 1.0)
 
     def reset(self) -> None:

@@ -30,7 +30,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from dramatiq import Broker, Consumer, Message, Middleware, Worker
+from dramatiq import Broker, Consumer, Message, Middleware, Worker, get_encoder
 from dramatiq.common import current_millis, q_name
 from dramatiq.errors import QueueJoinTimeout
 from dramatiq.middleware import MiddlewareError, Retries
@@ -136,7 +136,7 @@ class CallboardBroker(Broker):
 
     # --- signals -------------------------------------------------------------------------------------------------
 
-    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:  # pyright: ignore[reportExplicitAny] # Dramatiq's signature
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Calls the `before_` hooks, in order. As Dramatiq's, without the empty ones."""
         if signal == "worker_boot":
             self._worker_boots(cast("Worker", args[0]))
@@ -153,7 +153,7 @@ class CallboardBroker(Broker):
             if crew is not None:
                 crew.begin_closing()
 
-    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:  # pyright: ignore[reportExplicitAny] # Dramatiq's signature
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Calls the `after_` hooks, in reverse. As Dramatiq's, without the empty ones."""
         hook = "after_" + signal
         for middleware in reversed(self._hooks.listeners(hook, self.middleware)):
@@ -175,7 +175,7 @@ class CallboardBroker(Broker):
             look_ahead_factor=self._look_ahead_factor,
         )
         # The threads, which are started after this signal, take the queue from the worker.
-        worker.work_queue = crew.work_queue  # pyright: ignore[reportAttributeAccessIssue] # has all that the worker uses
+        worker.work_queue = crew.work_queue  # type: ignore[assignment]  # it has all that the worker uses
         self._crews.append(crew)
         self._crews_by_worker[id(worker)] = crew
 
@@ -200,7 +200,7 @@ class CallboardBroker(Broker):
 
     def knows_actor(self, actor_name: str) -> bool:
         """Whether that actor is declared here."""
-        return actor_name in self.actors  # pyright: ignore[reportUnknownMemberType] # untyped upstream
+        return actor_name in self.actors
 
     def bus_of(self, queue_name: str) -> Bus:
         """Returns the tag that a queue is on."""
@@ -263,16 +263,20 @@ class CallboardBroker(Broker):
 
         Returns what became of each. Raises as `enqueue`.
         """
-        by_bus: dict[Bus, list[tuple[int, Posting]]] = {}
-        for i, message in enumerate(messages):
-            queue_name = q_name(message.queue_name)
-            posting = Posting(
+        postings = [
+            Posting(
                 message.message_id,
                 self._record(message),
-                queue_name,
+                q_name(message.queue_name),
                 _when(message, delay_ms, None if arrived_us is None else arrived_us[i]),
             )
-            by_bus.setdefault(self.bus_of(queue_name), []).append((i, posting))
+            for i, message in enumerate(messages)
+        ]
+        if len(self._buses) == 1:
+            return self._default_bus.enqueue(postings, timeout_s=timeout_s)
+        by_bus: dict[Bus, list[tuple[int, Posting]]] = {}
+        for i, posting in enumerate(postings):
+            by_bus.setdefault(self.bus_of(posting.queue_name), []).append((i, posting))
         receipts: dict[int, Receipt] = {}
         for bus, numbered in by_bus.items():
             answers = bus.enqueue([posting for _, posting in numbered], timeout_s=timeout_s)
@@ -281,7 +285,7 @@ class CallboardBroker(Broker):
 
     def _record(self, message: Message[Any]) -> bytes:
         priority = priority_of(message.options, self.default_priority)
-        return pack(message.encode(), priority=priority, attempt=attempt_of(message.options))
+        return pack(_encode(message), priority=priority, attempt=attempt_of(message.options))
 
     def _running(self, message_id: str) -> Parcel | None:
         for crew in self._crews:
@@ -340,7 +344,7 @@ class CallboardBroker(Broker):
 
     def _last_words(self, parcel: Parcel) -> bytes:
         """The message with what its attempts left in its options (traceback, retries), for the dead letters."""
-        message: Message[Any] = cast("Message[Any]", parcel._message)  # pyright: ignore[reportPrivateUsage] # Dramatiq has no other access
+        message = parcel._message  # noqa: SLF001 - Dramatiq has no other access
         try:
             return self._record(message)
         except Exception:
@@ -499,10 +503,27 @@ def _dated(message: Message[Any], delay_ms: int | None) -> Message[Any]:
     if delay_ms is not None:
         if not 0 <= delay_ms <= _LONGEST_DELAY_MS:
             raise ValueError(f"expected delay to be 0 to {_LONGEST_DELAY_MS} ms (100 years), got {delay_ms!r}")
-        return message.copy(queue_name=q_name(message.queue_name), options={"eta": current_millis() + delay_ms})  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] # untyped upstream
+        return message.copy(queue_name=q_name(message.queue_name), options={"eta": current_millis() + delay_ms})
     if message.queue_name.endswith((".DQ", ".XQ")):
-        return message.copy(queue_name=q_name(message.queue_name))  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] # untyped upstream
+        return message.copy(queue_name=q_name(message.queue_name))
     return message
+
+
+def _encode(message: Message[Any]) -> bytes:
+    """As `message.encode()`, which looks its own fields up anew for every message, at the cost of the encoding."""
+    if type(message) is not Message:
+        return message.encode()
+    return get_encoder().encode(
+        {
+            "queue_name": message.queue_name,
+            "actor_name": message.actor_name,
+            "args": message.args,
+            "kwargs": message.kwargs,
+            "options": message.options,
+            "message_id": message.message_id,
+            "message_timestamp": message.message_timestamp,
+        }
+    )
 
 
 def _when(message: Message[Any], delay_ms: int | None, arrived_us: int | None) -> str:

@@ -37,7 +37,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from .connect import RedisClient
 from .dead_letter import DeadLetter
@@ -80,8 +80,7 @@ class Change(Enum):
     ABSENT = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """A message to be sent. when: '' now, 'd<us>' delayed by, 'e<us>' at, 'a<us>' now but arrived then."""
 
     message_id: str
@@ -330,18 +329,14 @@ _RECEIPTS: Final = {ord(receipt.value): receipt for receipt in Receipt}
 
 def _chunks(postings: Sequence[Posting]) -> Iterable[Sequence[Posting]]:
     """Cuts postings so that a script blocks the server for milliseconds: 1,000 messages or 4 MB."""
-    if len(postings) == 1:
-        yield postings
-        return
-    chunk: list[Posting] = []
-    size_bytes = 0
-    for posting in postings:
-        if chunk and (len(chunk) >= _MAX_MESSAGES_A_CALL or size_bytes + len(posting.record) > _MAX_BYTES_A_CALL):
-            yield chunk
-            chunk, size_bytes = [], 0
-        if "\n" in posting.message_id or not posting.message_id:
+    first, size_bytes = 0, 0
+    for at, posting in enumerate(postings):
+        if not posting.message_id or "\n" in posting.message_id:
             raise BusRefused(f"expected a message id without line breaks, got {posting.message_id!r}")
-        chunk.append(posting)
-        size_bytes += len(posting.record)
-    if chunk:
-        yield chunk
+        length_bytes = len(posting.record)
+        if at - first >= _MAX_MESSAGES_A_CALL or (size_bytes + length_bytes > _MAX_BYTES_A_CALL and at > first):
+            yield postings[first:at]
+            first, size_bytes = at, 0
+        size_bytes += length_bytes
+    if first < len(postings):
+        yield postings[first:]

@@ -6,12 +6,15 @@ numbers. Knows dates, UUIDs and decimals on the way out (as text). Must know not
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+import json
+import re
+from typing import Any, Final, NoReturn, cast
 
 import msgspec
 from dramatiq import DecodeError, Encoder
 
 DEFAULT_SIZE_LIMIT_BYTES: Final = 1024 * 1024
+_SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class MessageCodec(Encoder):
@@ -29,6 +32,9 @@ class MessageCodec(Encoder):
         """Returns the message's fields as JSON. Raises TypeError for what JSON cannot say, ValueError for too much."""
         try:
             encoded = self._encoder.encode(data)
+        except UnicodeEncodeError:
+            # Lone surrogates, which UTF-8 has no bytes for, are written as escapes.
+            encoded = json.dumps(msgspec.to_builtins(data), allow_nan=False, separators=(",", ":")).encode()
         except RecursionError as error:
             raise ValueError(
                 f"expected arguments of {data.get('actor_name')!r} to nest less deep: JSON is refused"
@@ -45,10 +51,18 @@ class MessageCodec(Encoder):
         if len(data) > self._size_limit_bytes:
             raise DecodeError(f"expected at most {self._size_limit_bytes} bytes, got {len(data)}", data[:100], None)
         try:
-            fields = self._decoder.decode(data)
+            if _SURROGATE_ESCAPE.search(data):
+                # msgspec refuses a lone surrogate; the standard library reads it back as it was.
+                fields = json.loads(data, parse_constant=_refuse_constant)
+            else:
+                fields = self._decoder.decode(data)
         # RecursionError: nesting. ValueError: msgspec's own errors, and numbers of thousands of digits.
         except (ValueError, RecursionError) as error:
             raise DecodeError(f"failed to decode message: {error}", data[:100], error) from None
         if not isinstance(fields, dict):
             raise DecodeError(f"expected an object, got {type(fields).__name__}", data[:100], None)
         return cast("dict[str, Any]", fields)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

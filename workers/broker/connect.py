@@ -44,7 +44,7 @@ def connect(
     if scheme in {"redis", "rediss", "unix"}:
         if scheme == "unix":
             del options["socket_keepalive"]
-        return redis.Redis.from_url(url, **options)  # pyright: ignore[reportUnknownMemberType] # untyped upstream
+        return redis.Redis.from_url(url, **options)
     if scheme in {"redis+cluster", "rediss+cluster"}:
         return redis.RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
     if scheme in {"redis+sentinel", "rediss+sentinel"}:
@@ -79,4 +79,5 @@ def _behind_sentinel(url: str, *, tls: bool, options: dict[str, Any]) -> redis.R
     # Sentinels often have a password of their own and no TLS: they are asked with what the query says.
     sentinel_options = {k.removeprefix("sentinel_"): v for k, v in query.items() if k.startswith("sentinel_")}
     finder = Sentinel(sentinels, sentinel_kwargs={**options, **sentinel_options})
-    return finder.master_for(path[0], **kwargs)  # pyright: ignore[reportUnknownMemberType] # untyped in redis-py
+    master: redis.Redis = finder.master_for(path[0], **kwargs)
+    return master

@@ -186,7 +186,7 @@ class Crew:
 def open_delivery(delivery: Delivery, *, got_s: float, held_until_s: float) -> Parcel:
     """Makes a parcel of what the bus handed out. Raises NewerVersion, DecodeError, ValueError."""
     envelope = unpack(delivery.record)
-    decoded = cast("object", Message.decode(envelope.payload))  # pyright: ignore[reportUnknownMemberType] # untyped upstream
+    decoded = cast("object", Message.decode(envelope.payload))
     message = cast("Message[Any]", decoded)
     if message.message_id != delivery.message_id:
         raise DecodeError(
@@ -200,7 +200,7 @@ def open_delivery(delivery: Delivery, *, got_s: float, held_until_s: float) -> P
         options["priority"] = envelope.priority  # may have been changed since it was sent; a retry keeps it
     if message.queue_name != delivery.queue_name:
         # Dramatiq looks the consumer up by the message's queue: it must be the one it came from.
-        copied = cast("object", message.copy(queue_name=delivery.queue_name))  # pyright: ignore[reportUnknownMemberType] # untyped upstream
+        copied = cast("object", message.copy(queue_name=delivery.queue_name))
         message = cast("Message[Any]", copied)
     return Parcel(
         message,

@@ -36,7 +36,7 @@ class _Wire(Protocol):
     def connect(self) -> None: ...
     def disconnect(self) -> None: ...
     def send_command(self, *args: Argument, check_health: bool = ...) -> None: ...
-    def read_response(self, disable_decoding: bool = ...) -> Any: ...  # pyright: ignore[reportExplicitAny] # replies are what they are
+    def read_response(self, disable_decoding: bool = ...) -> Any: ...
     def can_read(self, timeout: float = ...) -> bool: ...
 
 
@@ -52,7 +52,7 @@ class Stopped(Exception):
 def pool_of(client: RedisClient, prefix: str) -> _Pool:
     """Returns the connection pool of the server that keeps the keys with that prefix."""
     if isinstance(client, redis.RedisCluster):
-        node = client.get_node_from_key(prefix)  # pyright: ignore[reportUnknownMemberType] # untyped upstream
+        node = client.get_node_from_key(prefix)
         if node is None:
             raise redis.ConnectionError(f"no node of the cluster keeps {prefix!r} at present")
         return cast("_Pool", cast("object", client.get_redis_connection(node).connection_pool))
@@ -86,7 +86,7 @@ class Line:
         self._pid = os.getpid()
         self.faults = 0
 
-    def call(self, code: Script, *arguments: Argument, deadline_s: float | None = None) -> Any:  # pyright: ignore[reportExplicitAny] # replies are what they are
+    def call(self, code: Script, *arguments: Argument, deadline_s: float | None = None) -> Any:
         """Runs a script, as often as it takes to get an answer.
 
         deadline_s: on the monotonic clock; None: no end but `stop`.
@@ -188,10 +188,10 @@ class Line:
         number, since_us = cast("tuple[int, int]", self._evaluate(wire, code, (run_id,)))
         self._watch.seen(number, since_us)
 
-    def _once(self, code: Script, arguments: Sequence[Argument]) -> Any:  # pyright: ignore[reportExplicitAny] # replies are what they are
+    def _once(self, code: Script, arguments: Sequence[Argument]) -> Any:
         return self._evaluate(self._wire or self._ready_wire(), code, arguments)
 
-    def _evaluate(self, wire: _Wire, code: Script, arguments: Sequence[Argument]) -> Any:  # pyright: ignore[reportExplicitAny] # replies are what they are
+    def _evaluate(self, wire: _Wire, code: Script, arguments: Sequence[Argument]) -> Any:
         wire.send_command("EVALSHA", code.sha, 1, self._prefix, *self._steps, *arguments, check_health=False)
         try:
             return wire.read_response(disable_decoding=True)

@@ -51,7 +51,7 @@ class Parcel(MessageProxy):
         got_s: float,
         held_until_s: float,
     ) -> None:
-        super().__init__(message)  # pyright: ignore[reportUnknownMemberType] # untyped upstream
+        super().__init__(message)
         self.queue_name = message.queue_name
         self.actor_name = message.actor_name
         self.args = message.args
@@ -83,7 +83,7 @@ class Parcel(MessageProxy):
         """What the actor raised, until Dramatiq clears it after the acknowledgement."""
         return self._exception
 
-    def settlement(self, verdict: Verdict, **details: Any) -> Settlement:  # pyright: ignore[reportExplicitAny] # fields of Settlement
+    def settlement(self, verdict: Verdict, **details: Any) -> Settlement:
         """Returns a decision about this delivery."""
         at = self.delivery
         return Settlement(at.message_id, at.queue_name, at.owner, at.fence, verdict, **details)

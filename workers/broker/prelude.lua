@@ -151,7 +151,7 @@ local function expire(now_us, restarted_us, grace_us, max_losses, keep_count)
         local record = redis.call('HGET', MESSAGES, id)
         redis.call('HDEL', MESSAGES, id)
         redis.call('HDEL', DELIVERIES, id)
-        bury(queue, id, 'lost its worker ' .. losses .. ' times', record, now_us, keep_count)
+        bury(queue, id, 'lost its worker ' .. losses .. ' times', record, now_us + i, keep_count)
       else
         redis.call('HSET', DELIVERIES, id, delivery(fence, owner, losses, score, queue))
         redis.call('ZADD', waiting_of(queue), score, id)

@@ -56,7 +56,7 @@ for i = 1, count do
       if record == '' then record = redis.call('HGET', MESSAGES, id) or '' end
       redis.call('HDEL', DELIVERIES, id)
       redis.call('HDEL', MESSAGES, id)
-      bury(queue, id, string.sub(verdict, 2), record, now_us, keep_count)
+      bury(queue, id, string.sub(verdict, 2), record, now_us + i, keep_count) -- `+ i`: in their order
     elseif kind == 'r' then
       local record = ARGV[4 + 4 * i]
       redis.call('HSET', MESSAGES, id, record)

@@ -69,4 +69,4 @@ class Settlement:
             return f"rd{self.delay_ms * 1000}" if self.delay_ms else "r"
         if self.verdict is Verdict.DEFER:
             return f"w{(self.delay_ms or 0) * 1000}"
-        return self.verdict.value
+        return str(self.verdict.value)

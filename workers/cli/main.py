@@ -1,5 +1,6 @@
 """The command tree, and the one place where errors become exit codes."""
 
+import logging
 import sys
 from typing import Annotated
 
@@ -48,6 +49,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; the console script `callboard`."""
+    logging.getLogger().addHandler(logging.NullHandler())  # why: what is logged on the way is said in the error's line.
     try:
         app()
     except (DatabaseError, LedgerUnavailable, BusUnavailable, OutcomeUnknown) as error:

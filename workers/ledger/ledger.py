@@ -14,9 +14,11 @@ With the database down: accept raises LedgerUnavailable and nothing is sent; cla
 attempt is used up; outcome waits, holding its thread and its message, until it is committed. A worker that is told to
 stop meanwhile leaves the message leased; it comes back and runs again.
 
-Whether a message may run is decided by the claim (models.task_moves), whatever the bus delivers.
+Whether a message may run is decided by the claim (models.task_moves), whatever the bus delivers. A commit whose answer
+was lost is repeated: a claim that this worker holds already stands, and an outcome that is on record is this attempt's.
 """
 
+import itertools
 import logging
 import random
 import threading
@@ -27,13 +29,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from dramatiq import Message
-from dramatiq.broker import MessageProxy
+from dramatiq.middleware import SkipMessage
+from sqlalchemy.exc import DataError
 
 from models import database, task_moves
-from models.task import Task
+from models.task import AttemptOutcome, Task
 from models.task_moves import Claim, Failure, Refusal
-from workers.broker import Settlement, Verdict
-from workers.errors import LedgerUnavailable, OutcomeUnknown, PermanentError
+from workers.broker import Parcel, Settlement, Verdict
+from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown, PermanentError
 from workers.ledger.presence import Presence
 from workers.params import NotPlain, plain
 
@@ -50,12 +53,21 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+Delivery = tuple[str, str, int]
+"""Message id, owner and number of one handing-out by the bus. The same task may be delivered twice to one process."""
+
+
 @dataclass(frozen=True)
 class Running:
     """An attempt that runs in this process."""
 
-    task_id: str
+    delivery: Delivery
     claim: Claim
+
+    @property
+    def task_id(self) -> str:
+        """The task's id."""
+        return self.delivery[0]
 
 
 @dataclass(frozen=True)
@@ -85,8 +97,8 @@ class Ledger:
         self.presence = Presence(heartbeat_s=heartbeat_s, threads=threads)
         self.stopping = threading.Event()
         self._result_max_bytes = result_max_bytes
-        self._ended: dict[str, Ended] = {}
-        self._refused: dict[str, Verdict] = {}
+        self._ended: dict[Delivery, Ended] = {}
+        self._refused: dict[Delivery, Verdict] = {}
 
     def accept(self, task: Task) -> bool:
         """Commit a new row; False if it is there already. Raises LedgerUnavailable with nothing written."""
@@ -108,28 +120,38 @@ class Ledger:
         except database.DatabaseError as error:
             raise OutcomeUnknown(task_id) from error
 
-    def claim(self, message: MessageProxy, adopt: Callable[[], Task]) -> Running | Refusal:
+    def claim(self, message: Parcel, adopt: Callable[[], Task]) -> Running | Refusal:
         """Start the message's task, or say why not. Waits while the database is down.
 
         Args:
             adopt: makes the row of a message that was sent by plain Dramatiq and so has none.
 
         Raises:
-            Stopping: the process stops; the message was released.
+            Stopping: the process stops; the message goes back to its place.
+            InvalidTask, DataError: it can never run; it goes to the dead letters.
+            Exception: anything unforeseen; it is put off, and nothing is lost.
         """
+        delivery = _delivery_of(message)
+        tries = itertools.count()
         try:
-            claimed = self._until_committed(lambda: self._claim_once(message, adopt))
+            claimed = self._until_committed(lambda: self._claim_once(message, adopt, again=next(tries) > 0))
         except Stopping:
-            self._refused[message.message_id] = Verdict.RELEASE
+            self._refused[delivery] = Verdict.RELEASE
+            raise
+        except (InvalidTask, DataError):
+            self._refused[delivery] = Verdict.DEAD
+            raise
+        except Exception:
+            self._refused[delivery] = Verdict.DEFER
             raise
         if isinstance(claimed, Refusal):
             busy = claimed is Refusal.RUNNING
-            self._refused[message.message_id] = Verdict.DEFER if busy else Verdict.ACK
+            self._refused[delivery] = Verdict.DEFER if busy else Verdict.ACK
             return claimed
         message.options["attempt"] = claimed.attempt + 1  # why: should it be sent again, this is what it is to start.
-        return Running(message.message_id, claimed)
+        return Running(delivery, claimed)
 
-    def _claim_once(self, message: MessageProxy, adopt: Callable[[], Task]) -> Claim | Refusal:
+    def _claim_once(self, message: Parcel, adopt: Callable[[], Task], *, again: bool) -> Claim | Refusal:
         now = datetime.now(UTC)
         with database.writing() as session:
             if ENVELOPE not in message.options:
@@ -141,12 +163,13 @@ class Ledger:
                 worker_id=self.presence.worker_id,
                 now=now,
                 alive_since=self.presence.alive_since(now),
+                again=again,
             )
 
-    def record(self, running: Running, *, result: Any, exception: BaseException | None) -> None:
+    def record(self, running: Running, *, result: Any = None, exception: BaseException | None = None) -> None:
         """Keep what an attempt came to until its message is settled."""
         text = None if exception is None else "".join(traceback.format_exception(exception, limit=-30))
-        self._ended[running.task_id] = Ended(running, result, exception, text)
+        self._ended[running.delivery] = Ended(running, result, exception, text)
 
     def outcome(self, settlement: Settlement) -> Settlement:
         """Commit what became of a message; blocks until it is committed.
@@ -157,38 +180,43 @@ class Ledger:
         Returns:
             What it is to do.
         """
-        refused = self._refused.pop(settlement.message_id, None)
+        delivery = (settlement.message_id, settlement.owner, settlement.fence)
+        refused = self._refused.pop(delivery, None)
         if refused is not None:
             delay_ms = _ASK_AGAIN_MS if refused is Verdict.DEFER else None
             return replace(settlement, verdict=refused, delay_ms=delay_ms)
-        ended = self._ended.pop(settlement.message_id, None)
+        ended = self._ended.pop(delivery, None)
         if ended is None:
             return settlement  # why: it never started, and was decided about by the bus alone.
+        move, verdict = self._decide(ended, settlement)
+        task_id, attempt = ended.running.task_id, ended.running.claim.attempt
         try:
-            committed, verdict = self._commit(ended, settlement)
+            held = self._until_committed(move) or self._until_committed(lambda: _is_recorded(task_id, attempt))
         except Stopping:
             return replace(settlement, verdict=Verdict.RELEASE, delay_ms=None)
-        if not committed:
-            _logger.warning("the outcome of attempt %d of task %s came too late: a later attempt has the row",
-                            ended.running.claim.attempt, ended.running.task_id)  # fmt: skip
+        if not held:
+            _logger.warning(
+                "the outcome of attempt %d of task %s came too late: a later one has the row", attempt, task_id
+            )
             return replace(settlement, verdict=Verdict.ACK, delay_ms=None)
         return replace(settlement, verdict=verdict)
 
-    def _commit(self, ended: Ended, settlement: Settlement) -> tuple[bool, Verdict]:
-        """Write the outcome; whether this attempt still held the row, and what the bus is to do if so."""
-        task_id, claim = ended.running.task_id, ended.running.claim
-        if ended.exception is None:
+    def _decide(self, ended: Ended, settlement: Settlement) -> tuple[Callable[[], bool], Verdict]:
+        """The move that an ended attempt makes, and what the bus is to do once it is committed."""
+        task_id, claim, exception = ended.running.task_id, ended.running.claim, ended.exception
+        if exception is None:
             try:
                 result = plain(ended.result, what="the result", max_bytes=self._result_max_bytes)
             except NotPlain as error:
                 failure = Failure(type(error).__name__, str(error))
-                return self._until_committed(self._failing(task_id, claim, "result not storable", failure)), Verdict.DEAD
-            return self._until_committed(self._completing(task_id, claim, result)), Verdict.ACK
-        failure = Failure(_name_of(ended.exception), str(ended.exception), ended.traceback)
+                return self._failing(task_id, claim, "result not storable", failure), Verdict.DEAD
+            return self._completing(task_id, claim, result), Verdict.ACK
+        if isinstance(exception, SkipMessage):
+            return self._skipping(task_id, claim, str(exception)), Verdict.ACK
+        failure = Failure(_name_of(exception), str(exception), ended.traceback)
         if settlement.verdict is Verdict.RETRY:
-            move = self._retrying(task_id, claim, settlement.delay_ms or 0, failure)
-            return self._until_committed(move), Verdict.RETRY
-        return self._until_committed(self._failing(task_id, claim, _reason(ended.exception), failure)), Verdict.DEAD
+            return self._retrying(task_id, claim, settlement.delay_ms or 0, failure), Verdict.RETRY
+        return self._failing(task_id, claim, _reason(exception), failure), Verdict.DEAD
 
     @staticmethod
     def _completing(task_id: str, claim: Claim, result: Any) -> Callable[[], bool]:
@@ -207,6 +235,14 @@ class Ledger:
                 return task_moves.fail(
                     session, task_id, attempt=claim.attempt, reason=reason, failure=failure, now=datetime.now(UTC)
                 )
+
+        return move
+
+    @staticmethod
+    def _skipping(task_id: str, claim: Claim, reason: str) -> Callable[[], bool]:
+        def move() -> bool:
+            with database.writing() as session:
+                return task_moves.skip(session, task_id, attempt=claim.attempt, reason=reason, now=datetime.now(UTC))
 
         return move
 
@@ -230,6 +266,16 @@ class Ledger:
                 if self.stopping.wait(backoff_s * random.uniform(0.5, 1)):
                     raise Stopping from error
                 backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
+
+
+def _delivery_of(message: Parcel) -> Delivery:
+    return message.message_id, message.delivery.owner, message.delivery.fence
+
+
+def _is_recorded(task_id: str, attempt: int) -> bool:
+    """Whether this attempt's own outcome is on record: its commit's answer was lost, and the move found it done."""
+    with database.reading() as session:
+        return task_moves.outcome_of(session, task_id, attempt) not in (None, AttemptOutcome.LOST)
 
 
 def _name_of(exception: BaseException) -> str:

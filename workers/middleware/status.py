@@ -3,12 +3,14 @@
     before_enqueue            the row is written; an error here reaches the sender and nothing is sent
     before_process_message    the attempt is claimed; a message that may not run is skipped
     after_process_message     result or exception is recorded; the ledger commits it when the message is settled
+    after_skip_message        the same, of an attempt that was skipped
 
 Dramatiq fires the enqueue hooks again for a delayed message whose time has come (spec/traps.md 5): such a message
 carries our envelope, and its row stands already.
 """
 
 import logging
+import sys
 import threading
 from collections.abc import Mapping
 from contextvars import Token
@@ -21,6 +23,7 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import SkipMessage
 
 from models.task import Task, TaskStatus
+from workers.broker import Parcel
 from workers.errors import InvalidTask
 from workers.ledger.ledger import ENVELOPE, ENVELOPE_VERSION, Ledger, Running, Stopping
 from workers.params import NotPlain, bind, plain
@@ -76,11 +79,17 @@ class Status(dramatiq.Middleware):
         self._ledger.accept(task)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Claim the attempt. Raises SkipMessage if the message may not run."""
+        """Claim the attempt. Raises SkipMessage if the message may not run, for whatever reason."""
+        if not isinstance(message, Parcel):
+            raise SkipMessage("the message did not come from the bus")
         try:
             claimed = self._ledger.claim(message, lambda: self._row_of(broker, message, delay_ms=None))
         except Stopping as error:
             raise SkipMessage("the worker stops before the database is back") from error
+        except Exception as error:
+            # why: any other exception Dramatiq would log, and then run the actor untracked.
+            _logger.exception("message %s does not run", message.message_id[:100])
+            raise SkipMessage(f"it cannot be claimed: {error}") from error
         if not isinstance(claimed, Running):
             _logger.info("message %s does not run: %s", message.message_id, claimed.value)
             raise SkipMessage(claimed.value)
@@ -107,6 +116,15 @@ class Status(dramatiq.Middleware):
         if running is None:
             return
         self._ledger.record(running, result=result, exception=exception)
+        self._leave()
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Record that the attempt was skipped after its claim: by a later middleware, or by the actor itself."""
+        running: Running | None = getattr(self._local, "running", None)
+        if running is None:
+            return
+        skipped = sys.exc_info()[1]  # why: Dramatiq calls this hook while it handles the exception.
+        self._ledger.record(running, exception=skipped or SkipMessage("without a reason"))
         self._leave()
 
     def _leave(self) -> None:

@@ -47,7 +47,7 @@ class TaskRow(BaseModel):
 
     task_id: str
     task_name: str
-    task_type: TaskType | None
+    task_type: TaskType | str | None
     queue: str
     priority: int
     status: TaskStatus

@@ -11,7 +11,7 @@ import redis
 
 from tests.acceptance.conftest import free_port
 from tests.servers import end, ping, wait_until
-from workers.broker import connection
+from workers.broker import local
 from workers.broker.local import describe, make_client, socket_path
 from workers.errors import CallboardError
 from workers.process import embedded_redis
@@ -22,7 +22,7 @@ from workers.settings import Settings
 def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """Settings of a new user in a folder of their own, with nobody on the default port."""
     monkeypatch.delenv("CALLBOARD_REDIS_URL")
-    monkeypatch.setattr(connection, "LOCAL_PORT", free_port())  # why: a developer may run a Redis on 6379
+    monkeypatch.setattr(local, "LOCAL_PORT", free_port())  # why: a developer may run a Redis on 6379
     with tempfile.TemporaryDirectory(prefix="cb-") as directory:
         monkeypatch.setenv("CALLBOARD_VAR_DIR", directory)
         yield Settings.load()
