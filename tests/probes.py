@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dramatiq
+from dramatiq.middleware import SkipMessage
 
 from models.task import TaskType
 from workers.errors import PermanentError
@@ -112,3 +113,9 @@ def kill_worker(path: str, times: int) -> int:
     if current_task().attempt <= times:
         os.kill(os.getpid(), signal.SIGKILL)
     return current_task().attempt
+
+
+@actor(task_type=TaskType.JOB)
+def skip() -> None:
+    """Find that there is nothing to do."""
+    raise SkipMessage("the feature is off")

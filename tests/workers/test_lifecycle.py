@@ -123,6 +123,40 @@ def test_a_task_past_its_time_limit_says_so(worker: Worker) -> None:
     assert (found.status, found.reason, found.error_type) == (TaskStatus.FAILED, "time limit", "TimeLimitExceeded")
 
 
+def test_a_task_that_finds_nothing_to_do_ends_as_skipped_with_its_reason(worker: Worker) -> None:
+    message = probes.skip.send()
+
+    found = ended(message.message_id)
+    assert (found.status, found.reason) == (TaskStatus.CANCELLED, "skipped: the feature is off")
+    assert outcomes(message.message_id) == ["skipped"]
+
+
+@pytest.mark.parametrize("task_id", ["x" * 100, "nul\x00nul"])
+def test_a_message_that_can_have_no_row_goes_to_the_dead_letters_unrun(
+    worker: Worker, paper: Path, task_id: str
+) -> None:
+    hostile = Message(
+        queue_name="jobs", actor_name="plain_probe", args=(str(paper),), kwargs={}, options={}, message_id=task_id
+    )
+
+    callboard.broker.publish_accepted(hostile)
+    after = probes.note.send(str(paper), "after")
+
+    ended(after.message_id)
+    wait_until(lambda: callboard.broker.depth("jobs").live == 0, within_s=10, what="an empty queue")
+    assert "plain" not in probes.lines(paper) or database.engine().dialect.name == "sqlite"
+    assert callboard.broker.depth("jobs").dead == (0 if "plain" in probes.lines(paper) else 1)
+
+
+def test_a_foreign_message_whose_arguments_do_not_fit_goes_to_the_dead_letters(worker: Worker) -> None:
+    foreign = Message(queue_name="jobs", actor_name="probes.add", args=(1, 2, 3), kwargs={}, options={})
+
+    callboard.broker.publish_accepted(foreign)
+
+    wait_until(lambda: callboard.broker.depth("jobs").dead == 1, within_s=10, what="a dead letter")
+    assert tasks.get_task(foreign.message_id) is None
+
+
 def test_a_result_that_json_cannot_hold_is_said_clearly(worker: Worker) -> None:
     message = probes.unstorable.send()
 
