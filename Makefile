@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: run test check lock fix clean
+.PHONY: run test check bench lock fix clean
 
 run: $(STAMP)  ## bring the whole system up, until Ctrl-C
 	@exec $(BIN)/callboard up
@@ -19,6 +19,9 @@ check: $(STAMP)  ## the gate: ruff, format, types, import contract, callboard ch
 	$(BIN)/lint-imports
 	$(BIN)/callboard check
 	$(MAKE) test
+
+bench: $(STAMP)  ## compare the bus with Dramatiq's own Redis broker, side by side in one run
+	$(BIN)/python -m tests.benchmarks.bus
 
 fix: $(STAMP)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

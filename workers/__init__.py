@@ -77,12 +77,18 @@ def _compose(settings: Settings) -> Callboard:
     ledger = Ledger(
         heartbeat_s=settings.heartbeat_s, threads=settings.threads, result_max_bytes=settings.result_max_bytes
     )
-    client = make_client(settings.redis_url, var_dir=settings.var_dir, timeout_s=settings.bus_timeout_s)
+    client = make_client(
+        settings.redis_url,
+        var_dir=settings.var_dir,
+        timeout_s=settings.bus_timeout_s,
+        ca_file=settings.redis_ca_file,
+    )
     broker = LedgerBroker(
         ledger=ledger,
         registry=registry,
         client=client,
-        policy=Policy(lease_s=settings.lease_s),
+        shards=settings.shards,
+        policy=Policy(lease_s=settings.lease_s, ageing_s_per_priority=settings.priority_ageing_s),
         send_timeout_s=settings.send_timeout_s,
         middleware=[
             RegistryMiddleware(registry),

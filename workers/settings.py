@@ -60,6 +60,12 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("CALLBOARD_DATABASE_URL", "DATABASE_URL")
     )
     """None: the file callboard.db under var_dir."""
+    redis_ca_file: Path | None = None
+    """Authorities to trust for rediss:// instead of the system's, as a PEM file."""
+    shards: Annotated[dict[str, tuple[str, ...]], NoDecode] = Field(default_factory=dict)
+    """For Redis Cluster: `name=queue,queue;name=queue`. Priority is strict within a shard only."""
+    priority_ageing_s: float | None = Field(default=None, gt=0, le=604_800)
+    """None: strict priority, which may starve. Else so many seconds of waiting make up for one step of priority."""
     actor_modules: Annotated[tuple[str, ...], NoDecode] = ()
     """Further modules with actors, separated by commas."""
 
@@ -126,10 +132,33 @@ class Settings(BaseSettings):
         if value is None:
             return None
         parts = urlsplit(value)
-        is_database = parts.scheme == "unix" or parts.path in ("", "/") or parts.path[1:].isdecimal()
-        if parts.scheme not in ("redis", "rediss", "unix") or not _has_a_port_or_none(value) or not is_database:
-            raise ValueError("expected redis://host:port/db, rediss://… or unix:///path")
+        scheme, _, arrangement = parts.scheme.partition("+")
+        if arrangement == "sentinel":
+            if scheme not in ("redis", "rediss") or not parts.path.strip("/"):
+                raise ValueError("expected redis+sentinel://host:port,host:port/service, with the master's name last")
+            return value
+        is_database = scheme == "unix" or parts.path in ("", "/") or parts.path[1:].isdecimal()
+        known = scheme in ("redis", "rediss", "unix") and arrangement in ("", "cluster")
+        if not known or not _has_a_port_or_none(value) or not is_database:
+            raise ValueError("expected redis://host:port/db, rediss://…, redis+sentinel://…/service, "
+                             "redis+cluster://… or unix:///path")  # fmt: skip
         return value
+
+    @field_validator("shards", mode="before")
+    @classmethod
+    def _split_shards(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        shards: dict[str, tuple[str, ...]] = {}
+        for part in filter(None, (part.strip() for part in value.split(";"))):
+            name, equals, queues = part.partition("=")
+            if not equals or not re.fullmatch(r"[A-Za-z0-9_-]{1,50}", name.strip()):
+                raise ValueError("expected name=queue,queue;name=queue as in heavy=media,reports;mail=email")
+            shards[name.strip()] = tuple(queue.strip() for queue in queues.split(",") if queue.strip())
+        queues_of_all = [queue for queues in shards.values() for queue in queues]
+        if len(queues_of_all) != len(set(queues_of_all)):
+            raise ValueError("expected each queue on one shard")
+        return shards
 
     @field_validator("smtp_url")
     @classmethod
@@ -141,11 +170,11 @@ class Settings(BaseSettings):
             raise ValueError("expected smtp://user:password@host:port or smtps://…")
         return value
 
-    @field_validator("pdf_font_path")
+    @field_validator("pdf_font_path", "redis_ca_file")
     @classmethod
     def _is_a_file(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():
-            raise ValueError("expected the path of a TrueType file")
+            raise ValueError("expected the path of a file")
         return value
 
     @field_validator("heartbeat_s")

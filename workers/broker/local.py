@@ -63,16 +63,18 @@ class LocalConnection(Connection):
         return found
 
 
-def make_client(url: str | None, *, var_dir: Path, timeout_s: float) -> RedisClient:
+def make_client(url: str | None, *, var_dir: Path, timeout_s: float, ca_file: Path | None = None) -> RedisClient:
     """A client that opens its connections when it is first used.
 
     Args:
         url: as `connect` takes it; None to find the local server.
         var_dir: where the embedded server's socket is.
         timeout_s: of each command and of connecting.
+        ca_file: authorities to trust for TLS; None for the system's.
     """
     if url is not None:
-        return connect(url, socket_timeout_s=timeout_s, connect_timeout_s=min(timeout_s, 3.0))
+        ca_path = None if ca_file is None else str(ca_file)
+        return connect(url, ca_path=ca_path, socket_timeout_s=timeout_s, connect_timeout_s=min(timeout_s, 3.0))
     pool = ConnectionPool(
         connection_class=LocalConnection,
         local_socket=socket_path(var_dir),
