@@ -1,4 +1,5 @@
 """The Dramatiq broker on the bus. The composition of this package; it decides nothing that a script can decide.
+(Longer than a file should be: it is Dramatiq's interface, the ledger's and the administrator's, each call a few lines.)
 
 Why a subclass of `Broker` and not of `RedisBroker`: of the latter nothing would be left. Its storage (lists, per-worker
 sets, a heartbeat by the worker's clock), its dispatch script and its `do_*` calls are what this bus replaces; delay
@@ -219,15 +220,16 @@ class CallboardBroker(Broker):
         delay: milliseconds, by the server's clock. An `eta` option (Unix milliseconds) does the same by absolute time.
 
         Returns the message as sent. Raises ValueError for a priority or delay out of range, BusUnavailable (send again:
-        it is taken once), BusFull, BusRefused. A message that was cancelled before is refused in silence.
+        it is taken once), BusFull, BusRefused. A message that was cancelled before is refused with a line in the log;
+        `publish` returns what became of each.
         """
         message = _dated(message, delay)
         self.emit_before("enqueue", message, delay)
         parcel = self._running(message.message_id)
         if parcel is not None:
             self._decide_again(parcel, message, delay)
-        else:
-            self.publish([message], delay_ms=delay)
+        elif self.publish([message], delay_ms=delay) == [Receipt.CANCELLED]:
+            log.info("Message %s was cancelled before it was sent; the bus refused it.", message.message_id)
         self.emit_after("enqueue", message, delay)
         return message
 
@@ -289,9 +291,15 @@ class CallboardBroker(Broker):
 
     def _running(self, message_id: str) -> Parcel | None:
         for crew in self._crews:
-            parcel = crew.held.get(message_id)
-            if parcel is not None and parcel.started_s and not parcel.sealed:
-                return parcel
+            # First what this very thread runs: after a lost lease, another delivery of the message may be here too.
+            for parcel in (crew.work_queue.current(), crew.held.get(message_id)):
+                if (
+                    parcel is not None
+                    and parcel.message_id == message_id
+                    and parcel.started_s
+                    and not (parcel.sealed or parcel.settling)
+                ):
+                    return parcel
         return None
 
     def _decide_again(self, parcel: Parcel, message: Message[Any], delay_ms: int | None) -> None:

@@ -132,7 +132,9 @@ class Bus:
 
     def open_line(self, stop: threading.Event) -> Line:
         """Returns a line for a thread of a worker: it goes on trying until `stop` is set, and watches generations."""
-        return Line(self.client, self.keys.prefix, steps=self._steps, stop=stop, watch=self.watch)
+        # After an outage leases must be renewed well within the grace.
+        cap_s = min(2.0, self.policy.lease_s / 10)
+        return Line(self.client, self.keys.prefix, steps=self._steps, stop=stop, watch=self.watch, backoff_cap_s=cap_s)
 
     def close(self) -> None:
         """Ends idle connections."""
@@ -200,14 +202,14 @@ class Bus:
             ),
         )
         self._seen(line, cast("int", reply[0]), cast("int", reply[1]))
-        deliveries: list[Delivery] = []
-        for i in range(3, len(reply), 6):
-            name, record, fence, losses, score, queue = cast(
-                "tuple[bytes, bytes, int, int, bytes, bytes]", tuple(reply[i : i + 6])
-            )
-            deliveries.append(
-                Delivery(name.decode(errors="replace"), record, fence, losses, score.decode(), queue.decode(), owner)
-            )
+        # Six fields a message, after the first three.
+        fields = cast(
+            "list[tuple[bytes, bytes, int, int, bytes, bytes]]", list(zip(*[iter(reply[3:])] * 6, strict=True))
+        )
+        deliveries = [
+            Delivery(name.decode(errors="replace"), record, fence, losses, score.decode(), queue.decode(), owner)
+            for name, record, fence, losses, score, queue in fields
+        ]
         wait_us = cast("int", reply[2])
         return Catch(deliveries, None if wait_us < 0 else wait_us / 1e6)
 
@@ -234,7 +236,7 @@ class Bus:
             answers = line.call(
                 script("settle"), part[0].owner, self.policy.dead_letters_kept, *body, deadline_s=deadline_s
             )
-            outcomes += [Outcome(answer) for answer in cast("list[int]", answers)]
+            outcomes += [_OUTCOMES[answer] for answer in cast("list[int]", answers)]
         return outcomes
 
     def renew(self, line: Line, owner: str, held: Sequence[tuple[str, int]]) -> list[Outcome]:
@@ -324,6 +326,7 @@ class Bus:
             self.watch.seen(number, since_us)
 
 
+_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 _RECEIPTS: Final = {ord(receipt.value): receipt for receipt in Receipt}
 
 

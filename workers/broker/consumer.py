@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+import redis
 from dramatiq import Consumer, MessageProxy
 
 from .bus import Bus
 from .crew import Crew, open_delivery
 from .envelope import NewerVersion
+from .errors import BusUnavailable
 from .line import Stopped
 from .parcel import Parcel
 from .settlement import Settlement, Verdict
@@ -118,7 +120,10 @@ class LoneConsumer(Consumer):
                 return None
             if room > 0:
                 block_s = min(left_s, 1.0) if wait_s is None else min(left_s, wait_s, 1.0)
-                self._line.pop_token([self._bus.keys.wake(self._queue_name)], block_s, self._stop.is_set)
+                try:
+                    self._line.pop_token([self._bus.keys.wake(self._queue_name)], block_s, self._stop.is_set)
+                except redis.RedisError as error:
+                    raise BusUnavailable(f"lost the Redis server while waiting for a message: {error}") from error
             else:
                 self._stop.wait(left_s)
         parcel = self._cache.pop(0)

@@ -214,10 +214,18 @@ def open_delivery(delivery: Delivery, *, got_s: float, held_until_s: float) -> P
 
 def _check_fields(message: Message[Any]) -> None:
     """Raises TypeError for a message whose fields Dramatiq's worker would choke on, outside of any `try`."""
-    for name, kind in (("actor_name", str), ("kwargs", dict), ("options", dict), ("message_timestamp", int)):
-        value = cast("object", getattr(message, name))
-        if not isinstance(value, kind):
-            raise TypeError(f"expected {name} to be {kind.__name__}, got {type(value).__name__}")
+    fields = cast(
+        "tuple[object, ...]", (message.actor_name, message.kwargs, message.options, message.message_timestamp)
+    )
+    actor_name, kwargs, options, timestamp = fields
+    if not (
+        isinstance(actor_name, str)
+        and isinstance(kwargs, dict)
+        and isinstance(options, dict)
+        and isinstance(timestamp, int)
+    ):
+        kinds = ", ".join(type(field).__name__ for field in fields)
+        raise TypeError(f"expected actor_name str, kwargs dict, options dict, message_timestamp int; got {kinds}")
 
 
 def _decision(delivery: Delivery, verdict: Verdict, *, delay_ms: int | None = None, reason: str = "") -> Settlement:

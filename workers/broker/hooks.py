@@ -22,7 +22,7 @@ class Hooks:
     def listeners(self, hook: str, middleware: list[Middleware]) -> list[Middleware]:
         """Returns those of `middleware` that define `hook`, in their order."""
         seen, listeners = self._known
-        if seen != middleware:
+        if seen != middleware:  # compares by identity: middleware does not define equality
             listeners = {}
             self._known = (list(middleware), listeners)
         found = listeners.get(hook)

@@ -176,7 +176,10 @@ class Hub(Thread):
             parcel = self._accept(delivery, sent_s)
             if parcel is not None:
                 parcels.append(parcel)
-        self._work_queue.deliver(parcels)
+        if self._holds:
+            self._give_back(parcels)  # told to hold while the answer was on its way
+        else:
+            self._work_queue.deliver(parcels)
         return len(catch.deliveries), catch.wait_s
 
     def _block(self, due_s: float | None) -> None:

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Lock
 from typing import Any, Protocol, cast
 
@@ -33,10 +33,12 @@ Argument = str | bytes | int | float
 class _Wire(Protocol):
     """What a line uses of redis-py's connection."""
 
+    socket_timeout: float | None
+
     def connect(self) -> None: ...
     def disconnect(self) -> None: ...
     def send_command(self, *args: Argument, check_health: bool = ...) -> None: ...
-    def read_response(self, disable_decoding: bool = ...) -> Any: ...
+    def read_response(self, disable_decoding: bool = ..., *, timeout: float = ...) -> Any: ...
     def can_read(self, timeout: float = ...) -> bool: ...
 
 
@@ -64,6 +66,7 @@ class Line:
 
     client, prefix: where the keys are.
     stop: when set, a call without an answer gives up (Stopped).
+    backoff_cap_s: longest pause between two tries.
     watch: told the generation on every new connection; None: the line does not ask (who only sends needs not know).
     """
 
@@ -75,12 +78,14 @@ class Line:
         steps: tuple[int, int],
         stop: Event | None = None,
         watch: GenerationWatch | None = None,
+        backoff_cap_s: float = 2.0,
     ) -> None:
         self._client = client
         self._prefix = prefix
         self._steps = steps  # clock offset and ageing: the first two arguments of every script
         self._stop = stop
         self._watch = watch
+        self._backoff_cap_s = backoff_cap_s
         self._pool: _Pool | None = None
         self._wire: _Wire | None = None
         self._pid = os.getpid()
@@ -94,10 +99,10 @@ class Line:
         Raises BusUnavailable past the deadline, BusFull and BusRefused at once, Stopped. Without a deadline (a worker's
         threads) a full server is waited for, and what redis-py raises comes through if waiting does not mend it.
         """
-        backoff = Backoff()
+        backoff = Backoff(cap_s=self._backoff_cap_s)
         while True:
             try:
-                return self._once(code, arguments)
+                return self._once(code, arguments, deadline_s)
             except Exception as error:
                 self.faults += 1
                 self._drop(error)
@@ -188,13 +193,21 @@ class Line:
         number, since_us = cast("tuple[int, int]", self._evaluate(wire, code, (run_id,)))
         self._watch.seen(number, since_us)
 
-    def _once(self, code: Script, arguments: Sequence[Argument]) -> Any:
-        return self._evaluate(self._wire or self._ready_wire(), code, arguments)
+    def _once(self, code: Script, arguments: Sequence[Argument], deadline_s: float | None) -> Any:
+        return self._evaluate(self._wire or self._ready_wire(), code, arguments, deadline_s)
 
-    def _evaluate(self, wire: _Wire, code: Script, arguments: Sequence[Argument]) -> Any:
+    def _evaluate(
+        self, wire: _Wire, code: Script, arguments: Sequence[Argument], deadline_s: float | None = None
+    ) -> Any:
         wire.send_command("EVALSHA", code.sha, 1, self._prefix, *self._steps, *arguments, check_health=False)
         try:
-            return wire.read_response(disable_decoding=True)
+            if deadline_s is None:
+                return wire.read_response(disable_decoding=True)
+            # A server that hangs must not hold a sender for longer than it said, whatever the connection's patience.
+            left_s = max(deadline_s - time.monotonic(), 0.001)
+            patience_s = wire.socket_timeout
+            timeout_s = left_s if patience_s is None else min(left_s, patience_s)
+            return wire.read_response(disable_decoding=True, timeout=timeout_s)
         except NoScriptError:
             # A new server, or its scripts were flushed. EVAL runs and keeps the script in one trip.
             wire.send_command("EVAL", code.source, 1, self._prefix, *self._steps, *arguments, check_health=False)
@@ -227,7 +240,9 @@ class Line:
         if isinstance(self._client, redis.RedisCluster):
             self._pool = None
             if error is not None:
-                self._client.nodes_manager.initialize()
+                # The next connection asks again; while no node answers, that is what fails.
+                with suppress(redis.RedisError, OSError):
+                    self._client.nodes_manager.initialize()
 
 
 class Lines:

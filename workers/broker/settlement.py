@@ -61,6 +61,8 @@ class Settlement:
 
     def wire_verdict(self) -> str:
         """Returns the decision as `settle.lua` reads it."""
+        if self.verdict is Verdict.ACK:
+            return "a"
         if self.verdict is Verdict.DEAD:
             return "x" + self.reason.replace("\n", " ")[:500]
         if self.verdict is Verdict.RETRY:
@@ -69,4 +71,4 @@ class Settlement:
             return f"rd{self.delay_ms * 1000}" if self.delay_ms else "r"
         if self.verdict is Verdict.DEFER:
             return f"w{(self.delay_ms or 0) * 1000}"
-        return str(self.verdict.value)
+        return "b"

@@ -84,6 +84,10 @@ class WorkQueue:
                 return self._unstarted.pop(key, None)
         return None
 
+    def current(self) -> Parcel | None:
+        """Returns what runs in the calling thread."""
+        return self._running.get(get_ident())
+
     def oldest_s(self) -> float | None:
         """Returns when the longest waiting unstarted parcel came; None if there is none."""
         for parcel in list(self._unstarted.values()):
@@ -167,7 +171,7 @@ class WorkQueue:
         if self._unstarted.pop(id(parcel), None) is None:
             del self._running[ident]
             return False
-        if now_s > parcel.held_until_s:
+        if now_s > parcel.held_until_s or parcel.lost:
             # This process was frozen, or cut off for a whole lease: by now the message is another's.
             del self._running[ident]
             self._dropped(parcel)

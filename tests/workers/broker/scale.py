@@ -1,0 +1,28 @@
+"""How much the bus's tests do: a tenth of the full numbers, or all of them with CALLBOARD_TEST_FULL=1."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+FULL: Final = os.environ.get("CALLBOARD_TEST_FULL") == "1"
+
+
+def _of(full: int) -> int:
+    return full if FULL else full // 10
+
+
+MODEL_EXAMPLES: Final = _of(1_200)
+MODEL_STEPS: Final = 60
+MIXED_PRIORITY_MESSAGES: Final = _of(10_000)
+FAR_DELAYED_MESSAGES: Final = _of(1_000_000)
+FAULT_RUNS: Final = _of(200)
+NEAR_DELAYED_MESSAGES: Final = _of(1_000)
+HOUR_DELAYED_MESSAGES: Final = _of(10_000)
+GOOD_NEIGHBOURS: Final = _of(1_000)
+FULL_SERVER_MESSAGES: Final = _of(20_000)
+RESTART_MESSAGES: Final = _of(1_000)
+FREEZE_LEASE_S: Final = 25.0 if FULL else 2.5
+KILL_LEASE_S: Final = 25.0 if FULL else 2.5
+STALL_S: Final = 7.0 if FULL else 2.8
+STALL_LEASE_S: Final = 25.0 if FULL else 10.0

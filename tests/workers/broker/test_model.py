@@ -1,0 +1,397 @@
+"""The bus against a small model of it: whatever is done in whatever order, both give out the same messages.
+
+The model knows no scripts: lists of messages with a state each, and rules of a line. Time is the server's plus an
+offset that the test moves: arrivals happen at whole thousands of seconds, due times and leases end between them, so the
+milliseconds that really pass decide nothing. Held here: order, no loss, no double delivery within a lease, fences.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.workers.broker import scale
+from tests.workers.broker.server import Server
+from workers.broker import Outcome, Policy, Receipt, Removal, Settlement, Verdict
+from workers.broker.bus import Bus, Change, Posting
+from workers.broker.envelope import pack
+from workers.broker.generation import GenerationWatch
+from workers.broker.keys import Keys
+from workers.broker.line import Line
+from workers.broker.parcel import Delivery
+
+QUEUES = ("red", "blue")
+OWNERS: tuple[str, ...] = ("ann", "bob")
+LEASE_S = 10_250
+POLICY = Policy(lease_s=LEASE_S, dead_letters_kept=1_000)
+GRACE_S = POLICY.grace_us // 1_000_000
+
+_server: Server | None = None
+_tags = (f"model{i}" for i in itertools.count())
+
+
+@dataclass
+class Model:
+    """One message. order: (seconds, number), its place among equals of its priority."""
+
+    message_id: str
+    queue: str
+    priority: int
+    order: tuple[int, int]
+    attempt: int = 0
+    state: str = "waiting"
+    due_s: int = 0
+    fence: int = 0
+    owner: str = "-"
+    until_s: int = 0
+
+    def place(self) -> tuple[int, tuple[int, int]]:
+        return -self.priority, self.order
+
+
+class BusMachine(RuleBasedStateMachine):
+    """Does the same to both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        assert _server is not None
+        self.server = _server
+        self.client = self.server.client()
+        self.keys = Keys(next(_tags))
+        self.watch = GenerationWatch()
+        self.stop = threading.Event()
+        self.now_s = 0
+        self.latest_s = 0  # arrivals never go back, even if the clock does
+        self.restarted_s = -(10**9)
+        self.numbers = itertools.count()
+        self.messages: dict[str, Model] = {}
+        self.dead: dict[str, Model] = {}
+        self.tombs: dict[str, int] = {}
+        self.paused: set[str] = set()
+        self.claims = dict.fromkeys(OWNERS, 0)
+        self.in_hand: dict[str, list[Delivery]] = {owner: [] for owner in OWNERS}
+        self.last_catch: dict[str, list[Delivery]] = {owner: [] for owner in OWNERS}
+        self.past: list[Delivery] = []
+
+    @initialize()
+    def begin(self) -> None:
+        self.connect()
+        self.line.greet()
+
+    def connect(self) -> None:
+        policy = replace(POLICY, clock_offset_us=self.now_s * 1_000_000)
+        self.bus = Bus(self.client, self.keys, policy, self.watch, send_timeout_s=10)
+        self.line: Line = self.bus.open_line(self.stop)
+
+    def reconnect(self) -> None:
+        self.line.close()
+        self.bus.close()
+        self.connect()
+
+    def teardown(self) -> None:
+        for queue in QUEUES:
+            self.bus.flush(queue)
+        self.line.close()
+        self.bus.close()
+        self.client.close()
+
+    # --- the model's rules of time -------------------------------------------------------------------------------
+
+    def pass_time(self) -> None:
+        """What every fetch does before it takes anything."""
+        for m in self.messages.values():
+            if m.state == "leased" and m.until_s <= self.now_s and self.now_s >= self.restarted_s + GRACE_S:
+                m.state = "waiting"
+            elif m.state == "delayed" and m.due_s <= self.now_s:
+                m.state, m.order = "waiting", (m.due_s, m.order[1])
+
+    def arrival(self) -> tuple[int, int]:
+        self.latest_s = max(self.latest_s, self.now_s)
+        return self.latest_s, next(self.numbers)
+
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    @rule(
+        batch=st.lists(
+            st.tuples(st.sampled_from(QUEUES), st.integers(1, 10), st.sampled_from([0, 0, 0, 500, 2_500, 7_500])),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    def enqueue(self, batch: list[tuple[str, int, int]]) -> None:
+        postings: list[Posting] = []
+        for queue, priority, delay_s in batch:
+            order = self.arrival()
+            m = Model(f"m{order[1]}", queue, priority, order)
+            if delay_s:
+                m.state, m.due_s = "delayed", self.now_s + delay_s
+            self.messages[m.message_id] = m
+            when = f"d{delay_s * 1_000_000}" if delay_s else ""
+            postings.append(Posting(m.message_id, pack(b"{}", priority=priority, attempt=0), queue, when))
+        assert self.bus.enqueue(postings) == [Receipt.TAKEN] * len(postings)
+
+    @precondition(lambda self: self.messages)
+    @rule(data=st.data(), later=st.booleans())
+    def enqueue_again(self, data: st.DataObject, later: bool) -> None:
+        m = data.draw(st.sampled_from(sorted(self.messages.values(), key=lambda m: m.message_id)))
+        attempt = m.attempt + int(later)
+        posting = Posting(m.message_id, pack(b"{}", priority=m.priority, attempt=attempt), m.queue)
+        receipt = self.bus.enqueue([posting])
+        if not later:
+            assert receipt == [Receipt.PRESENT]
+            return
+        assert receipt == [Receipt.TAKEN]
+        m.state, m.attempt, m.owner, m.order = "waiting", attempt, "-", self.arrival()
+
+    # --- fetching ------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.messages)
+    @rule(
+        owner=st.sampled_from(OWNERS),
+        room=st.integers(1, 6),
+        queues=st.sampled_from([QUEUES, QUEUES[:1], QUEUES[1:]]),
+    )
+    def fetch(self, owner: str, room: int, queues: tuple[str, ...]) -> None:
+        self.claims[owner] += 1
+        catch = self.take(owner, room, queues)
+        self.pass_time()
+        ready = [
+            m
+            for m in self.messages.values()
+            if m.state == "waiting" and m.queue in queues and m.queue not in self.paused
+        ]
+        expected = sorted(ready, key=Model.place)[:room]
+        assert [d.message_id for d in catch] == [m.message_id for m in expected]
+        for delivery, m in zip(catch, expected, strict=True):
+            m.fence = max(m.fence, m.attempt) + 1
+            m.state, m.owner, m.until_s = "leased", owner, self.now_s + LEASE_S
+            assert delivery.fence == m.fence
+        if catch:
+            self.last_catch[owner] = catch
+        self.in_hand[owner] += catch
+
+    def take(self, owner: str, room: int, queues: tuple[str, ...]) -> list[Delivery]:
+        return self.bus.fetch(
+            self.line, owner=owner, claim=self.claims[owner], room=room, queue_names=queues, remember=True
+        ).deliveries
+
+    @precondition(lambda self: any(self.last_catch.values()))
+    @rule(owner=st.sampled_from(OWNERS))
+    def fetch_again_because_the_answer_was_lost(self, owner: str) -> None:
+        if self.claims[owner] == 0 or not self.last_catch[owner]:
+            return
+        again = self.take(owner, 6, QUEUES)
+        still = [
+            d
+            for d in self.last_catch[owner]
+            if (m := self.messages.get(d.message_id)) and m.state == "leased" and m.owner == owner
+        ]
+        # An empty claim came between: nothing may be handed out for it either.
+        assert [d.message_id for d in again] in ([d.message_id for d in still], [])
+
+    @precondition(lambda self: any(claim > 1 for claim in self.claims.values()))
+    @rule(owner=st.sampled_from(OWNERS))
+    def late_copy_of_an_old_fetch(self, owner: str) -> None:
+        if self.claims[owner] < 2:
+            return
+        reply = self.bus.fetch(
+            self.line, owner=owner, claim=self.claims[owner] - 1, room=5, queue_names=QUEUES, remember=True
+        )
+        assert reply.deliveries == []
+
+    @precondition(lambda self: any(self.in_hand.values()))
+    @rule(owner=st.sampled_from(OWNERS))
+    def crash(self, owner: str) -> None:
+        self.past += self.in_hand[owner]
+        self.in_hand[owner] = []
+
+    # --- settling ------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: any(self.in_hand.values()))
+    @rule(
+        decisions=st.lists(
+            st.tuples(st.sampled_from(list(Verdict)), st.sampled_from([0, 500, 3_500]), st.booleans()),
+            min_size=1,
+            max_size=6,
+        )
+    )
+    def settle(self, decisions: list[tuple[Verdict, int, bool]]) -> None:
+        for owner in OWNERS:
+            for delivery, decision in zip(list(self.in_hand[owner]), decisions, strict=False):
+                self.settle_one(owner, delivery, *decision)
+
+    def settle_one(self, owner: str, delivery: Delivery, verdict: Verdict, delay_s: int, twice: bool) -> None:
+        self.in_hand[owner].remove(delivery)
+        self.past.append(delivery)
+        m = self.messages.get(delivery.message_id)
+        details: dict[str, Any] = {}
+        if verdict is Verdict.RETRY:
+            attempt = (m.attempt if m else 0) + 1
+            details = {"record": pack(b"{}", priority=m.priority if m else 5, attempt=attempt)}
+        if verdict in (Verdict.RETRY, Verdict.DEFER):
+            details["delay_ms"] = delay_s * 1_000
+        settlement = Settlement(delivery.message_id, delivery.queue_name, owner, delivery.fence, verdict, **details)
+        outcome = self.bus.settle([settlement])[0]
+        if m is None:
+            assert outcome is Outcome.ABSENT
+            return
+        if m.owner != owner or m.fence != delivery.fence:
+            assert outcome in (Outcome.STALE, Outcome.REPEATED)
+            return
+        assert outcome is Outcome.DONE
+        self.apply(m, verdict, delay_s)
+        if twice:
+            assert self.bus.settle([settlement])[0] is not Outcome.DONE
+
+    def apply(self, m: Model, verdict: Verdict, delay_s: int) -> None:
+        if verdict is Verdict.ACK:
+            del self.messages[m.message_id]
+        elif verdict is Verdict.DEAD:
+            self.dead[m.message_id] = self.messages.pop(m.message_id)
+        elif verdict is Verdict.RETRY:
+            m.attempt, m.owner = m.attempt + 1, "-"
+            # By the clock as it is, even if arrivals have run ahead of it.
+            m.order = (self.now_s, next(self.numbers))
+            m.state = "delayed" if delay_s else "waiting"
+            m.due_s = self.now_s + delay_s
+        else:
+            m.fence, m.owner = m.fence - 1, "-"
+            m.state = "waiting"
+            if verdict is Verdict.DEFER and delay_s:
+                m.state, m.due_s, m.order = "delayed", self.now_s + delay_s, (m.order[0], next(self.numbers))
+            elif verdict is Verdict.DEFER:
+                m.state, m.due_s, m.order = "delayed", self.now_s, (m.order[0], next(self.numbers))
+
+    @precondition(lambda self: self.past)
+    @rule(data=st.data())
+    def stale_ack(self, data: st.DataObject) -> None:
+        delivery = data.draw(st.sampled_from(self.past))
+        m = self.messages.get(delivery.message_id)
+        if m is not None and (m.owner, m.fence) == (delivery.owner, delivery.fence):
+            return  # it is the holder's, after a crash that was none
+        settlement = Settlement(delivery.message_id, delivery.queue_name, delivery.owner, delivery.fence, Verdict.ACK)
+        assert self.bus.settle([settlement])[0] is (Outcome.ABSENT if m is None else Outcome.STALE)
+
+    @precondition(lambda self: any(self.in_hand.values()))
+    @rule(owner=st.sampled_from(OWNERS))
+    def renew(self, owner: str) -> None:
+        held = self.in_hand[owner]
+        if not held:
+            return
+        outcomes = self.bus.renew(self.line, owner, [(d.message_id, d.fence) for d in held])
+        for delivery, outcome in zip(list(held), outcomes, strict=True):
+            m = self.messages.get(delivery.message_id)
+            if m is not None and (m.owner, m.fence) == (owner, delivery.fence):
+                assert outcome is Outcome.DONE
+                m.state, m.until_s = "leased", self.now_s + LEASE_S
+            else:
+                assert outcome is (Outcome.ABSENT if m is None else Outcome.STALE)
+                held.remove(delivery)
+                self.past.append(delivery)
+
+    # --- time and the server -------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([1_000, 1_000, 3_000, 11_000, -2_000]))
+    def jump(self, seconds: int) -> None:
+        self.now_s += seconds
+        self.reconnect()
+
+    @precondition(lambda self: self.claims["ann"] % 9 == 5 and self.in_hand["ann"])
+    @rule()
+    def restart(self) -> None:
+        self.line.close()
+        self.server.kill()
+        self.server.start()
+        self.reconnect()
+        self.line.greet()
+        self.restarted_s = self.now_s
+
+    # --- administration ------------------------------------------------------------------------------------------
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def pause_or_resume(self, queue: str) -> None:
+        self.paused ^= {queue}
+        self.bus.pause(queue, paused=queue in self.paused)
+
+    @precondition(lambda self: self.messages)
+    @rule(data=st.data(), priority=st.integers(1, 10))
+    def reprioritise(self, data: st.DataObject, priority: int) -> None:
+        m = data.draw(st.sampled_from(sorted(self.messages.values(), key=lambda m: m.message_id)))
+        change = self.bus.reprioritise(m.queue, m.message_id, priority)
+        if m.state == "leased":
+            assert change is Change.LEASED
+        else:
+            assert change is Change.CHANGED
+            m.priority = priority
+
+    @precondition(lambda self: self.messages)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        m = data.draw(st.sampled_from(sorted(self.messages.values(), key=lambda m: m.message_id)))
+        removal = self.bus.remove(m.queue, m.message_id)
+        if m.state == "leased":
+            assert removal is Removal.LEASED
+        else:
+            assert removal is Removal.REMOVED
+            del self.messages[m.message_id]
+
+    @precondition(lambda self: not self.messages)
+    @rule(queue=st.sampled_from(QUEUES))
+    def remove_before_it_came(self, queue: str) -> None:
+        message_id = f"m{next(self.numbers)}"
+        posting = Posting(message_id, pack(b"{}", priority=5, attempt=0), queue)
+
+        assert self.bus.remove(queue, message_id) is Removal.ABSENT
+
+        assert self.bus.enqueue([posting]) == [Receipt.CANCELLED]
+        assert self.bus.forget_removal(message_id)
+
+    @precondition(lambda self: self.dead)
+    @rule(data=st.data())
+    def requeue_dead(self, data: st.DataObject) -> None:
+        m = data.draw(st.sampled_from(sorted(self.dead.values(), key=lambda m: m.message_id)))
+        assert self.bus.requeue_dead(m.queue, [m.message_id]) == [True]
+        del self.dead[m.message_id]
+        m.state, m.fence, m.owner, m.order = "waiting", 0, "-", (self.now_s, next(self.numbers))
+        self.messages[m.message_id] = m
+
+    @invariant()
+    def counts_agree(self) -> None:
+        if not hasattr(self, "bus"):
+            return
+        for queue in QUEUES:
+            depth = self.bus.depth(queue)
+            states = [m.state for m in self.messages.values() if m.queue == queue]
+            counted = (depth.waiting, depth.delayed, depth.leased)
+            assert counted == tuple(states.count(s) for s in ("waiting", "delayed", "leased"))
+            assert depth.dead == sum(m.queue == queue for m in self.dead.values())
+            assert depth.paused == (queue in self.paused)
+
+
+@pytest.mark.timeout(900)
+def test_the_bus_and_its_model_agree(any_server: Server) -> None:
+    global _server
+    _server = any_server
+    run_state_machine_as_test(
+        BusMachine,
+        settings=settings(
+            max_examples=scale.MODEL_EXAMPLES,
+            stateful_step_count=scale.MODEL_STEPS,
+            deadline=None,
+            suppress_health_check=[*HealthCheck],
+        ),
+    )

@@ -1,0 +1,143 @@
+"""Messages that cannot be read, or not here (faults row 10, what the bus can see of it)."""
+
+from __future__ import annotations
+
+import json
+
+import dramatiq
+import pytest
+
+from tests.workers.broker import scale
+from tests.workers.broker.actors import actor_of
+from tests.workers.broker.conftest import running, wait_until
+from workers.broker import CallboardBroker, MessageCodec, Policy
+from workers.broker.bus import Posting
+from workers.broker.envelope import pack
+
+
+def fields(**changes: object) -> bytes:
+    plain = {
+        "queue_name": "default",
+        "actor_name": "note",
+        "args": [1],
+        "kwargs": {},
+        "options": {},
+        "message_id": "poison",
+        "message_timestamp": 1,
+    }
+    return json.dumps(plain | changes).encode()
+
+
+DEEP = b'{"args":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+LONG_NUMBER = fields(args=["N"]).replace(b'"N"', b"9" * 5_000)
+POISON = {
+    "garbage": b"\xff\x00\xfe",
+    "nothing": b"",
+    "deep": DEEP,
+    "long number": LONG_NUMBER,
+    "a list": b"[]",
+    "no fields": b"{}",
+    "options that are none": fields(options="none"),
+    "kwargs that are none": fields(kwargs=[1]),
+    "an actor that is a list": fields(actor_name=["note"]),
+    "another's id": fields(message_id="other"),
+    "a number beyond doubles": fields(args=["N"]).replace(b'"N"', b"1e999"),
+}
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_poison_is_set_aside_and_its_neighbours_run(broker: CallboardBroker, name: str) -> None:
+    runs: list[int] = []
+    actor = actor_of(runs.append, actor_name="note", broker=broker)
+    bus = broker.bus_of("default")
+    broker.enqueue_many([actor.message(i) for i in range(5)])
+    bus.enqueue([Posting("poison", pack(POISON[name], priority=9, attempt=0), "default")])
+    broker.enqueue_many([actor.message(i) for i in range(5, 10)])
+
+    with running(broker, threads=1) as worker:
+        wait_until(lambda: len(runs) == 10)
+        wait_until(lambda: broker.depth("default").live == 0)
+        assert all(thread.is_alive() for thread in [*worker.workers, *worker.consumers.values()])
+
+    letters = broker.dead_letters("default")
+    assert [(letter.message_id, letter.payload) for letter in letters] == [("poison", POISON[name])]
+    assert letters[0].reason.startswith("undecodable: ")
+
+
+def test_poison_among_many_good_neighbours(broker: CallboardBroker) -> None:
+    runs: list[int] = []
+    actor = actor_of(runs.append, actor_name="note", broker=broker)
+    bus = broker.bus_of("default")
+    for at, payload in enumerate(POISON.values()):
+        count = scale.GOOD_NEIGHBOURS // len(POISON) + 1
+        broker.enqueue_many([actor.message(i) for i in range(count)])
+        bus.enqueue([Posting(f"poison{at}", pack(payload, priority=5, attempt=0), "default")])
+
+    with running(broker):
+        broker.join("default", timeout=60_000, interval=10)
+
+    assert len(runs) == len(POISON) * (scale.GOOD_NEIGHBOURS // len(POISON) + 1)
+    assert len(broker.dead_letters("default")) == len(POISON)
+
+
+def test_a_message_of_an_unknown_actor_waits_for_the_worker_that_knows_it(
+    broker: CallboardBroker, namespace: str
+) -> None:
+    policy = Policy(unknown_actor_delay_s=0.1)
+    old = CallboardBroker(client=broker.client, namespace=namespace, policy=policy)
+    new = CallboardBroker(client=broker.client, namespace=namespace, policy=policy)
+    runs: list[str] = []
+    actor_of(lambda: runs.append("known"), actor_name="known", broker=old)
+    fresh = actor_of(lambda: runs.append("fresh"), actor_name="fresh", broker=new)
+
+    with running(old, threads=1):
+        fresh.send()
+        wait_until(lambda: old.depth("default").delayed == 1)
+        assert runs == []
+    with running(new, threads=1):
+        wait_until(lambda: runs == ["fresh"])
+        wait_until(lambda: new.depth("default").live == 0)
+
+    assert new.depth("default").dead == 0
+
+
+def test_a_record_of_a_later_version_is_put_off(broker: CallboardBroker) -> None:
+    actor_of(lambda: None, actor_name="note", broker=broker)
+    record = b"B" + pack(fields(), priority=5, attempt=0)[1:]
+    broker.bus_of("default").enqueue([Posting("poison", record, "default")])
+
+    with running(broker, threads=1):
+        wait_until(lambda: broker.depth("default").delayed == 1)
+
+    assert broker.depth("default").dead == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [([object()], TypeError), (["x" * (1 << 21)], ValueError), ([{1: {2: object}}], TypeError)],
+)
+def test_what_cannot_be_sent_is_refused_by_name_before_it_is_sent(
+    broker: CallboardBroker, arguments: list[object], problem: type[Exception]
+) -> None:
+    actor = actor_of(lambda *_: None, actor_name="note", broker=broker)
+
+    with pytest.raises(problem):
+        actor.send(*arguments)
+
+    assert broker.depth("default").live == 0
+
+
+def test_the_codec_reads_what_stock_dramatiq_writes_and_the_other_way_round() -> None:
+    ours, stock = MessageCodec(), dramatiq.JSONEncoder()
+    message = {
+        "queue_name": "default",
+        "actor_name": "note",
+        "args": [1, "zwei", None, {"drei": [3.5, True]}],
+        "kwargs": {"ü": "é"},
+        "options": {"retries": 2, "traceback": "…"},
+        "message_id": "id",
+        "message_timestamp": 1_795_000_000_000,
+    }
+
+    assert ours.decode(stock.encode(message)) == message
+    assert stock.decode(ours.encode(message)) == message

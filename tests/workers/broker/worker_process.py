@@ -1,0 +1,78 @@
+"""A worker in a process of its own, to be killed and frozen:
+`python -m tests.workers.broker.worker_process URL NAMESPACE EVIDENCE THREADS LEASE_S`. Says "started"."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import dramatiq
+
+from tests.workers.broker.actors import actor_of
+from tests.workers.broker.evidence import Evidence
+from workers.broker import CallboardBroker, MessageCodec, Policy
+
+
+class Actors:
+    """The actors of these tests, bound to a broker. The test process declares them too, to send to them."""
+
+    def __init__(self, broker: CallboardBroker, evidence: Evidence) -> None:
+        def note(name: str) -> None:
+            evidence.write("ran", name)
+
+        def last(name: str, seconds: float) -> None:
+            evidence.write("began", name)
+            time.sleep(seconds)  # why: the task is one that lasts
+            evidence.write("ran", name)
+
+        def again(name: str, times: int) -> None:
+            evidence.write("ran", name)
+            if evidence.count("ran")[name] <= times:
+                raise dramatiq.errors.Retry("once more", delay=100)
+
+        self.note = actor_of(note, broker=broker, max_retries=5)
+        self.last = actor_of(last, broker=broker, max_retries=5)
+        self.again = actor_of(again, broker=broker, max_retries=5)
+
+
+@contextmanager
+def worker_process(
+    url: str, namespace: str, evidence: Evidence, *, threads: int = 8, lease_s: float = 25.0
+) -> Generator[subprocess.Popen[str]]:
+    """A worker process for the length of the block; killed at its end if it still lives."""
+    command = [sys.executable, "-m", "tests.workers.broker.worker_process", url, namespace, str(evidence.path)]
+    process = subprocess.Popen([*command, str(threads), str(lease_s)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "started\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def main() -> None:
+    """Runs until SIGTERM."""
+    url, namespace, path, threads, lease_s = sys.argv[1:6]
+    logging.basicConfig(level=logging.WARNING, format="%(process)d %(asctime)s %(message)s")
+    dramatiq.set_encoder(MessageCodec())
+    broker = CallboardBroker(url, namespace=namespace, policy=Policy(lease_s=float(lease_s)))
+    dramatiq.set_broker(broker)
+    Actors(broker, Evidence(path))
+    worker = dramatiq.Worker(broker, worker_threads=int(threads), worker_timeout=100)
+    worker.start()
+    print("started", flush=True)
+    signal.sigwait({signal.SIGTERM})
+    worker.stop()
+
+
+if __name__ == "__main__":
+    # Before any thread starts, so that all inherit it and `sigwait` gets the signal.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    main()
