@@ -115,7 +115,7 @@ class System:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[System]:
-    """A system that is up."""
+    """A system that is up, for all tests of a file; xdist keeps a file on one worker (--dist loadfile)."""
     with tempfile.TemporaryDirectory(prefix="cb-up-") as directory:
         made = System(Path(directory) / "var")
         made.up()

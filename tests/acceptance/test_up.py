@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.conftest import STOP_WITHIN_S, System
 from tests.servers import wait_until
 
-pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_it_says_what_it_uses(running: System) -> None:
