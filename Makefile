@@ -4,7 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: run test check bench lock fix clean
+.PHONY: install run test check bench soak lock fix clean
+
+install: $(STAMP)  ## make .venv from the hashed lock file
 
 run: $(STAMP)  ## bring the whole system up, until Ctrl-C
 	@exec $(BIN)/callboard up
@@ -22,6 +24,9 @@ check: $(STAMP)  ## the gate: ruff, format, types, import contract, callboard ch
 
 bench: $(STAMP)  ## compare the bus with Dramatiq's own Redis broker, side by side in one run
 	$(BIN)/python -m tests.benchmarks.bus
+
+soak: $(STAMP)  ## the bus's tests with their full numbers: a million messages, leases of 25 s, 200 faults
+	CALLBOARD_TEST_FULL=1 $(BIN)/pytest tests/workers/broker -n 1 -o timeout=1800
 
 fix: $(STAMP)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -137,6 +137,9 @@ def explain(error: DBAPIError) -> Exception:
     said = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
     if "no such table" in said or "no such column" in said or type(error.orig).__name__.startswith("Undefined"):
         return SchemaMissing(f"the database {describe()} is not up to date ({said}): run `callboard migrate`")
+    path = sqlite_path()
+    if path is not None and not path.exists() and path.parent.is_dir():
+        return SchemaMissing(f"there is no database {path} yet: run `callboard migrate`, or `callboard up`")
     if isinstance(error, OperationalError) or error.connection_invalidated or _refuses_use(error, said):
         return DatabaseUnavailable(
             f"the database {describe()} cannot be used ({said}): "

@@ -48,7 +48,13 @@ def upgrade(target: str = "head") -> str:
 
 
 def downgrade(target: str = "-1") -> str:
-    """Take the bound database back: one step by default, `base` for an empty database; returns the revision."""
+    """Take the bound database back: one step by default, `base` for an empty database; returns the revision.
+
+    Raises:
+        DatabaseError: there is nothing to go back to.
+    """
+    if current() is None:
+        raise database.DatabaseError(f"the database {database.describe()} is empty: there is nothing to go back to")
     return _move(lambda config: command.downgrade(config, target))
 
 
@@ -56,7 +62,7 @@ def _move(step: Callable[[Config], None]) -> str:
     path = database.sqlite_path()
     if path is not None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True, mode=0o700)  # why: not its parents, a misspelt path must not be made.
         except OSError as error:
             raise database.DatabaseUnavailable(
                 f"the folder {path.parent} cannot be made ({error.strerror}): set CALLBOARD_VAR_DIR or "

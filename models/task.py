@@ -65,6 +65,7 @@ class AttemptOutcome(StrEnum):
     FAILED = "failed"
     RETRIED = "retried"
     LOST = "lost"
+    SHUT_DOWN = "shut_down"
     SKIPPED = "skipped"
 
 

@@ -3,18 +3,17 @@
 Who calls them: `workers.ledger` (accept, claim, outcomes), `workers.tasks` (cancel), `periodic.agenda` (accept).
 Each takes an open session (`database.writing()`) and leaves the commit to it, so that moves can share a transaction.
 
-The fence. `attempt` on the row is the number of the last attempt that was started. A message carries the attempt it is
-meant to start; an outcome carries the attempt it belongs to. So
-  - a message that was delivered twice finds `attempt` already taken and is refused;
-  - the outcome of an attempt whose worker was declared lost is refused once another attempt has claimed the row, and
-    kept before that, because then it is still the truth.
+The fence. `attempt` on the row is the number of the last attempt that was started, and an outcome carries the attempt
+that it belongs to: the outcome of an attempt whose worker was declared lost is refused once another attempt has claimed
+the row, and kept before that, because then it is still the truth.
 
 What a crash leaves (each line is a test in tests/models/test_task_moves.py or tests/workers/test_ledger.py):
   after accept, before the message is on the bus   pending row without message: the relay's work (issue C); a
                                                    scheduled task is published by the next tick of the agenda
   after claim                                      running row of a dead worker: the message comes back, claim finds
                                                    the worker dead, records the attempt as lost and starts the next
-  after an outcome, before the acknowledgement     the message comes back, claim finds a terminal or newer row: refused
+  after an outcome, before the acknowledgement     the message comes back; claim refuses it if the row is terminal, and
+                                                   starts the retry with it, not before its eta, if the row is pending
 
 Must not: decide anything about retries, time limits or the bus.
 """
@@ -24,7 +23,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Executable, delete, func, insert, select, update
+from sqlalchemy import CursorResult, Executable, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Session, col
@@ -60,11 +59,18 @@ class Claim:
     correlation_id: str | None
 
 
+@dataclass(frozen=True)
+class NotYet:
+    """The task waits for a retry until `eta`, and this message is an old one, which came back."""
+
+    eta: datetime
+
+
 class Refusal(Enum):
     """Why a message may not start its task."""
 
     UNKNOWN = "there is no row for it"
-    SUPERSEDED = "its task has ended or moved on to a later attempt"
+    SUPERSEDED = "its task has ended"
     RUNNING = "a live worker is running it"
     POISON = f"its worker died {MAX_LOST_ATTEMPTS} times"
 
@@ -103,8 +109,12 @@ def claim(
     now: datetime,
     alive_since: datetime,
     again: bool = False,
-) -> Claim | Refusal:
+) -> Claim | Refusal | NotYet:
     """pending → running, or running → running if the worker that had it is dead.
+
+    The bus holds one message a task, so a message of a pending row may start it. But if it was sent for an attempt that
+    has been made already, its worker died between the commit of the retry and telling the bus: then it waits for `eta`,
+    which a message that was sent for this attempt need not (the bus has kept it until then, by the bus's clock).
 
     Args:
         message_attempt: the attempt that the message was sent to start, 1 for the first.
@@ -121,7 +131,7 @@ def claim(
         .where(
             col(Task.task_id) == task_id,
             col(Task.status) == TaskStatus.PENDING,
-            col(Task.attempt) < message_attempt,
+            or_(col(Task.attempt) < message_attempt, col(Task.eta).is_(None), col(Task.eta) <= now),
         )
         .values(**_start(worker_id, now))
         .returning(col(Task.attempt), col(Task.retry_count), col(Task.correlation_id))
@@ -133,7 +143,7 @@ def claim(
 
 def _take_over(
     session: Session, task_id: str, *, worker_id: str, now: datetime, alive_since: datetime, again: bool
-) -> Claim | Refusal:
+) -> Claim | Refusal | NotYet:
     # why: locks task, then attempt, as the outcomes do; the other way round PostgreSQL would end a deadlock.
     found = session.execute(
         select(
@@ -142,13 +152,16 @@ def _take_over(
             col(Task.worker_id),
             col(Task.retry_count),
             col(Task.correlation_id),
+            col(Task.eta),
         )
         .where(col(Task.task_id) == task_id)
         .with_for_update()
     ).one_or_none()
     if found is None:
         return Refusal.UNKNOWN
-    status, attempt, holder, retry_count, correlation_id = found
+    status, attempt, holder, retry_count, correlation_id, eta = found
+    if status == TaskStatus.PENDING and eta is not None:
+        return NotYet(eta)
     if status != TaskStatus.RUNNING:
         return Refusal.SUPERSEDED
     if again and holder == worker_id:
@@ -219,6 +232,15 @@ def retry(session: Session, task_id: str, *, attempt: int, eta: datetime, failur
         progress_message=None, retry_count=col(Task.retry_count) + 1, **_error(failure),
     )  # fmt: skip
     return moved and _end_attempt(session, task_id, attempt, AttemptOutcome.RETRIED, now, failure)
+
+
+def hand_back(session: Session, task_id: str, *, attempt: int, now: datetime) -> bool:
+    """running → pending because the worker shuts down; no retry is counted. False if the attempt lost the row."""
+    moved = _outcome(
+        session, task_id, attempt, status=TaskStatus.PENDING, eta=None, enqueued_at=now, progress=None,
+        progress_message=None,
+    )  # fmt: skip
+    return moved and _end_attempt(session, task_id, attempt, AttemptOutcome.SHUT_DOWN, now, None)
 
 
 def skip(session: Session, task_id: str, *, attempt: int, reason: str, now: datetime) -> bool:

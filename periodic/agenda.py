@@ -202,9 +202,10 @@ class Agenda:
                 .limit(PUBLISH_BATCH)
             ).all()
         for task in waiting:
+            published_at = datetime.now(UTC)  # why: before, as a worker may have started it when the call returns.
             self._callboard.broker.publish_accepted(message_of(task))
             with database.writing() as session:
-                task_moves.published(session, task.task_id, datetime.now(UTC))
+                task_moves.published(session, task.task_id, published_at)
         return len(waiting)
 
 

@@ -30,6 +30,7 @@ from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import Ledger
 from workers.middleware.event_loop import EventLoop
 from workers.middleware.retries import Retries
+from workers.middleware.signals import OneStop
 from workers.middleware.status import Status
 from workers.registry import Registry, RegistryMiddleware
 from workers.settings import Settings
@@ -54,7 +55,8 @@ class Callboard:
 def _stop(error: Exception) -> NoReturn:
     """End one of our own processes with a line instead of a traceback; let a stranger's see the exception."""
     if Path(sys.argv[0]).name in _OUR_COMMANDS:
-        sys.exit(f"callboard: {error}")
+        print(f"callboard: {error}", file=sys.stderr)
+        sys.exit(2)
     raise error
 
 
@@ -92,6 +94,7 @@ def _compose(settings: Settings) -> Callboard:
         send_timeout_s=settings.send_timeout_s,
         middleware=[
             RegistryMiddleware(registry),
+            OneStop(),
             Status(
                 ledger,
                 params_max_bytes=settings.params_max_bytes,

@@ -89,14 +89,18 @@ def validate(function: Callable[..., Any], params: Mapping[str, Any]) -> dict[st
     for name in params:
         if name not in model.model_fields and model.model_config.get("extra") != "allow":
             raise _unknown_parameter(name, function)
-    try:
-        checked = model.model_validate(dict(params))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        field = "params." + ".".join(str(part) for part in problem["loc"])
-        said = problem["msg"].removeprefix("Value error, ")
-        raise InvalidTask(f"{field}: {said}; expected {_expected(function)}", field=field) from None
-    return checked.model_dump(mode="json", exclude_unset=True)
+    return _checked(model, function, params).model_dump(mode="json", exclude_unset=True)
+
+
+def check_values(function: Callable[..., Any], named: Mapping[str, Any]) -> None:
+    """Refuse arguments whose values the signature's types do not allow; converts nothing.
+
+    Raises:
+        InvalidTask: with `field` `params.<name>`.
+    """
+    model = model_of(function)
+    known = {name: value for name, value in named.items() if name in model.model_fields}
+    _checked(model, function, known)
 
 
 @lru_cache(maxsize=4096)
@@ -128,6 +132,16 @@ def model_of(function: Callable[..., Any]) -> type[BaseModel]:
         # why: pydantic warns of a parameter called `json` or `copy`; nobody calls the methods that it hides.
         warnings.filterwarnings("ignore", message="Field name .* shadows an attribute", category=UserWarning)
         return typing.cast("type[BaseModel]", create_model(f"{function.__name__}_params", __config__=config, **fields))
+
+
+def _checked(model: type[BaseModel], function: Callable[..., Any], params: Mapping[str, Any]) -> BaseModel:
+    try:
+        return model.model_validate(dict(params))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = "params." + ".".join(str(part) for part in problem["loc"])
+        said = problem["msg"].removeprefix("Value error, ")
+        raise InvalidTask(f"{field}: {said}; expected {_expected(function)}", field=field) from None
 
 
 def _unwrap_model(value: Any) -> Any:

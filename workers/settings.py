@@ -8,8 +8,10 @@ Must not: open a connection. `redis_url` None means "find the local one", which 
 """
 
 import difflib
+import ipaddress
 import os
 import re
+from email.utils import parseaddr
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -175,6 +177,25 @@ class Settings(BaseSettings):
     def _is_a_file(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():
             raise ValueError("expected the path of a file")
+        return value
+
+    @field_validator("api_host")
+    @classmethod
+    def _is_loopback(cls, value: str) -> str:
+        try:
+            loopback = value == "localhost" or ipaddress.ip_address(value).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback:
+            raise ValueError("expected a loopback address such as 127.0.0.1, because the API has no authentication "
+                             "yet: put a proxy that authenticates in front of it")  # fmt: skip
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _has_an_address(cls, value: str) -> str:
+        if "@" not in parseaddr(value)[1] or not value.isprintable():
+            raise ValueError("expected Name <address@host>")
         return value
 
     @field_validator("heartbeat_s")

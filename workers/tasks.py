@@ -60,7 +60,7 @@ def enqueue_task(
     """
     actor = callboard.registry.resolve(task_name)
     if task_type is not None and check_type(task_type) != type_of(actor):
-        raise InvalidTask(f"task_type: {actor.actor_name} is of type {type_of(actor)}, got {task_type!r}: "
+        raise InvalidTask(f"task_type: {actor.actor_name} is of type {type_of(actor)}, got {str(task_type)!r}: "
                           "leave it out or correct it", field="task_type")  # fmt: skip
     if priority is not None:
         check_priority(priority)

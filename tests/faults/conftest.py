@@ -30,14 +30,14 @@ def start_worker(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> I
         "CALLBOARD_REDIS_URL": own_redis.url,
         "CALLBOARD_DATABASE_URL": ledger_database,
         "CALLBOARD_ACTOR_MODULES": "tests.probes",
-        "CALLBOARD_SHUTDOWN_TIMEOUT_S": "10",
+        "CALLBOARD_SHUTDOWN_TIMEOUT_S": "3",
     }
 
     def start() -> "subprocess.Popen[bytes]":
         with (tmp_path / f"worker-{len(started)}.log").open("wb") as log:
             command = [
                 str(Path(sys.executable).parent / "dramatiq"),
-                *("workers", "--processes", "1", "--threads", "4", "--worker-shutdown-timeout", "10000"),
+                *("workers", "--processes", "1", "--threads", "4", "--worker-shutdown-timeout", "3000"),
             ]
             process = subprocess.Popen(command, cwd=PROJECT_DIR, env=environment, stdout=log, stderr=log)
         started.append(process)

@@ -5,6 +5,7 @@
 | a worker, `kill -9`, in mid-task  | the attempt is lost, another completes it; no retry is used up            |
 | a worker that its task kills      | each death is an attempt on record; its neighbours complete               |
 | a worker, SIGTERM, under load     | what runs ends, what waits runs elsewhere, each once                      |
+| … and a task outlasts its grace   | it is pending again at once, and runs elsewhere                           |
 | Redis, `kill -9`, and it returns  | waiting, delayed and running tasks all complete                           |
 | the database, while tasks run     | outcomes are written when it is back; nothing starts meanwhile; each once |
 """
@@ -95,6 +96,26 @@ def test_a_worker_told_to_stop_under_load_loses_and_doubles_nothing(start_worker
     assert {task.status for task in ended(*sent)} == {TaskStatus.COMPLETED}
     assert left < len(sent)
     assert Counter(probes.lines(paper)) == Counter(f"task {number}" for number in range(120))
+
+
+def test_a_task_that_outlasts_the_shutdown_goes_back_at_once_and_runs_elsewhere(
+    start_worker: StartWorker, paper: Path
+) -> None:
+    first = start_worker()
+    message = probes.note.send(str(paper), "ran", 6.0)
+    wait_until(lambda: probes.lines(paper) == ["ran"], within_s=20, what="the task to start")
+
+    first.send_signal(signal.SIGTERM)
+    first.send_signal(signal.SIGTERM)  # why: honcho and systemd signal the process group and the main process
+    assert first.wait(timeout=15) == 0
+
+    found = row(message.message_id)
+    assert (found.status, found.retry_count, outcomes(message.message_id)) == (TaskStatus.PENDING, 0, ["shut_down"])
+    assert callboard.broker.depth("jobs").waiting == 1
+    start_worker()
+    (found,) = ended(message.message_id)
+    assert (found.status, found.attempt) == (TaskStatus.COMPLETED, 2)
+    assert outcomes(message.message_id) == ["shut_down", "completed"]
 
 
 def test_redis_killed_and_started_again_loses_nothing(

@@ -78,7 +78,7 @@ def test_every_step_has_a_way_back(empty_database: str) -> None:
 
 
 def test_below_the_first_step_there_is_nothing_and_the_error_says_so(empty_database: str) -> None:
-    with pytest.raises(DatabaseError, match=rf"cannot be moved to that revision .* up to {schema.head()}"):
+    with pytest.raises(DatabaseError, match="is empty: there is nothing to go back to"):
         schema.downgrade()
 
 

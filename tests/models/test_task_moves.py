@@ -11,7 +11,15 @@ from sqlmodel import Session
 
 from models import database, task_moves, task_query
 from models.task import MOVES, TERMINAL, AttemptOutcome, TaskLog, TaskStatus, new_task_id
-from models.task_moves import ERROR_MAX_CHARS, LOG_LINES_PER_ATTEMPT, MAX_LOST_ATTEMPTS, Claim, Failure, Refusal
+from models.task_moves import (
+    ERROR_MAX_CHARS,
+    LOG_LINES_PER_ATTEMPT,
+    MAX_LOST_ATTEMPTS,
+    Claim,
+    Failure,
+    NotYet,
+    Refusal,
+)
 from tests.models.rows import (
     ALIVE_SINCE,
     FAILURE,
@@ -73,19 +81,24 @@ def try_cancel(session: Session, task_id: str) -> bool:
     return task_moves.cancel(session, task_id, by="test", now=NOW)
 
 
+def try_hand_back(session: Session, task_id: str) -> bool:
+    return task_moves.hand_back(session, task_id, attempt=1, now=NOW)
+
+
 def try_skip(session: Session, task_id: str) -> bool:
     return task_moves.skip(session, task_id, attempt=1, reason="late", now=NOW)
 
 
 STATUS_MOVES: dict[Callable[[Session, str], bool], tuple[frozenset[TaskStatus], TaskStatus]] = {
     try_claim: (frozenset({PENDING}), RUNNING),
-    try_take_over: (frozenset({RUNNING}), RUNNING),
+    try_take_over: (frozenset({PENDING, RUNNING}), RUNNING),
     try_complete: (frozenset({RUNNING}), COMPLETED),
     try_fail: (frozenset({RUNNING}), FAILED),
     try_fail_unstarted: (frozenset({PENDING}), FAILED),
     try_retry: (frozenset({RUNNING}), PENDING),
     try_cancel: (frozenset({PENDING}), CANCELLED),
     try_skip: (frozenset({RUNNING}), CANCELLED),
+    try_hand_back: (frozenset({RUNNING}), PENDING),
 }
 """Move → (the statuses that it leaves, the status that it leads to)."""
 
@@ -172,13 +185,32 @@ def test_a_message_of_a_task_that_has_ended_is_refused(end: TaskStatus) -> None:
     assert claim(in_status(end), message_attempt=99) is Refusal.SUPERSEDED
 
 
-def test_an_old_message_of_a_task_that_waits_for_its_retry_is_refused() -> None:
+def test_an_old_message_of_a_task_that_waits_for_its_retry_waits_too() -> None:
     task_id = running()
     with database.writing() as session:
         assert try_retry(session, task_id)
 
-    assert claim(task_id, message_attempt=1) is Refusal.SUPERSEDED
+    assert claim(task_id, message_attempt=1) == NotYet(LATER)
     assert claim(task_id, message_attempt=2) == Claim(attempt=2, retry_count=1, correlation_id=None)
+
+
+def test_an_old_message_starts_the_retry_once_it_is_due() -> None:
+    task_id = running()
+    with database.writing() as session:
+        task_moves.retry(session, task_id, attempt=1, eta=NOW, failure=FAILURE, now=NOW)
+
+    assert claim(task_id, message_attempt=1) == Claim(attempt=2, retry_count=1, correlation_id=None)
+
+
+def test_a_task_handed_back_at_shutdown_is_pending_and_counts_no_retry() -> None:
+    task_id = running()
+    with database.writing() as session:
+        assert task_moves.hand_back(session, task_id, attempt=1, now=NOW)
+        assert not task_moves.complete(session, task_id, attempt=1, result="late", now=NOW)
+
+    assert (row(task_id).status, row(task_id).retry_count, row(task_id).eta) == (PENDING, 0, None)
+    assert attempts(task_id)[0].outcome == AttemptOutcome.SHUT_DOWN
+    assert claim(task_id, message_attempt=1) == Claim(attempt=2, retry_count=0, correlation_id=None)
 
 
 HOLDERS = {

@@ -1,6 +1,7 @@
 """Any sequence of moves, from any worker and however late, against a small model of what a row is."""
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from hypothesis import settings
@@ -9,11 +10,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from models import database, task_moves
 from models.task import TERMINAL, TaskStatus
-from models.task_moves import MAX_LOST_ATTEMPTS, Claim, Refusal
+from models.task_moves import MAX_LOST_ATTEMPTS, Claim, NotYet, Refusal
 from tests.models.rows import ALIVE_SINCE, FAILURE, NOW, accepted, beat, claim, everything, row
 
 PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = TaskStatus
 LONG_AGO = ALIVE_SINCE - (NOW - ALIVE_SINCE)
+LATER = NOW + timedelta(minutes=1)
 WORKERS = ("w-1", "w-2")
 ATTEMPTS = st.integers(0, 6)
 
@@ -27,6 +29,7 @@ class Expected:
     retry_count: int = 0
     lost: int = 0
     holder: str | None = None
+    waits: bool = False
     alive: set[str] = field(default_factory=lambda: set(WORKERS))
 
 
@@ -58,8 +61,10 @@ class ARowsLife(RuleBasedStateMachine):
         """A worker got a message, new, old or repeated."""
         expected, answer = self.expected, claim(self.task_id, worker, message_attempt=message_attempt)
 
-        if expected.status is PENDING and expected.attempt < message_attempt:
+        if expected.status is PENDING and (expected.attempt < message_attempt or not expected.waits):
             self._expect_start(worker, answer)
+        elif expected.status is PENDING:
+            assert answer == NotYet(LATER)
         elif expected.status is not RUNNING:
             assert answer is Refusal.SUPERSEDED
         elif expected.holder in expected.alive:
@@ -96,15 +101,25 @@ class ARowsLife(RuleBasedStateMachine):
         assert moved == self._holds(attempt)
         self.expected.status = FAILED if moved else self.expected.status
 
-    @rule(attempt=ATTEMPTS)
-    def retry(self, attempt: int) -> None:
-        """An attempt failed and is tried again."""
+    @rule(attempt=ATTEMPTS, eta=st.sampled_from([NOW, LATER]))
+    def retry(self, attempt: int, eta: datetime) -> None:
+        """An attempt failed and is tried again, now or later."""
         with database.writing() as session:
-            moved = task_moves.retry(session, self.task_id, attempt=attempt, eta=NOW, failure=FAILURE, now=NOW)
+            moved = task_moves.retry(session, self.task_id, attempt=attempt, eta=eta, failure=FAILURE, now=NOW)
         assert moved == self._holds(attempt)
         if moved:
             self.expected.status = PENDING
             self.expected.retry_count += 1
+            self.expected.waits = eta > NOW
+
+    @rule(attempt=ATTEMPTS)
+    def hand_back(self, attempt: int) -> None:
+        """The worker shuts down."""
+        with database.writing() as session:
+            moved = task_moves.hand_back(session, self.task_id, attempt=attempt, now=NOW)
+        assert moved == self._holds(attempt)
+        if moved:
+            self.expected.status, self.expected.waits = PENDING, False
 
     @precondition(lambda self: self.expected.attempt > 0)  # why: a life that is cancelled at once shows little
     @rule()

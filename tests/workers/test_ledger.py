@@ -8,7 +8,7 @@ from dramatiq import Message
 
 from models import database, task_moves, task_query
 from models.task import Task, TaskStatus, new_task_id
-from models.task_moves import Claim, Failure, Refusal
+from models.task_moves import Claim, Failure, NotYet, Refusal
 from workers.broker import Delivery, Parcel, Settlement, Verdict
 from workers.ledger.ledger import ENVELOPE, Ledger, Running
 
@@ -123,9 +123,37 @@ def test_two_deliveries_of_one_task_do_not_take_each_others_outcome(ledger: Ledg
     put_off = ledger.outcome(settle(twin, Verdict.ACK))
     settled = ledger.outcome(settle(message, Verdict.ACK))
 
-    assert (put_off.verdict, put_off.delay_ms) == (Verdict.DEFER, 5_000)
+    assert (put_off.verdict, put_off.delay_ms) == (Verdict.DEFER, 2_000)
     assert settled.verdict is Verdict.ACK
     assert (row(message).status, row(message).result) == (TaskStatus.COMPLETED, "mine")
+
+
+def test_a_retry_that_the_bus_was_never_told_of_runs_when_it_is_due(ledger: Ledger, message: Parcel) -> None:
+    running = claimed(ledger, message)
+    ledger.record(running, exception=ValueError("no"))
+    ledger.outcome(settle(message, Verdict.RETRY))
+    came_back = Parcel(
+        message._message.copy(),
+        Delivery(message.message_id, b"", fence=2, losses=1, score="0", queue_name="jobs", owner="me"),
+        priority=5,
+        attempt=0,
+        got_s=0.0,
+        held_until_s=0.0,
+    )
+    del came_back.options["attempt"]  # why: the bus still has the message as it was first sent
+
+    refused = ledger.claim(came_back, refuse_adoption)
+    put_off = ledger.outcome(settle(came_back, Verdict.ACK))
+    with database.writing() as session:
+        session.get_one(Task, message.message_id).eta = datetime.now(UTC)
+    started = ledger.claim(came_back, refuse_adoption)
+
+    assert isinstance(refused, NotYet)
+    assert put_off.verdict is Verdict.DEFER
+    assert put_off.delay_ms is not None
+    assert 0 < put_off.delay_ms <= 1_000
+    assert isinstance(started, Running)
+    assert (row(message).attempt, row(message).retry_count) == (2, 1)
 
 
 def test_a_row_taken_back_is_refused_for_ever(ledger: Ledger, message: Parcel) -> None:

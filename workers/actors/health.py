@@ -24,7 +24,7 @@ from workers.registry import actor
 from workers.runner.current import current_task
 from workers.settings import Settings
 
-CPU_WINDOW_S = 0.2
+CPU_WINDOW_S = 0.5
 TIME_LIMIT_S = 30.0
 MAX_RETRIES = 1
 NOTICE_GRACE_S = 60.0

@@ -30,7 +30,8 @@ def check() -> None:
         typer.echo(problem, err=True)
     if problems:
         raise typer.Exit(1)
-    typer.echo(f"all well: {count} actors, settings, schedules, tables")
+    tables = "tables" if _has_database() else "no database yet (`callboard up` or `callboard migrate` makes it)"
+    typer.echo(f"all well: {count} actors, settings, schedules, {tables}")
 
 
 def actors(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -61,6 +62,11 @@ def actors(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         shown = ", ".join(name if name in required else f"[{name}]" for name in schema_of.get("properties", {}))
         table.add_row(str(row["name"]), str(row["type"]), str(row["priority"]), shown.replace("[", "\\["))
     Console().print(table)
+
+
+def _has_database() -> bool:
+    path = database.sqlite_path()
+    return path is None or path.exists()
 
 
 def _schema_problems() -> list[str]:

@@ -38,7 +38,13 @@ def enqueue(
     if not wait:
         typer.echo(json.dumps({"task_id": task_id}) if as_json else task_id)
         return
-    task = follow(task_id, timeout_s=timeout_s, quiet=as_json)
+    if not as_json:
+        typer.echo(f"task {task_id}", err=True)
+    try:
+        task = follow(task_id, timeout_s=timeout_s, quiet=as_json)
+    except KeyboardInterrupt:
+        typer.echo(f"the task goes on: callboard tasks watch {task_id}", err=True)
+        raise
     if as_json:
         typer.echo(json.dumps(tasks.as_dict(task), default=str, indent=2))
     else:
@@ -123,5 +129,6 @@ def _value(text: str) -> Any:
         return text
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+    except (ValueError, RecursionError) as error:
+        raise InvalidTask(f"expected JSON after the equals sign ({error}), got {text[:50]!r}: a value that begins with "
+                          '{, [ or " is JSON; quote text as "…"', field="params") from None  # fmt: skip

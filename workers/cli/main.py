@@ -17,6 +17,8 @@ EXIT_UNAVAILABLE = 3
 app = typer.Typer(
     name="callboard",
     help="Background workers in which every task's state can be trusted.",
+    epilog="Exit codes: 0 done; 1 the task failed, or a check found something; 2 wrong usage or settings; "
+    "3 the database or Redis cannot be reached.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

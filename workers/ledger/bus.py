@@ -14,7 +14,7 @@ from dramatiq import Message
 from dramatiq.broker import MessageProxy
 from dramatiq.errors import ActorNotFound
 
-from workers.broker import BusFull, BusRefused, CallboardBroker, Settlement
+from workers.broker import BusFull, BusRefused, CallboardBroker, Settlement, Verdict
 from workers.broker import BusUnavailable as NoAnswer
 from workers.errors import BusUnavailable, UnknownActor
 from workers.ledger.ledger import ENVELOPE, Ledger
@@ -80,6 +80,13 @@ class LedgerBroker(CallboardBroker):
             self.publish([message])
         except (NoAnswer, BusFull, BusRefused) as error:
             raise BusUnavailable(f"Redis did not take the message: {error}") from error
+
+    def hand_back_running(self) -> None:
+        """The process ends while messages run: they go back to the bus at once, each for its next attempt."""
+        for parcel in self.held():
+            if parcel.started_s and not parcel.sealed and "attempt" in parcel.options:
+                record = self._record(parcel._message)  # noqa: SLF001 - Dramatiq has no other access
+                self.submit_settlements([parcel.settlement(Verdict.RETRY, record=record)])
 
     def _commit(self, settlement: Settlement) -> None:
         self.submit_settlements([self.ledger.outcome(settlement)])

@@ -34,7 +34,7 @@ from sqlalchemy.exc import DataError
 
 from models import database, task_moves
 from models.task import AttemptOutcome, Task
-from models.task_moves import Claim, Failure, Refusal
+from models.task_moves import Claim, Failure, NotYet, Refusal
 from workers.broker import Parcel, Settlement, Verdict
 from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown, PermanentError
 from workers.ledger.presence import Presence
@@ -46,7 +46,7 @@ ENVELOPE_VERSION = 1
 
 _FIRST_BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 2.0
-_ASK_AGAIN_MS = 5_000
+_ASK_AGAIN_MS = 2_000
 """A message that cannot be decided now (its task runs elsewhere, its actor is unknown here) comes back after this."""
 
 _logger = logging.getLogger(__name__)
@@ -98,7 +98,8 @@ class Ledger:
         self.stopping = threading.Event()
         self._result_max_bytes = result_max_bytes
         self._ended: dict[Delivery, Ended] = {}
-        self._refused: dict[Delivery, Verdict] = {}
+        self._refused: dict[Delivery, tuple[Verdict, int | None]] = {}
+        self._running: dict[Delivery, Running] = {}
 
     def accept(self, task: Task) -> bool:
         """Commit a new row; False if it is there already. Raises LedgerUnavailable with nothing written."""
@@ -120,7 +121,7 @@ class Ledger:
         except database.DatabaseError as error:
             raise OutcomeUnknown(task_id) from error
 
-    def claim(self, message: Parcel, adopt: Callable[[], Task]) -> Running | Refusal:
+    def claim(self, message: Parcel, adopt: Callable[[], Task]) -> Running | Refusal | NotYet:
         """Start the message's task, or say why not. Waits while the database is down.
 
         Args:
@@ -136,22 +137,22 @@ class Ledger:
         try:
             claimed = self._until_committed(lambda: self._claim_once(message, adopt, again=next(tries) > 0))
         except Stopping:
-            self._refused[delivery] = Verdict.RELEASE
+            self._refused[delivery] = (Verdict.RELEASE, None)
             raise
         except (InvalidTask, DataError):
-            self._refused[delivery] = Verdict.DEAD
+            self._refused[delivery] = (Verdict.DEAD, None)
             raise
         except Exception:
-            self._refused[delivery] = Verdict.DEFER
+            self._refused[delivery] = (Verdict.DEFER, _ASK_AGAIN_MS)
             raise
-        if isinstance(claimed, Refusal):
-            busy = claimed is Refusal.RUNNING
-            self._refused[delivery] = Verdict.DEFER if busy else Verdict.ACK
+        if not isinstance(claimed, Claim):
+            self._refused[delivery] = _answer_to(claimed)
             return claimed
         message.options["attempt"] = claimed.attempt + 1  # why: should it be sent again, this is what it is to start.
-        return Running(delivery, claimed)
+        self._running[delivery] = Running(delivery, claimed)
+        return self._running[delivery]
 
-    def _claim_once(self, message: Parcel, adopt: Callable[[], Task], *, again: bool) -> Claim | Refusal:
+    def _claim_once(self, message: Parcel, adopt: Callable[[], Task], *, again: bool) -> Claim | Refusal | NotYet:
         now = datetime.now(UTC)
         with database.writing() as session:
             if ENVELOPE not in message.options:
@@ -183,8 +184,8 @@ class Ledger:
         delivery = (settlement.message_id, settlement.owner, settlement.fence)
         refused = self._refused.pop(delivery, None)
         if refused is not None:
-            delay_ms = _ASK_AGAIN_MS if refused is Verdict.DEFER else None
-            return replace(settlement, verdict=refused, delay_ms=delay_ms)
+            return replace(settlement, verdict=refused[0], delay_ms=refused[1])
+        self._running.pop(delivery, None)
         ended = self._ended.pop(delivery, None)
         if ended is None:
             return settlement  # why: it never started, and was decided about by the bus alone.
@@ -200,6 +201,19 @@ class Ledger:
             )
             return replace(settlement, verdict=Verdict.ACK, delay_ms=None)
         return replace(settlement, verdict=verdict)
+
+    def hand_back(self) -> None:
+        """The process ends while attempts run: their rows are pending again. Their messages are on the bus already.
+
+        In this order, because a crash in between leaves a running row of a dead worker, whose message may start it; the
+        other way round the message would have to wait for its lease.
+        """
+        for running in list(self._running.values()):
+            try:
+                with database.writing() as session:
+                    task_moves.hand_back(session, running.task_id, attempt=running.claim.attempt, now=datetime.now(UTC))
+            except database.DatabaseError as error:
+                _logger.warning("task %s was not handed back: %s", running.task_id, error)
 
     def _decide(self, ended: Ended, settlement: Settlement) -> tuple[Callable[[], bool], Verdict]:
         """The move that an ended attempt makes, and what the bus is to do once it is committed."""
@@ -275,7 +289,16 @@ def _delivery_of(message: Parcel) -> Delivery:
 def _is_recorded(task_id: str, attempt: int) -> bool:
     """Whether this attempt's own outcome is on record: its commit's answer was lost, and the move found it done."""
     with database.reading() as session:
-        return task_moves.outcome_of(session, task_id, attempt) not in (None, AttemptOutcome.LOST)
+        recorded = task_moves.outcome_of(session, task_id, attempt)
+    return recorded not in (None, AttemptOutcome.LOST, AttemptOutcome.SHUT_DOWN)
+
+
+def _answer_to(refusal: Refusal | NotYet) -> tuple[Verdict, int | None]:
+    """What the bus is to do with a message that may not start its task now, and after how many milliseconds."""
+    if isinstance(refusal, NotYet):
+        wait_ms = (refusal.eta - datetime.now(UTC)).total_seconds() * 1000
+        return Verdict.DEFER, max(1, round(wait_ms))
+    return (Verdict.DEFER, _ASK_AGAIN_MS) if refusal is Refusal.RUNNING else (Verdict.ACK, None)
 
 
 def _name_of(exception: BaseException) -> str:

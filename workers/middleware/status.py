@@ -23,10 +23,12 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import SkipMessage
 
 from models.task import Task, TaskStatus
+from models.task_moves import Refusal
 from workers.broker import Parcel
 from workers.errors import InvalidTask
+from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import ENVELOPE, ENVELOPE_VERSION, Ledger, Running, Stopping
-from workers.params import NotPlain, bind, plain
+from workers.params import NotPlain, bind, check_values, plain
 from workers.registry import check_priority, default_priority_of, function_of, type_of
 from workers.runner import current
 
@@ -65,8 +67,11 @@ class Status(dramatiq.Middleware):
         timer.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
-        """The process is gone."""
+        """The process is gone; what it still runs goes back, and may start elsewhere at once."""
         self._ledger.stopping.set()
+        if isinstance(broker, LedgerBroker):
+            broker.hand_back_running()
+        self._ledger.hand_back()
         self._ledger.presence.stop()
 
     def before_enqueue(self, broker: Broker, message: Message[Any], delay: int | None) -> None:
@@ -91,8 +96,9 @@ class Status(dramatiq.Middleware):
             _logger.exception("message %s does not run", message.message_id[:100])
             raise SkipMessage(f"it cannot be claimed: {error}") from error
         if not isinstance(claimed, Running):
-            _logger.info("message %s does not run: %s", message.message_id, claimed.value)
-            raise SkipMessage(claimed.value)
+            why = claimed.value if isinstance(claimed, Refusal) else f"its retry is due at {claimed.eta}"
+            _logger.info("message %s does not run: %s", message.message_id, why)
+            raise SkipMessage(why)
         self._local.running = claimed
         self._local.token = current.enter(
             current.CurrentTask(
@@ -139,6 +145,7 @@ class Status(dramatiq.Middleware):
         function = function_of(actor)
         named = bind(function, message.args, message.kwargs)
         self._check_plain(named)
+        check_values(function, named)
         return Task(
             task_id=message.message_id,
             task_name=actor.actor_name,

@@ -88,7 +88,7 @@ def _up(settings: Settings, say: Callable[[str, str], None]) -> None:
 def _alone(settings: Settings) -> Iterator[None]:
     """Hold the `var` folder: a second `up` would lean on a Redis that ends with the first. Waits for one that stops."""
     try:
-        settings.var_dir.mkdir(parents=True, exist_ok=True)
+        settings.var_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (settings.var_dir / "up.lock").open("a")
     except OSError as error:
         raise CallboardError(f"{settings.var_dir} is not writable ({error.strerror}): mend its permissions, or set "

@@ -52,6 +52,11 @@ def problem(status: int, detail: str, *, slug: str = "about:blank", **more: Any)
     return AsciiJson(body, status_code=status, media_type=MEDIA_TYPE)
 
 
+def _shown(given: object) -> str:
+    """What came, where it is one plain value; never a whole body, which may hold secrets."""
+    return f", got {str(given)[:60]!r}" if isinstance(given, (str, int, float)) else ""
+
+
 def install(app: FastAPI) -> None:
     """Make every error of the application a problem document."""
 
@@ -79,7 +84,12 @@ def install(app: FastAPI) -> None:
         if field == "body":
             return problem(422, f"{_NOT_JSON}; got: {first['msg']}", slug="invalid-request", field=field)
         said = str(first["msg"]).removeprefix("Value error, ")
-        return problem(422, f"{field}: {said}", slug="invalid-request", field=field)
+        return problem(422, f"{field}: {said}{_shown(first.get('input'))}", slug="invalid-request", field=field)
+
+    @app.exception_handler(Exception)
+    async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+        # why: the server logs the traceback; the caller gets none of it.
+        return problem(500, "an error that nobody foresaw; the API's log has it", slug="unforeseen")
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:

@@ -23,6 +23,7 @@ GOOD_NEIGHBOURS: Final = _of(1_000)
 FULL_SERVER_MESSAGES: Final = _of(20_000)
 RESTART_MESSAGES: Final = _of(1_000)
 FREEZE_LEASE_S: Final = 25.0 if FULL else 2.5
+FREEZE_S: Final = 60.0 if FULL else 0.0
 KILL_LEASE_S: Final = 25.0 if FULL else 2.5
 STALL_S: Final = 7.0 if FULL else 2.8
 STALL_LEASE_S: Final = 25.0 if FULL else 10.0

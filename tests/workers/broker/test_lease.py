@@ -61,10 +61,12 @@ def test_a_frozen_worker_cannot_acknowledge_what_another_has_taken(own_server: S
         actors.last.send("second", 0.4)
         wait_until(lambda: len(evidence.count("began")) == 2)
         frozen.send_signal(signal.SIGSTOP)
+        thaw_s = time.monotonic() + scale.FREEZE_S
         with worker_process(own_server.url, "callboard", evidence, threads=2, lease_s=lease_s) as other:
             wait_until(lambda: len(evidence.count("began")) == 2 and sum(evidence.count("began").values()) == 4, 40)
             # The other one has them, and takes long over it; now the frozen one goes on and acknowledges.
             other.send_signal(signal.SIGSTOP)
+            wait_until(lambda: time.monotonic() >= thaw_s, scale.FREEZE_S + 5)
             frozen.send_signal(signal.SIGCONT)
             wait_until(lambda: len(evidence.count("ran")) == 2, 20)
             wait_until(lambda: broker.depth("default").leased == 2, 5)
@@ -74,6 +76,32 @@ def test_a_frozen_worker_cannot_acknowledge_what_another_has_taken(own_server: S
 
     assert (held.leased, held.waiting, held.dead) == (2, 0, 0)
     assert set(evidence.count("ran")) == {"first", "second"}
+    broker.close()
+
+
+def test_workers_whose_clocks_are_two_minutes_off_take_nothing_from_each_other(
+    own_server: Server, tmp_path: Path
+) -> None:
+    evidence = Evidence(tmp_path / "evidence")
+    broker = CallboardBroker(own_server.url)
+    actors = Actors(broker, evidence)
+    lease_s = scale.FREEZE_LEASE_S
+    ahead = worker_process(own_server.url, "callboard", evidence, threads=4, lease_s=lease_s, skew_s=120.0)
+    behind = worker_process(own_server.url, "callboard", evidence, threads=4, lease_s=lease_s, skew_s=-120.0)
+    with ahead, behind:
+        sent_s = time.monotonic()
+        actors.note.send_with_options(args=("delayed",), delay=1_000)
+        for number in range(100):
+            actors.note.send(f"short-{number}")
+        for number in range(8):
+            actors.last.send(f"long-{number}", lease_s)  # renewed at least once while it runs
+        wait_until(lambda: evidence.count("ran")["delayed"] == 1, 10)
+        late_s = time.monotonic() - sent_s - 1.0
+        wait_until(lambda: broker.depth("default").live == 0, 20 + 2 * lease_s)
+
+    assert set(evidence.count("ran").values()) == {1}
+    assert len(evidence.count("ran")) == 109
+    assert -0.05 < late_s < 5
     broker.close()
 
 

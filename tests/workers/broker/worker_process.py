@@ -1,5 +1,5 @@
 """A worker in a process of its own, to be killed and frozen:
-`python -m tests.workers.broker.worker_process URL NAMESPACE EVIDENCE THREADS LEASE_S`. Says "started"."""
+`python -m tests.workers.broker.worker_process URL NAMESPACE EVIDENCE THREADS LEASE_S SKEW_S`. Says "started"."""
 
 from __future__ import annotations
 
@@ -42,11 +42,14 @@ class Actors:
 
 @contextmanager
 def worker_process(
-    url: str, namespace: str, evidence: Evidence, *, threads: int = 8, lease_s: float = 25.0
+    url: str, namespace: str, evidence: Evidence, *, threads: int = 8, lease_s: float = 25.0, skew_s: float = 0.0
 ) -> Generator[subprocess.Popen[str]]:
-    """A worker process for the length of the block; killed at its end if it still lives."""
+    """A worker process for the length of the block; killed at its end if it still lives.
+
+    skew_s: how far its clock is off.
+    """
     command = [sys.executable, "-m", "tests.workers.broker.worker_process", url, namespace, str(evidence.path)]
-    process = subprocess.Popen([*command, str(threads), str(lease_s)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, str(threads), str(lease_s), str(skew_s)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == "started\n"
@@ -59,7 +62,9 @@ def worker_process(
 
 def main() -> None:
     """Runs until SIGTERM."""
-    url, namespace, path, threads, lease_s = sys.argv[1:6]
+    url, namespace, path, threads, lease_s, skew_s = sys.argv[1:7]
+    true_time = time.time
+    time.time = lambda: true_time() + float(skew_s)  # the clock is what a test may fake
     logging.basicConfig(level=logging.WARNING, format="%(process)d %(asctime)s %(message)s")
     dramatiq.set_encoder(MessageCodec())
     broker = CallboardBroker(url, namespace=namespace, policy=Policy(lease_s=float(lease_s)))

@@ -127,6 +127,6 @@ def test_the_console_script_without_redis_says_so_and_leaves_no_row(sqlite_datab
 def test_a_wrong_setting_stops_the_console_script_with_one_line() -> None:
     ended = run_script("tasks", "list", CALLBOARD_THREADS="many")
 
-    assert ended.code == 1
+    assert ended.code == 2
     (line,) = ended.error_lines
     assert line.startswith("callboard: CALLBOARD_THREADS='many' is wrong")

@@ -10,30 +10,35 @@ import pytest
 
 from tests.servers import end, wait_until
 from workers import tasks
-from workers.web.__main__ import is_loopback
+from workers.errors import SettingsError
+from workers.settings import Settings
 
 
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
-     ("192.168.1.5", False), ("example.org", False), ("", False), ("::ffff:192.168.1.5", False)],
-)  # fmt: skip
-def test_only_loopback_is_loopback(host: str, expected: bool) -> None:
-    assert is_loopback(host) is expected
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_a_loopback_address_is_taken(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("CALLBOARD_API_HOST", host)
+
+    assert Settings.load().api_host == host
 
 
-def test_it_refuses_to_open_itself_to_the_network() -> None:
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "", "::ffff:192.168.1.5"])
+def test_any_other_address_stops_the_start_with_the_mend(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("CALLBOARD_API_HOST", host)
+
+    with pytest.raises(SettingsError, match=r"expected a loopback address .* put a proxy that authenticates in front"):
+        Settings.load()
+
+
+def test_the_server_refuses_to_open_itself_to_the_network() -> None:
     environment = os.environ | {"CALLBOARD_API_HOST": "0.0.0.0", "CALLBOARD_API_PORT": str(_free_port())}
 
     ended = subprocess.run(
         [sys.executable, "-m", "workers.web"], env=environment, capture_output=True, text=True, timeout=60
     )
 
-    assert ended.returncode == 1
-    assert ended.stderr.splitlines() == [
-        "callboard: CALLBOARD_API_HOST=0.0.0.0 would open the API to the network, and it has no authentication yet: "
-        "bind it to 127.0.0.1 and put a proxy that authenticates in front"
-    ]
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("callboard: CALLBOARD_API_HOST='0.0.0.0' is wrong: expected a loopback address")
 
 
 def test_with_redis_gone_it_serves_but_takes_no_task(sqlite_database: str) -> None:
