@@ -78,6 +78,9 @@ def test_every_step_has_a_way_back(empty_database: str) -> None:
 
 
 def test_below_the_first_step_there_is_nothing_and_the_error_says_so(empty_database: str) -> None:
+    schema.upgrade()
+    schema.downgrade()
+
     with pytest.raises(DatabaseError, match="is empty: there is nothing to go back to"):
         schema.downgrade()
 
