@@ -7,8 +7,8 @@ One wake-up, and what a crash at each line leaves:
     claim         one transaction: the run (unique on schedule + due time),           crash before the commit: nothing;
                   next_run_at moved by compare-and-set, the task's row (pending,      after it: the row waits for the
                   enqueued_at empty)                                                  next wake-up of any process
-    publish       each pending scheduled row with empty enqueued_at goes on the       crash: published again, and the
-                  bus, then enqueued_at is written                                    claim of its attempt admits one
+    publish       each pending scheduled row with empty enqueued_at goes on the       crash: published again; the bus
+                  bus, then enqueued_at is written                                    takes it once, an ended row never
 
 So any number of scheduler processes may run, and any of them may die at any point. A missed time (the process was down)
 runs once, late. A time at which the previous run is unfinished is skipped, and recorded as skipped.
