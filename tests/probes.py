@@ -119,3 +119,11 @@ def kill_worker(path: str, times: int) -> int:
 def skip() -> None:
     """Find that there is nothing to do."""
     raise SkipMessage("the feature is off")
+
+
+@actor(task_type=TaskType.JOB)
+def linger(seconds: float, fails: bool) -> None:
+    """End at about the moment at which the watcher looks, well or badly."""
+    time.sleep(seconds)  # why: the task's length is the point
+    if fails:
+        raise ValueError("as asked")

@@ -17,7 +17,6 @@ from dramatiq.middleware import (
     GroupCallbacks,
     Pipelines,
     ShutdownNotifications,
-    TimeLimit,
 )
 from dramatiq.rate_limits.backends import RedisBackend
 
@@ -32,6 +31,7 @@ from workers.middleware.event_loop import EventLoop
 from workers.middleware.retries import Retries
 from workers.middleware.signals import OneStop
 from workers.middleware.status import Status
+from workers.middleware.time_limit import TimeLimit
 from workers.registry import Registry, RegistryMiddleware
 from workers.settings import Settings
 

@@ -156,6 +156,16 @@ def test_a_retry_that_the_bus_was_never_told_of_runs_when_it_is_due(ledger: Ledg
     assert (row(message).attempt, row(message).retry_count) == (2, 1)
 
 
+def test_an_attempt_that_ended_unrecorded_starts_again(ledger: Ledger, message: Parcel) -> None:
+    claimed(ledger, message)
+
+    settled = ledger.outcome(settle(message, Verdict.ACK))
+
+    assert settled.verdict is Verdict.RELEASE
+    assert (row(message).status, row(message).retry_count) == (TaskStatus.PENDING, 0)
+    assert isinstance(ledger.claim(message, refuse_adoption), Running)
+
+
 def test_a_row_taken_back_is_refused_for_ever(ledger: Ledger, message: Parcel) -> None:
     assert ledger.withdraw(message.message_id)
 

@@ -123,6 +123,20 @@ def test_a_task_past_its_time_limit_says_so(worker: Worker) -> None:
     assert (found.status, found.reason, found.error_type) == (TaskStatus.FAILED, "time limit", "TimeLimitExceeded")
 
 
+def test_time_limits_that_pass_just_as_tasks_end_kill_no_thread_and_leave_no_row_open(worker: Worker) -> None:
+    callboard.broker.emit_after("process_boot")
+    sent = [
+        probes.linger.send_with_options(args=(0.2 + number % 20 / 200, number % 2 == 0), time_limit=1, max_retries=0)
+        for number in range(40)
+    ]
+
+    found = [ended(message.message_id) for message in sent]
+
+    assert {task.reason for task in found if task.status == TaskStatus.FAILED} <= {"time limit", "retries exhausted"}
+    assert all(task.attempt == 1 for task in found)
+    assert all(thread.is_alive() for thread in worker.workers)
+
+
 def test_a_task_that_finds_nothing_to_do_ends_as_skipped_with_its_reason(worker: Worker) -> None:
     message = probes.skip.send()
 

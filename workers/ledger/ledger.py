@@ -18,6 +18,7 @@ Whether a message may run is decided by the claim (models.task_moves), whatever 
 was lost is repeated: a claim that this worker holds already stands, and an outcome that is on record is this attempt's.
 """
 
+import contextlib
 import itertools
 import logging
 import random
@@ -185,10 +186,12 @@ class Ledger:
         refused = self._refused.pop(delivery, None)
         if refused is not None:
             return replace(settlement, verdict=refused[0], delay_ms=refused[1])
-        self._running.pop(delivery, None)
+        running = self._running.pop(delivery, None)
         ended = self._ended.pop(delivery, None)
-        if ended is None:
+        if running is None:
             return settlement  # why: it never started, and was decided about by the bus alone.
+        if ended is None:
+            return self._cut_short(running, settlement)
         move, verdict = self._decide(ended, settlement)
         task_id, attempt = ended.running.task_id, ended.running.claim.attempt
         try:
@@ -201,6 +204,20 @@ class Ledger:
             )
             return replace(settlement, verdict=Verdict.ACK, delay_ms=None)
         return replace(settlement, verdict=verdict)
+
+    def _cut_short(self, running: Running, settlement: Settlement) -> Settlement:
+        """An interrupt ended the attempt before any hook could record it: the task is to be started again."""
+        _logger.error("attempt %d of task %s ended unrecorded; it starts again", running.claim.attempt, running.task_id)
+
+        def move() -> bool:
+            with database.writing() as session:
+                return task_moves.hand_back(
+                    session, running.task_id, attempt=running.claim.attempt, now=datetime.now(UTC)
+                )
+
+        with contextlib.suppress(Stopping):
+            self._until_committed(move)
+        return replace(settlement, verdict=Verdict.RELEASE, delay_ms=None)
 
     def hand_back(self) -> None:
         """The process ends while attempts run: their rows are pending again. Their messages are on the bus already.

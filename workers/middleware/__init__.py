@@ -5,5 +5,6 @@
   Status        before Retries: its after-hook sees what Retries decided
   Retries       decides whether a failed attempt is tried again
   …             pipelines, callbacks, groups, shutdown notices: Dramatiq's own
-  TimeLimit     last: armed after every other before-hook, disarmed before every other after-hook
+  TimeLimit     last: armed after every other before-hook, disarmed before every other after-hook; here with windows
+                that close
 """
