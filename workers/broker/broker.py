@@ -69,7 +69,8 @@ class CallboardBroker(Broker):
     default_priority: 1-10, for messages that say none.
     send_timeout_s: how long `enqueue` and administrative calls may take, retries included.
     idle_block_s: longest wait of an idle worker before it looks by itself.
-    revoke_after_s: how long a message may wait in a worker for a thread before it goes back.
+    revoke_after_s: how long a message may wait in a worker for a thread before it goes back; it is back within 50 ms,
+        because settlements linger a few.
     settle_linger_s: how long an acknowledgement may wait for others to go along.
     look_ahead_factor: upper bound of messages held beyond free threads, in threads.
     socket_timeout_s, connect_timeout_s: for `url`.
@@ -88,7 +89,7 @@ class CallboardBroker(Broker):
         default_priority: int = 5,
         send_timeout_s: float = 10.0,
         idle_block_s: float = 3.0,
-        revoke_after_s: float = 0.05,
+        revoke_after_s: float = 0.04,
         settle_linger_s: float = 0.004,
         look_ahead_factor: int = 4,
         socket_timeout_s: float = 10.0,

@@ -35,7 +35,8 @@ queue:<name>:dead       zset    W      message id → when it died (us). At most
 queue:<name>:letters    hash    W      message id → reason, newline, record. As many as `dead`.
 ======================  ======  =====  ==============================================================================
 
-A message is in exactly one of: a waiting zset, a delayed zset, `leases`, a dead zset. Size: about 250 bytes and its
+A message is in exactly one of: a waiting zset, a delayed zset, `leases`, a dead zset (but an id that is dead may be
+sent anew: then the old letter stays beside it until its time). Size: about 250 bytes and its
 JSON; a million delayed no-op messages take some 450 MB. The server should run `maxmemory-policy noeviction` (any other
 loses messages silently) and `appendonly yes` (else a crash loses the queue).
 """

@@ -21,6 +21,7 @@ def check() -> None:
         f"{failure.module} cannot be imported ({failure.error}): mend it, its actors are missing"
         for failure in callboard.registry.failures
     ]
+    problems += _shard_problems()
     count = len(callboard.registry.actors)
     from periodic import agenda  # why: importing it declares the scheduler's tick, which only the scheduler needs.
 
@@ -62,6 +63,17 @@ def actors(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         shown = ", ".join(name if name in required else f"[{name}]" for name in schema_of.get("properties", {}))
         table.add_row(str(row["name"]), str(row["type"]), str(row["priority"]), shown.replace("[", "\\["))
     Console().print(table)
+
+
+def _shard_problems() -> list[str]:
+    known = callboard.broker.get_declared_queues()
+    return [
+        f"CALLBOARD_SHARDS: shard {shard} names the queue {queue!r}, which no actor uses: expected one of "
+        f"{', '.join(sorted(known))}"
+        for shard, queues in callboard.settings.shards.items()
+        for queue in queues
+        if queue not in known
+    ]
 
 
 def _has_database() -> bool:

@@ -128,14 +128,33 @@ def test_a_message_in_a_busy_worker_goes_back_to_its_place(broker: CallboardBrok
         broker.enqueue_many([actor.message(f"quick{i}", False) for i in range(200)])
         broker.enqueue_many([actor.message("long", True)] + [actor.message(f"after{i}", False) for i in range(20)])
         wait_until(lambda: "long" in started)
-        wait_until(lambda: worker.work_queue.qsize() == 0, 2)
+        began_s = time.monotonic()
         try:
+            wait_until(lambda: worker.work_queue.qsize() == 0, 2)
             wait_until(lambda: broker.depth("default").waiting == 20, 2)
+            took_s = time.monotonic() - began_s
         finally:
             release.set()
         broker.join("default", timeout=20_000)
 
     assert started[-20:] == [f"after{i}" for i in range(20)]
+    assert took_s < 0.5  # 45 ms on a quiet machine
+
+
+def test_a_worker_holds_no_more_than_its_threads_and_four_times_as_many_ahead(broker: CallboardBroker) -> None:
+    threads, count = 4, 3_000
+    unstarted: list[int] = []
+
+    def task() -> None:
+        unstarted.append(sum(1 for parcel in broker.held() if not parcel.started_s))
+
+    actor = actor_of(task, broker=broker)
+    broker.enqueue_many([actor.message() for _ in range(count)])
+    with running(broker, threads=threads):
+        wait_until(lambda: len(unstarted) == count, 30)
+
+    assert max(unstarted) <= threads + 4 * threads
+    assert max(unstarted) > threads  # it does look ahead where tasks are this short
 
 
 def test_the_actors_own_dramatiq_priority_changes_nothing(broker: CallboardBroker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import dramatiq
@@ -11,6 +12,24 @@ from dramatiq.middleware import Middleware, Retries, SkipMessage
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
 from workers.broker import CallboardBroker, Outcome, Parcel, Policy, Receipt, Settlement, Verdict
+from workers.broker.envelope import pack
+from workers.broker.script import script
+
+
+def test_a_late_copy_of_a_send_that_was_answered_puts_nothing_on_the_bus(broker: CallboardBroker) -> None:
+    message = actor_of(lambda: None, actor_name="note", broker=broker).message()
+    record = pack(message.encode(), priority=5, attempt=0)
+    arguments = ("a-producer", 1, 60_000, 1, "default", message.message_id, record, 1, "")
+    line = broker.bus_of("default").open_line(threading.Event())
+    first = line.call(script("enqueue"), *arguments)
+    with running(broker, threads=1):
+        wait_until(lambda: broker.depth("default").live == 0)
+
+    again = line.call(script("enqueue"), *arguments)
+
+    assert (first, again) == (b"1", b"1")
+    assert broker.depth("default").live == 0
+    line.close()
 
 
 def test_a_retry_is_one_message_delayed_on_the_server(broker: CallboardBroker) -> None:
