@@ -135,7 +135,7 @@ def _store(directory: Path, name: str, content: bytes) -> None:
             part.flush()
             os.fsync(part.fileno())
             Path(part.name).replace(directory / name)
-        except BaseException:
+        except BaseException:  # why: an interrupt too must leave no half of a file
             Path(part.name).unlink(missing_ok=True)
             raise
 

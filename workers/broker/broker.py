@@ -148,7 +148,7 @@ class CallboardBroker(Broker):
                 getattr(middleware, hook)(self, *args, **kwargs)
             except MiddlewareError:
                 raise
-            except Exception:
+            except Exception:  # as Dramatiq does: a hook that fails must not stop the others
                 self.logger.critical("Unexpected failure in %s of %r.", hook, middleware, exc_info=True)
         if signal == "worker_shutdown":
             crew = self._crews_by_worker.get(id(args[0]))
@@ -161,7 +161,7 @@ class CallboardBroker(Broker):
         for middleware in reversed(self._hooks.listeners(hook, self.middleware)):
             try:
                 getattr(middleware, hook)(self, *args, **kwargs)
-            except Exception:
+            except Exception:  # as Dramatiq does: a hook that fails must not stop the others
                 self.logger.critical("Unexpected failure in %s of %r.", hook, middleware, exc_info=True)
         if signal == "worker_shutdown":
             self._worker_ended(cast("Worker", args[0]))
@@ -356,7 +356,7 @@ class CallboardBroker(Broker):
         message = parcel._message  # noqa: SLF001 - Dramatiq has no other access
         try:
             return self._record(message)
-        except Exception:
+        except Exception:  # whatever an actor put into its arguments, the message must still be set aside
             return b""  # keeps the stored one
 
     # --- settling ------------------------------------------------------------------------------------------------

@@ -46,5 +46,5 @@ class GenerationWatch:
         for listener in self._listeners:
             try:
                 listener(before, now)
-            except Exception:
+            except Exception:  # a listener is a stranger's code; the bus goes on
                 log.exception("A listener failed when the bus began generation %d.", number)

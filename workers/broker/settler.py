@@ -98,7 +98,7 @@ class Settler(Thread):
                 self._turn()
             except Stopped:
                 break
-            except Exception:
+            except Exception:  # the thread must outlive it: without it nothing is ever acknowledged
                 log.exception("The bus refused a worker's call; it will be repeated.")
                 self._abandon.wait(1.0)
             if self._ending.is_set() and not self._pending:

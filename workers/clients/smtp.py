@@ -106,7 +106,7 @@ class SmtpServer:
         if tls is not None:
             try:
                 connection.starttls(context=tls)
-            except BaseException:
+            except BaseException:  # why: an interrupt too must not leave the connection open
                 connection.close()
                 raise
         return connection

@@ -143,7 +143,7 @@ class Ledger:
         except (InvalidTask, DataError):
             self._refused[delivery] = (Verdict.DEAD, None)
             raise
-        except Exception:
+        except Exception:  # why: whatever it is, the message is put off; it must neither run unclaimed nor be lost
             self._refused[delivery] = (Verdict.DEFER, _ASK_AGAIN_MS)
             raise
         if not isinstance(claimed, Claim):
