@@ -202,14 +202,12 @@ class Bus:
             ),
         )
         self._seen(line, cast("int", reply[0]), cast("int", reply[1]))
-        # Six fields a message, after the first three.
-        fields = cast(
-            "list[tuple[bytes, bytes, int, int, bytes, bytes]]", list(zip(*[iter(reply[3:])] * 6, strict=True))
-        )
-        deliveries = [
-            Delivery(name.decode(errors="replace"), record, fence, losses, score.decode(), queue.decode(), owner)
-            for name, record, fence, losses, score, queue in fields
-        ]
+        fields = cast("list[tuple[bytes, bytes, bytes]]", list(zip(*[iter(reply[3:])] * 3, strict=True)))
+        deliveries: list[Delivery] = []
+        for name, record, text in fields:
+            fence, _, losses, score, queue_name = text.decode().split(" ", 4)
+            message_id = name.decode(errors="replace")
+            deliveries.append(Delivery(message_id, record, int(fence), int(losses), score, queue_name, owner))
         wait_us = cast("int", reply[2])
         return Catch(deliveries, None if wait_us < 0 else wait_us / 1e6)
 

@@ -10,8 +10,9 @@ Holds only this form; what is in the JSON is the encoder's business.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 VERSION: Final = b"A"
 HEADER_BYTES: Final = 7
@@ -23,8 +24,7 @@ class NewerVersion(Exception):
     """This record was written by a newer program, for a newer program: put it off."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """A record taken apart: priority 1-10, attempt from 0, the encoded message."""
 
     priority: int

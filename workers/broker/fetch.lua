@@ -11,8 +11,7 @@
 -- ARGV[9]  losses after which a message is dead (0: never)   ARGV[10] dead letters kept a queue
 -- ARGV[11...] the queues served
 --
--- Returns {generation, since_us, microseconds to the next event (-1: none), then per message: id, record, fence,
---          losses, score, queue}.
+-- Returns {generation, since_us, microseconds to the next event (-1: none), then per message: id, record, delivery}.
 
 local owner, claim, room = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
 local lease_us, grace_us = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -31,11 +30,10 @@ if last then
     local values, records = read_fields(DELIVERIES, ids), read_fields(MESSAGES, ids)
     for i, id in ipairs(ids) do
       if values[i] and records[i] then
-        local fence, holder, losses, score, queue = read_delivery(values[i])
+        local _, holder = read_delivery(values[i])
         if holder == owner and redis.call('ZSCORE', LEASES, id) then
           local n = #reply
-          reply[n + 1], reply[n + 2], reply[n + 3] = id, records[i], tonumber(fence)
-          reply[n + 4], reply[n + 5], reply[n + 6] = tonumber(losses), score, queue
+          reply[n + 1], reply[n + 2], reply[n + 3] = id, records[i], values[i]
         end
       end
     end
@@ -147,11 +145,11 @@ if taken > 0 then
       fence = fence + 1
       local k = 2 * #claimed - 1
       leases[k], leases[k + 1] = until_us, id
-      deliveries[k], deliveries[k + 1] = id, delivery(fence, owner, losses, scores[i], queues[i])
+      local value = delivery(fence, owner, losses, scores[i], queues[i])
+      deliveries[k], deliveries[k + 1] = id, value
       claimed[#claimed + 1] = id
-      reply[n + 1], reply[n + 2], reply[n + 3] = id, record, fence
-      reply[n + 4], reply[n + 5], reply[n + 6] = losses, scores[i], queues[i]
-      n = n + 6
+      reply[n + 1], reply[n + 2], reply[n + 3] = id, record, value
+      n = n + 3
     end
   end
   if #leases > 0 then

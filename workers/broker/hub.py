@@ -82,6 +82,8 @@ class Hub(Thread):
         if self._waiting:
             self._waiting = False
             self._needed.set()
+            # Lets the hub's thread have the interpreter now: the next messages come while these run, not after them.
+            time.sleep(0)
 
     def serve(self, queue_names: set[str]) -> None:
         """Fetches from these queues from now on."""

@@ -9,16 +9,15 @@ times a message.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from dramatiq import Message, MessageProxy
 
 from .settlement import Settlement, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """One handing-out of a message by the bus.
 
     record: as stored. fence: delivery number. losses: how many workers vanished with it before.

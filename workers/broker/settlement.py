@@ -12,8 +12,9 @@ expires and the message runs again. Crash after: it is settled. There is nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, IntEnum
+
+import msgspec
 
 
 class Verdict(Enum):
@@ -39,8 +40,7 @@ class Outcome(IntEnum):
     STALE = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True):
     """One decision. message_id, queue_name, owner and fence name the delivery; the rest the decision.
 
     delay_ms: for RETRY (None: at once) and DEFER, from the moment of settling, by the server's clock.
