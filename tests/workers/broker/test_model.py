@@ -75,7 +75,7 @@ class BusMachine(RuleBasedStateMachine):
         self.watch = GenerationWatch()
         self.stop = threading.Event()
         self.now_s = 0
-        self.latest_s = 0  # arrivals never go back, even if the clock does
+        self.latest_s = -(10**9)  # arrivals never go back, even if the clock does; a new tag has seen none
         self.restarted_s = -(10**9)
         self.numbers = itertools.count()
         self.messages: dict[str, Model] = {}
