@@ -3,16 +3,20 @@
 `bind(url)` names it; `writing()` and `reading()` are the only ways in. Both give a SQLModel session whose
 transaction commits when the block ends and rolls back when it raises.
 
-SQLite takes part with three rules (spec/traps.md 20, 23): WAL, so that readers never wait for the writer; a writing
+SQLite takes part with four rules (spec/traps.md 20, 23): WAL, so that readers never wait for the writer; a writing
 transaction starts with BEGIN IMMEDIATE, because one that starts deferred and upgrades later fails at once with
-"database is locked" whatever the time-out; and a busy time-out for the wait itself.
+"database is locked" whatever the time-out; writers of all processes queue at a lock file (`Gate`) before that, because
+SQLite's own wait is a sleep that grows, so that under load the unlucky wait for many turns; and a busy time-out for
+whoever does not come through the gate.
 
 Must not: read the environment, or hold tables.
 """
 
+import fcntl
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +26,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
-SQLITE_BUSY_TIMEOUT_MS = 30_000
+SQLITE_WAIT_S = 10.0
 """How long a SQLite writer waits for another's transaction before it is an error."""
+SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
+"""Of every connection to SQLite."""
 
 POSTGRES_CONNECT_TIMEOUT_S = 5
 POOL_SIZE = 5
@@ -31,21 +37,65 @@ POOL_OVERFLOW = 15
 """A process opens at most POOL_SIZE + POOL_OVERFLOW connections; PostgreSQL's max_connections must hold them all."""
 
 _READ_ONLY = "callboard_read_only"
+_GATE = "callboard_gate"
 
 
 class DatabaseError(Exception):
     """The database did not do what was asked; the message says which database, what it said, and the mend."""
 
+    was_executing = False
+    """Whether it went away while it was executing, so that what was asked may have been done all the same."""
+
 
 class DatabaseUnavailable(DatabaseError):
     """The database cannot be reached or opened now. Trying again later may help."""
-
 
 class SchemaMissing(DatabaseError):
     """The database answers but its tables are not there or are older than this code: run `callboard migrate`."""
 
 
 _engine: Engine | None = None
+_url = ""
+
+
+class Gate:
+    """Where SQLite's writers queue, one file beside the database; held from before BEGIN IMMEDIATE to the commit.
+
+    Not for two threads at once. If its process dies the kernel lets go of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.with_name(path.name + ".write.lock").open("a")
+
+    def begin(self, execute: Callable[[str], object]) -> None:
+        """Wait for the turn, then execute BEGIN IMMEDIATE.
+
+        The wait for the one before is unbounded, but each holder's is not: who arrives here after SQLITE_WAIT_S has
+        only one try left, so that a lock that a stranger holds costs all who wait the same.
+        """
+        arrived_s = time.monotonic()
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            waited_s = time.monotonic() - arrived_s
+            if waited_s < 0.1:
+                execute("BEGIN IMMEDIATE")
+                return
+            execute(f"PRAGMA busy_timeout={max(1, round((SQLITE_WAIT_S - waited_s) * 1000))}")
+            try:
+                execute("BEGIN IMMEDIATE")
+            finally:
+                execute(f"PRAGMA busy_timeout={round(SQLITE_WAIT_S * 1000)}")
+        except BaseException:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """End it."""
+        self._file.close()
 
 
 def normalise_url(url: str) -> str:
@@ -74,10 +124,11 @@ def bind(url: str) -> None:
     Args:
         url: as `normalise_url` takes it.
     """
-    global _engine
+    global _engine, _url
     if _engine is not None:
         _engine.dispose()
-    _engine = _make_engine(normalise_url(url))
+    _url = normalise_url(url)
+    _engine = _make_engine(_url)
 
 
 def engine() -> Engine:
@@ -85,6 +136,11 @@ def engine() -> Engine:
     if _engine is None:
         raise DatabaseError("no database is bound: import `workers` first, or call models.database.bind(url)")
     return _engine
+
+
+def bound_url() -> str:
+    """The bound database's URL, password and all; empty if `bind` has not been called."""
+    return _url
 
 
 def describe() -> str:
@@ -160,10 +216,12 @@ def _make_engine(url: str) -> Engine:
             parsed,
             pool_size=POOL_SIZE,
             max_overflow=POOL_OVERFLOW,
-            connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+            connect_args={"timeout": SQLITE_WAIT_S, "check_same_thread": False},
         )
         event.listen(made, "connect", _configure_sqlite)
         event.listen(made, "begin", _begin_sqlite)
+        event.listen(made, "commit", _leave_gate)
+        event.listen(made, "rollback", _leave_gate)
     else:
         made = create_engine(
             parsed,
@@ -186,13 +244,27 @@ os.register_at_fork(after_in_child=_forget_connections)
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # why: sqlite3 would otherwise open deferred transactions by itself.
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    for pragma in SQLITE_PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    read_only = connection.get_execution_options().get(_READ_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    if connection.get_execution_options().get(_READ_ONLY, False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    path = sqlite_path()
+    assert path is not None
+    gate = connection.info.get(_GATE)
+    if gate is None:
+        gate = connection.info[_GATE] = Gate(path)
+    gate.begin(connection.exec_driver_sql)
+
+
+def _leave_gate(connection: Connection) -> None:
+    # why: SQLAlchemy says this just before the commit; who comes through the gate now waits for that instant only.
+    gate = connection.info.get(_GATE)
+    if gate is not None:
+        gate.leave()
 
 
 def sqlite_path() -> Path | None:

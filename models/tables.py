@@ -4,12 +4,14 @@ from models.health import Alert, HealthSample
 from models.mail import EmailDelivery
 from models.report import InformationReport, ReportDocument
 from models.schedule import Schedule, ScheduleRun
-from models.task import Task, TaskAttempt, TaskLog, WorkerProcess
+from models.task import Chore, IdempotencyKey, Task, TaskAttempt, TaskLog, WorkerProcess
 
 __all__ = [
     "Alert",
+    "Chore",
     "EmailDelivery",
     "HealthSample",
+    "IdempotencyKey",
     "InformationReport",
     "ReportDocument",
     "Schedule",

@@ -3,15 +3,13 @@
 The life of a row (spec/runtime.md); every arrow is one function of `task_moves`:
 
     accept        → pending
-    pending       → running      claim: a worker starts an attempt
-    running       → completed    complete
-    running       → failed       fail: reason says which kind of end it was
-    running       → pending      retry: an attempt failed and retries are left; eta says when
-    running       → running      claim by another worker after the first one died (lost, then started again)
+    pending       → running      start
+    running       → completed, failed, cancelled, or → pending for another attempt      end
+    pending       → the same     end, of a short first attempt whose start was not written on its own
+    running       → pending      lose: its worker is dead       (→ failed, if it must not run twice or is poison)
     pending       → cancelled    cancel
-    pending       → failed       fail: it can never start
-
-A terminal row (completed, failed, cancelled) has no arrow out of it.
+    pending       → failed       refuse: it can never start
+    failed, cancelled → pending  reopen: an explicit retry, the only arrow out of a terminal row
 
 Must not: hold SQL that moves a row (task_moves) or that lists rows (task_query).
 """
@@ -65,8 +63,12 @@ class AttemptOutcome(StrEnum):
     FAILED = "failed"
     RETRIED = "retried"
     LOST = "lost"
+    """Its worker died, or was cut off, with it."""
+    CRASHED = "crashed"
+    """It took down a process in which it ran alone."""
     SHUT_DOWN = "shut_down"
     SKIPPED = "skipped"
+    CANCELLED = "cancelled"
 
 
 MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
@@ -97,7 +99,13 @@ class Task(SQLModel, table=True):
 
     __tablename__ = "background_tasks"
     __table_args__ = (
-        Index("ix_background_tasks_status_task_id", "status", "task_id"),
+        Index(
+            "ix_background_tasks_not_completed",
+            "status",
+            "task_id",
+            sqlite_where=text("status <> 'completed'"),
+            postgresql_where=text("status <> 'completed'"),
+        ),
         Index("ix_background_tasks_type_task_id", "task_type", "task_id"),
         Index("ix_background_tasks_name_task_id", "task_name", "task_id"),
         Index(
@@ -105,6 +113,12 @@ class Task(SQLModel, table=True):
             "task_id",
             sqlite_where=text("status = 'pending' AND enqueued_at IS NULL"),
             postgresql_where=text("status = 'pending' AND enqueued_at IS NULL"),
+        ),
+        Index(
+            "ix_background_tasks_cancel_requested",
+            "task_id",
+            sqlite_where=text("cancel_requested_at IS NOT NULL AND status IN ('pending', 'running')"),
+            postgresql_where=text("cancel_requested_at IS NOT NULL AND status IN ('pending', 'running')"),
         ),
     )
 
@@ -162,11 +176,13 @@ class TaskAttempt(SQLModel, table=True):
     """One row an attempt; `outcome` is None while it runs."""
 
     __tablename__ = "task_attempts"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
 
     task_id: str = Field(primary_key=True, max_length=64)
     number: int = Field(primary_key=True)
     worker_id: str = Field(max_length=200)
-    started_at: datetime = Field(sa_type=UtcDateTime)
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """None: the worker that had it vanished, and whether it had begun is not known."""
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     outcome: str | None = Field(default=None, max_length=16)
     error_type: str | None = Field(default=None, max_length=200)
@@ -201,3 +217,30 @@ class WorkerProcess(SQLModel, table=True):
     heartbeat_at: datetime = Field(sa_type=UtcDateTime)
     """Rewritten every few seconds; older than the presence time-out means dead."""
     stopped_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """Which task a key stands for: while that task is pending or running, and until `held_until` if that is given."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_task_id", "task_id"),)
+
+    key: str = Field(primary_key=True, max_length=200)
+    task_id: str = Field(max_length=64)
+    held_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Chore(SQLModel, table=True):
+    """A piece of upkeep that one process at a time does for all (workers.ledger.upkeep): who, when, what it found."""
+
+    __tablename__ = "chores"
+
+    name: str = Field(primary_key=True, max_length=50)
+    holder: str = Field(max_length=200)
+    held_until: datetime = Field(sa_type=UtcDateTime)
+    last_run_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    took_ms: int | None = None
+    findings: dict[str, Any] = Field(default_factory=dict, sa_type=JsonDocument)
+    """Of the last run: counts by name."""
+    error: str | None = Field(default=None, sa_type=Text)
+    """What the last run ended with, if it failed."""

@@ -1,375 +1,494 @@
-"""The SQL of every move of a task's row. Each is compare-and-set: a late or repeated move changes nothing.
+"""The SQL of every move of a task's row, for many rows at once. Each is compare-and-set: late or repeated, it does nothing.
 
-Who calls them: `workers.ledger` (accept, claim, outcomes), `workers.tasks` (cancel), `periodic.agenda` (accept).
-Each takes an open session (`database.writing()`) and leaves the commit to it, so that moves can share a transaction.
+    accept    → pending
+    start     pending → running          an attempt begins; refused if the row is not waiting for this attempt
+    end       pending|running → terminal, or → pending again (a retry, a shutdown)
+                                         pending: start and outcome of a short first attempt are one write
+    lose      running → pending|failed   its worker is dead
+    cancel    pending → cancelled        request_cancel: asks, where only the worker can say whether it ran
+    refuse    pending → failed           it can never start
+    reopen    failed|cancelled → pending an explicit retry: the only way out of a terminal row
 
-The fence. `attempt` on the row is the number of the last attempt that was started, and an outcome carries the attempt
-that it belongs to: the outcome of an attempt whose worker was declared lost is refused once another attempt has claimed
-the row, and kept before that, because then it is still the truth.
+The fence. An attempt's number is the number of its delivery by the bus, which only grows. An outcome moves the row as
+long as no later attempt has started: `attempt <= mine`. So the outcome of a worker that was declared dead too early is
+kept, because it is true, until another attempt has claimed the row; from then on it is refused.
+A move that is made again (its commit's answer was lost) finds the row moved and changes nothing; `outcome_of` then says
+whether what is on record is its own.
 
-What a crash leaves (each line is a test in tests/models/test_task_moves.py or tests/workers/test_ledger.py):
-  after accept, before the message is on the bus   pending row without message: the relay's work (issue C); a
-                                                   scheduled task is published by the next tick of the agenda
-  after claim                                      running row of a dead worker: the message comes back, claim finds
-                                                   the worker dead, records the attempt as lost and starts the next
-  after an outcome, before the acknowledgement     the message comes back; claim refuses it if the row is terminal, and
-                                                   starts the retry with it, not before its eta, if the row is pending
+Each takes a `models.direct` connection (or `models.direct.Within(session)`) and leaves the commit to its owner. On
+PostgreSQL a batch is one statement, and so one round trip; on SQLite one prepared statement a row.
 
-Must not: decide anything about retries, time limits or the bus.
+What a crash leaves: a transaction is done or not, so the row is as before or after the move. Who mends which state
+stands in workers/ledger/upkeep.py.
+
+Must not: decide anything about retries, time limits or the bus; read the clock.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
-from enum import Enum
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
 
-from sqlalchemy import CursorResult, Executable, delete, func, insert, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlmodel import Session, col
+import msgspec
 
 from models.columns import clean_text
-from models.task import TERMINAL, AttemptOutcome, Task, TaskAttempt, TaskLog, TaskStatus, WorkerProcess
+from models.direct import Direct, stamp
+from models.task import DEFAULT_PRIORITY, AttemptOutcome, TaskStatus
 
-ERROR_MAX_CHARS = 16 * 1024
+ERROR_MAX_CHARS: Final = 16 * 1024
 """Bound of an error message and of a traceback (spec/security.md)."""
-REASON_MAX_CHARS = 500
-LOG_LINE_MAX_CHARS = 2_000
-LOG_LINES_PER_ATTEMPT = 1_000
-MAX_LOST_ATTEMPTS = 10
-"""A task whose workers died this often is failed as poison. High, because innocents that share a process with a
-poisonous task lose attempts too; telling them apart is the isolated child's work (issue C)."""
+REASON_MAX_CHARS: Final = 500
+
+Attempt = tuple[str, int]
+"""Task id and number."""
 
 
-@dataclass(frozen=True)
-class Failure:
-    """What an attempt raised: type name, message and traceback, unbounded as they came."""
+class NewTask(msgspec.Struct, frozen=True):
+    """A row to be. params, options, tags: JSON text (ASCII); enqueued_at: None leaves publishing to the relay."""
 
-    error_type: str
-    message: str
-    traceback: str | None = None
+    task_id: str
+    task_name: str
+    queue: str
+    created_at: datetime
+    enqueued_at: datetime | None
+    task_type: str | None = None
+    priority: int = DEFAULT_PRIORITY
+    params: str = '{"args":[],"kwargs":{}}'
+    options: str = "{}"
+    tags: str = "[]"
+    max_retries: int = 3
+    correlation_id: str | None = None
+    parent_id: str | None = None
+    group_id: str | None = None
+    schedule_id: str | None = None
+    idempotency_key: str | None = None
+    eta: datetime | None = None
 
 
-@dataclass(frozen=True)
-class Claim:
-    """The right to run an attempt: its number, and what the row says that the run needs."""
+class Start(msgspec.Struct, frozen=True):
+    """An attempt begins, or began.
 
+    sent_attempt: the last attempt that had been made when the message was sent; a message that is older than the row
+        must wait for the row's eta.
+    checked: the function does not run yet; the row may say no. False: it runs already, the row has only to follow.
+    """
+
+    task_id: str
     attempt: int
+    worker_id: str
+    started_at: datetime
+    sent_attempt: int = 0
+    checked: bool = True
+
+
+class Started(msgspec.Struct, frozen=True):
+    """What the row says that a started attempt needs."""
+
     retry_count: int
     correlation_id: str | None
 
 
-@dataclass(frozen=True)
-class NotYet:
-    """The task waits for a retry until `eta`, and this message is an old one, which came back."""
+class End(msgspec.Struct, frozen=True):
+    """How an attempt ended, and where that takes its row.
 
-    eta: datetime
-
-
-class Refusal(Enum):
-    """Why a message may not start its task."""
-
-    UNKNOWN = "there is no row for it"
-    SUPERSEDED = "its task has ended"
-    RUNNING = "a live worker is running it"
-    POISON = f"its worker died {MAX_LOST_ATTEMPTS} times"
-
-
-def accept(session: Session, task: Task) -> bool:
-    """→ pending. Insert the row; False if a row with this id is there already (then nothing changes)."""
-    dialect_insert = postgres_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
-    statement = dialect_insert(Task).values(task.model_dump()).on_conflict_do_nothing(index_elements=["task_id"])
-    # why: psycopg does not count the rows of such an insert.
-    return session.execute(statement.returning(col(Task.task_id))).one_or_none() is not None
-
-
-def withdraw(session: Session, task_id: str) -> bool:
-    """Take back an accepted row whose message did not reach the bus. False if a worker has it already."""
-    return _changed(
-        session,
-        delete(Task).where(
-            col(Task.task_id) == task_id, col(Task.status) == TaskStatus.PENDING, col(Task.attempt) == 0
-        ),
-    )
-
-
-def published(session: Session, task_id: str, at: datetime) -> None:
-    """Record that the message of a row is on the bus; a worker may have it already. Leaves terminal rows alone."""
-    session.execute(
-        update(Task).where(col(Task.task_id) == task_id, col(Task.status).not_in(TERMINAL)).values(enqueued_at=at)
-    )
-
-
-def claim(
-    session: Session,
-    task_id: str,
-    *,
-    message_attempt: int,
-    worker_id: str,
-    now: datetime,
-    alive_since: datetime,
-    again: bool = False,
-) -> Claim | Refusal | NotYet:
-    """pending → running, or running → running if the worker that had it is dead.
-
-    The bus holds one message a task, so a message of a pending row may start it. But if it was sent for an attempt that
-    has been made already, its worker died between the commit of the retry and telling the bus: then it waits for `eta`,
-    which a message that was sent for this attempt need not (the bus has kept it until then, by the bus's clock).
-
-    Args:
-        message_attempt: the attempt that the message was sent to start, 1 for the first.
-        worker_id: who claims.
-        now: aware UTC.
-        alive_since: a worker whose heartbeat is older than this is dead.
-        again: this worker made this claim before and never learned whether it was committed; if it was, it stands.
-
-    Returns:
-        The Claim, or why the message may not run. POISON has moved the row to failed.
+    status: what the row is to be; PENDING for another attempt, not before `eta`.
+    result: JSON text. retried: counts as one of the task's retries.
     """
-    started = session.execute(
-        update(Task)
-        .where(
-            col(Task.task_id) == task_id,
-            col(Task.status) == TaskStatus.PENDING,
-            or_(col(Task.attempt) < message_attempt, col(Task.eta).is_(None), col(Task.eta) <= now),
-        )
-        .values(**_start(worker_id, now))
-        .returning(col(Task.attempt), col(Task.retry_count), col(Task.correlation_id))
-    ).one_or_none()
-    if started is None:
-        return _take_over(session, task_id, worker_id=worker_id, now=now, alive_since=alive_since, again=again)
-    return _claimed(session, task_id, Claim(*started), worker_id, now)
+
+    task_id: str
+    attempt: int
+    worker_id: str
+    started_at: datetime
+    finished_at: datetime
+    status: TaskStatus
+    outcome: AttemptOutcome
+    reason: str | None = None
+    result: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    traceback: str | None = None
+    eta: datetime | None = None
+    retried: bool = False
 
 
-def _take_over(
-    session: Session, task_id: str, *, worker_id: str, now: datetime, alive_since: datetime, again: bool
-) -> Claim | Refusal | NotYet:
-    # why: locks task, then attempt, as the outcomes do; the other way round PostgreSQL would end a deadlock.
-    found = session.execute(
-        select(
-            col(Task.status),
-            col(Task.attempt),
-            col(Task.worker_id),
-            col(Task.retry_count),
-            col(Task.correlation_id),
-            col(Task.eta),
-        )
-        .where(col(Task.task_id) == task_id)
-        .with_for_update()
-    ).one_or_none()
-    if found is None:
-        return Refusal.UNKNOWN
-    status, attempt, holder, retry_count, correlation_id, eta = found
-    if status == TaskStatus.PENDING and eta is not None:
-        return NotYet(eta)
-    if status != TaskStatus.RUNNING:
-        return Refusal.SUPERSEDED
-    if again and holder == worker_id:
-        return Claim(attempt, retry_count, correlation_id)
-    if _is_alive(session, holder, alive_since):
-        return Refusal.RUNNING
-    lost = Failure("WorkerLost", f"worker {holder} died while it ran this attempt")
-    _end_attempt(session, task_id, attempt, AttemptOutcome.LOST, now, lost)
-    if _lost_attempts(session, task_id) >= MAX_LOST_ATTEMPTS:
-        fail(session, task_id, attempt=attempt, reason="poison", failure=lost, now=now, outcome=AttemptOutcome.LOST)
-        return Refusal.POISON
-    started = session.execute(
-        update(Task)
-        .where(col(Task.task_id) == task_id, col(Task.status) == TaskStatus.RUNNING, col(Task.attempt) == attempt)
-        .values(**_start(worker_id, now))
-        .returning(col(Task.attempt), col(Task.retry_count), col(Task.correlation_id))
-    ).one_or_none()
-    return Refusal.RUNNING if started is None else _claimed(session, task_id, Claim(*started), worker_id, now)
+class Loss(msgspec.Struct, frozen=True):
+    """A running attempt whose worker is gone. failed_because: None lets it run again."""
+
+    task_id: str
+    attempt: int
+    worker_id: str
+    failed_because: str | None = None
 
 
-def complete(session: Session, task_id: str, *, attempt: int, result: Any, now: datetime) -> bool:
-    """running → completed. False if this attempt no longer holds the row."""
-    moved = _outcome(
-        session, task_id, attempt, status=TaskStatus.COMPLETED, result=result, progress=1.0, completed_at=now,
-        eta=None, error_type=None, error_message=None,
-    )  # fmt: skip
-    return moved and _end_attempt(session, task_id, attempt, AttemptOutcome.COMPLETED, now, None)
+class Standing(msgspec.Struct, frozen=True):
+    """Where a row stands, for whoever was refused."""
+
+    status: TaskStatus
+    attempt: int
+    worker_id: str | None
+    eta: datetime | None
+    is_cancel_requested: bool
+    reason: str | None
+    retry_count: int
+    correlation_id: str | None
 
 
-def fail(
-    session: Session,
-    task_id: str,
-    *,
-    attempt: int,
-    reason: str,
-    failure: Failure,
-    now: datetime,
-    outcome: AttemptOutcome = AttemptOutcome.FAILED,
-) -> bool:
-    """running → failed for good. False if this attempt no longer holds the row."""
-    moved = _outcome(
-        session, task_id, attempt, status=TaskStatus.FAILED, reason=clean_text(reason, REASON_MAX_CHARS),
-        completed_at=now, eta=None, **_error(failure),
-    )  # fmt: skip
-    return moved and _end_attempt(session, task_id, attempt, outcome, now, failure)
+# --- accept ---------------------------------------------------------------------------------------------------------
+
+_COLUMNS: Final = NewTask.__struct_fields__
+_TIMES: Final = frozenset({"created_at", "enqueued_at", "eta"})
+_POSTGRES_TYPES: Final = {
+    **dict.fromkeys(_COLUMNS, "text"),
+    **dict.fromkeys(_TIMES, "timestamptz"),
+    **dict.fromkeys(("priority", "max_retries"), "int"),
+    **dict.fromkeys(("params", "options", "tags"), "json"),
+}
+_INTO_TASKS: Final = f"INSERT INTO background_tasks ({', '.join(_COLUMNS)}, status, attempt, retry_count)"
+_ACCEPT_SQLITE: Final = (
+    f"{_INTO_TASKS} VALUES ({', '.join('?' * len(_COLUMNS))}, 'pending', 0, 0) ON CONFLICT (task_id) DO NOTHING"
+)
+_ACCEPT_POSTGRES: Final = (
+    f"{_INTO_TASKS} VALUES ({', '.join(['%s'] * len(_COLUMNS))}, 'pending', 0, 0) ON CONFLICT (task_id) DO NOTHING"
+)
+_ACCEPT_MANY_POSTGRES: Final = (
+    f"{_INTO_TASKS} SELECT v.*, 'pending', 0, 0 FROM unnest("
+    + ", ".join(f"%s::{_POSTGRES_TYPES[name]}[]" for name in _COLUMNS)
+    + ") AS v ON CONFLICT (task_id) DO NOTHING"
+)
 
 
-def fail_unstarted(session: Session, task_id: str, *, reason: str, failure: Failure, now: datetime) -> bool:
-    """pending → failed: it can never start."""
-    return _changed(
-        session,
-        update(Task)
-        .where(col(Task.task_id) == task_id, col(Task.status) == TaskStatus.PENDING)
-        .values(
-            status=TaskStatus.FAILED,
-            reason=clean_text(reason, REASON_MAX_CHARS),
-            completed_at=now,
-            eta=None,
-            **_error(failure),
-        ),
-    )
+def accept(to: Direct, tasks: Sequence[NewTask]) -> int:
+    """→ pending. Returns how many rows are new; one whose id is there already stays as it is."""
+    rows = [_values(to.dialect, task) for task in tasks]
+    if len(rows) == 1:
+        return to.run_counted(_ACCEPT_SQLITE if to.dialect == "sqlite" else _ACCEPT_POSTGRES, rows[0])
+    if to.dialect == "sqlite":
+        return sum(to.run_counted(_ACCEPT_SQLITE, row) for row in rows)
+    return to.run_counted(_ACCEPT_MANY_POSTGRES, _columns(rows)) if rows else 0
 
 
-def retry(session: Session, task_id: str, *, attempt: int, eta: datetime, failure: Failure, now: datetime) -> bool:
-    """running → pending with one more retry counted. False if this attempt no longer holds the row."""
-    moved = _outcome(
-        session, task_id, attempt, status=TaskStatus.PENDING, eta=eta, enqueued_at=now, progress=None,
-        progress_message=None, retry_count=col(Task.retry_count) + 1, **_error(failure),
-    )  # fmt: skip
-    return moved and _end_attempt(session, task_id, attempt, AttemptOutcome.RETRIED, now, failure)
+def _values(dialect: str, task: NewTask) -> list[Any]:
+    values = list(msgspec.structs.astuple(task))
+    if dialect == "sqlite":
+        for index in _TIME_INDEXES:
+            values[index] = stamp(dialect, values[index])
+    return values
 
 
-def hand_back(session: Session, task_id: str, *, attempt: int, now: datetime) -> bool:
-    """running → pending because the worker shuts down; no retry is counted. False if the attempt lost the row."""
-    moved = _outcome(
-        session, task_id, attempt, status=TaskStatus.PENDING, eta=None, enqueued_at=now, progress=None,
-        progress_message=None,
-    )  # fmt: skip
-    return moved and _end_attempt(session, task_id, attempt, AttemptOutcome.SHUT_DOWN, now, None)
+_TIME_INDEXES: Final = [index for index, name in enumerate(_COLUMNS) if name in _TIMES]
+
+_WITHDRAW: Final = "DELETE FROM background_tasks WHERE task_id = ? AND status = 'pending' AND attempt = 0"
 
 
-def skip(session: Session, task_id: str, *, attempt: int, reason: str, now: datetime) -> bool:
-    """running → cancelled: the task, or a middleware, found that there is nothing to do."""
-    moved = _outcome(
-        session, task_id, attempt, status=TaskStatus.CANCELLED, completed_at=now, eta=None,
-        reason=clean_text(f"skipped: {reason}", REASON_MAX_CHARS),
-    )  # fmt: skip
-    return moved and _end_attempt(session, task_id, attempt, AttemptOutcome.SKIPPED, now, None)
+def withdraw(to: Direct, task_id: str) -> bool:
+    """pending → gone: take back a row that was never sent. False if a worker has started it."""
+    return to.run_counted(_sql(to, _WITHDRAW), (task_id,)) == 1
 
 
-def outcome_of(session: Session, task_id: str, attempt: int) -> AttemptOutcome | None:
-    """How an attempt is on record to have ended; None while it runs, or if there is no such attempt."""
-    found = session.get(TaskAttempt, (task_id, attempt))
-    return None if found is None or found.outcome is None else AttemptOutcome(found.outcome)
+def mark_published(to: Direct, task_ids: Sequence[str], at: datetime | None) -> None:
+    """Record when messages went to the bus; None: they are not there, the relay is to send them."""
+    _for_ids(to, "UPDATE background_tasks SET enqueued_at = ? WHERE status = 'pending' AND task_id", task_ids, at)
 
 
-def cancel(session: Session, task_id: str, *, by: str, now: datetime) -> bool:
-    """pending → cancelled. False if it is not pending (any more)."""
-    return _changed(
-        session,
-        update(Task)
-        .where(col(Task.task_id) == clean_text(task_id, 1_000), col(Task.status) == TaskStatus.PENDING)
-        .values(
-            status=TaskStatus.CANCELLED,
-            reason=clean_text(f"by {by}", REASON_MAX_CHARS),
-            cancel_requested_at=now,
-            completed_at=now,
-            eta=None,
-        ),
-    )
+# --- start ----------------------------------------------------------------------------------------------------------
+
+_START_SET: Final = (
+    "status = 'running', attempt = {attempt}, worker_id = {worker_id}, started_at = {started_at}, eta = NULL, "
+    "progress = NULL, progress_message = NULL"
+)
+_START_IF: Final = (
+    "t.status = 'pending' AND t.attempt < {attempt} AND (NOT {checked} OR (t.cancel_requested_at IS NULL"
+    " AND (t.attempt <= {sent_attempt} OR t.eta IS NULL OR t.eta <= {started_at})))"
+)
+_START_FIELDS: Final = {
+    "task_id": "text", "attempt": "int", "worker_id": "text", "started_at": "timestamptz", "sent_attempt": "int",
+    "checked": "boolean",
+}  # fmt: skip
 
 
-def report_progress(session: Session, task_id: str, *, attempt: int, progress: float, message: str | None) -> bool:
-    """Write how far a running attempt is; changes no status. False if the attempt no longer holds the row."""
-    values: dict[str, Any] = {"progress": min(max(0.0, progress), 1.0)}
-    if message is not None:
-        values["progress_message"] = clean_text(message, 500)
-    return _outcome(session, task_id, attempt, **values)
+def _numbered(fields: Iterable[str]) -> dict[str, str]:
+    return {name: f"?{number}" for number, name in enumerate(fields, start=1)}
 
 
-def write_log(session: Session, task_id: str, *, attempt: int, level: str, message: str, now: datetime) -> bool:
-    """Keep a log line with its attempt; False once the attempt has LOG_LINES_PER_ATTEMPT of them."""
-    kept = session.execute(
-        select(func.count())
-        .select_from(TaskLog)
-        .where(col(TaskLog.task_id) == task_id, col(TaskLog.attempt) == attempt)
-    ).scalar_one()
-    if kept >= LOG_LINES_PER_ATTEMPT:
-        return False
-    line = clean_text(message, LOG_LINE_MAX_CHARS)
-    session.execute(
-        insert(TaskLog).values(task_id=task_id, attempt=attempt, logged_at=now, level=level[:16], message=line)
-    )
-    return True
+def _prefixed(fields: Iterable[str]) -> dict[str, str]:
+    return {name: f"v.{name}" for name in fields}
 
 
-def _start(worker_id: str, now: datetime) -> dict[str, Any]:
-    return {
-        "status": TaskStatus.RUNNING,
-        "attempt": col(Task.attempt) + 1,
-        "worker_id": worker_id,
-        "started_at": now,
-        "eta": None,
-        "progress": None,
-        "progress_message": None,
-    }
+def _unnest(fields: dict[str, str]) -> str:
+    arrays = ", ".join(f"%s::{kind}[]" for kind in fields.values())
+    return f"WITH v AS MATERIALIZED (SELECT * FROM unnest({arrays}) AS v ({', '.join(fields)}))"
 
 
-def _claimed(session: Session, task_id: str, granted: Claim, worker_id: str, now: datetime) -> Claim:
-    session.execute(
-        insert(TaskAttempt).values(task_id=task_id, number=granted.attempt, worker_id=worker_id, started_at=now)
-    )
+_START_SQLITE: Final = (
+    f"UPDATE background_tasks AS t SET {_START_SET} WHERE t.task_id = ?1 AND {_START_IF} "
+    "RETURNING retry_count, correlation_id"
+).format(**_numbered(_START_FIELDS))
+_START_ATTEMPT_SQLITE: Final = (
+    "INSERT INTO task_attempts (task_id, number, worker_id, started_at) VALUES (?1, ?2, ?3, ?4) "
+    "ON CONFLICT (task_id, number) DO NOTHING"
+)
+_START_POSTGRES: Final = (
+    _unnest(_START_FIELDS)
+    + (
+        f", u AS (UPDATE background_tasks AS t SET {_START_SET} FROM v WHERE t.task_id = v.task_id AND {_START_IF} "
+        "RETURNING t.task_id, v.attempt, t.retry_count, t.correlation_id, v.worker_id, v.started_at)"
+    ).format(**_prefixed(_START_FIELDS))
+    + ", i AS (INSERT INTO task_attempts (task_id, number, worker_id, started_at)"
+    " SELECT task_id, attempt, worker_id, started_at FROM u ON CONFLICT (task_id, number) DO NOTHING)"
+    " SELECT task_id, attempt, retry_count, correlation_id FROM u"
+)
+
+
+def start(to: Direct, starts: Sequence[Start]) -> dict[Attempt, Started]:
+    """pending → running. Returns those that were granted; ask `standing` about the others."""
+    if not starts:
+        return {}
+    rows = [
+        [s.task_id, s.attempt, s.worker_id, stamp(to.dialect, s.started_at), s.sent_attempt, s.checked] for s in starts
+    ]
+    if to.dialect != "sqlite":
+        return {(row[0], row[1]): Started(row[2], row[3]) for row in to.run(_START_POSTGRES, _columns(rows))}
+    granted: dict[Attempt, Started] = {}
+    for row in rows:
+        for found in to.run(_START_SQLITE, row):
+            granted[row[0], row[1]] = Started(*found)
+            to.run(_START_ATTEMPT_SQLITE, row[:4])
     return granted
 
 
-def _outcome(session: Session, task_id: str, attempt: int, **values: Any) -> bool:
-    return _changed(
-        session,
-        update(Task)
-        .where(col(Task.task_id) == task_id, col(Task.status) == TaskStatus.RUNNING, col(Task.attempt) == attempt)
-        .values(**values),
+def standing(to: Direct, task_ids: Sequence[str]) -> dict[str, Standing]:
+    """Where these rows stand; those without a row are left out."""
+    rows = _for_ids(
+        to,
+        "SELECT task_id, status, attempt, worker_id, eta, cancel_requested_at IS NOT NULL, reason, retry_count,"
+        " correlation_id FROM background_tasks WHERE task_id",
+        task_ids,
     )
-
-
-def _end_attempt(
-    session: Session, task_id: str, number: int, outcome: AttemptOutcome, now: datetime, failure: Failure | None
-) -> bool:
-    values: dict[str, Any] = {"outcome": outcome, "finished_at": now}
-    if failure is not None:
-        values |= _error(failure)
-        values["traceback"] = failure.traceback and clean_text(failure.traceback, ERROR_MAX_CHARS)
-    session.execute(
-        update(TaskAttempt)
-        .where(
-            col(TaskAttempt.task_id) == task_id, col(TaskAttempt.number) == number, col(TaskAttempt.outcome).is_(None)
-        )
-        .values(**values)
-    )
-    return True
-
-
-def _error(failure: Failure) -> dict[str, str]:
     return {
-        "error_type": clean_text(failure.error_type, 200),
-        "error_message": clean_text(failure.message, ERROR_MAX_CHARS),
+        row[0]: Standing(TaskStatus(row[1]), row[2], row[3], unstamp(row[4]), bool(row[5]), *row[6:]) for row in rows
     }
 
 
-def _is_alive(session: Session, worker_id: str | None, alive_since: datetime) -> bool:
-    found = session.execute(
-        select(col(WorkerProcess.worker_id)).where(
-            col(WorkerProcess.worker_id) == worker_id,
-            col(WorkerProcess.heartbeat_at) >= alive_since,
-            col(WorkerProcess.stopped_at).is_(None),
-        )
-    ).one_or_none()
-    return found is not None
+def lost_attempts(to: Direct, task_id: str) -> int:
+    """How many attempts of a task were lost with their worker."""
+    sql = "SELECT count(*) FROM task_attempts WHERE task_id = ? AND outcome = 'lost'"
+    return int(to.run(_sql(to, sql), (task_id,))[0][0])
 
 
-def _lost_attempts(session: Session, task_id: str) -> int:
-    lost: int = session.execute(
-        select(func.count())
-        .select_from(TaskAttempt)
-        .where(col(TaskAttempt.task_id) == task_id, col(TaskAttempt.outcome) == AttemptOutcome.LOST)
-    ).scalar_one()
-    return lost
+def crashed_attempts(to: Direct, task_id: str) -> int:
+    """How many attempts of a task took their own process down."""
+    sql = "SELECT count(*) FROM task_attempts WHERE task_id = ? AND outcome = 'crashed'"
+    return int(to.run(_sql(to, sql), (task_id,))[0][0])
 
 
-def _changed(session: Session, statement: Executable) -> bool:
-    """Whether the statement moved a row: the compare of compare-and-set."""
-    return cast("CursorResult[Any]", session.execute(statement)).rowcount == 1
+# --- end ------------------------------------------------------------------------------------------------------------
+
+_END_FIELDS: Final = {
+    "task_id": "text", "attempt": "int", "worker_id": "text", "started_at": "timestamptz",
+    "finished_at": "timestamptz", "status": "text", "outcome": "text", "reason": "text", "result": "text",
+    "error_type": "text", "error_message": "text", "traceback": "text", "eta": "timestamptz", "retried": "int",
+}  # fmt: skip
+_END_SET: Final = (
+    "status = {status}, attempt = {attempt}, worker_id = {worker_id}, started_at = {started_at}, reason = {reason}, "
+    "result = {result_json}, eta = {eta}, retry_count = t.retry_count + {retried}, "
+    "error_type = CASE WHEN {outcome} = 'shut_down' THEN t.error_type ELSE {error_type} END, "
+    "error_message = CASE WHEN {outcome} = 'shut_down' THEN t.error_message ELSE {error_message} END, "
+    "completed_at = CASE WHEN {status} <> 'pending' THEN {finished_at} END, "
+    "enqueued_at = CASE WHEN {status} = 'pending' THEN {finished_at} ELSE t.enqueued_at END, "
+    "progress = CASE {status} WHEN 'completed' THEN 1.0 WHEN 'pending' THEN NULL ELSE t.progress END, "
+    "progress_message = CASE WHEN {status} <> 'pending' THEN t.progress_message END"
+)
+# The third case: its worker was taken for dead, and no other attempt has begun since.
+_END_IF: Final = (
+    "(t.status = 'running' AND t.attempt <= {attempt} OR t.status = 'pending' AND (t.attempt < {attempt}"
+    " OR t.attempt = {attempt} AND EXISTS (SELECT 1 FROM task_attempts AS a WHERE a.task_id = t.task_id"
+    " AND a.number = {attempt} AND a.outcome = 'lost')))"
+)
+_END_ATTEMPT_COLUMNS: Final = (
+    "task_id, number, worker_id, started_at, finished_at, outcome, error_type, error_message, traceback"
+)
+_END_ATTEMPT_AGAIN: Final = (
+    "ON CONFLICT (task_id, number) DO UPDATE SET finished_at = excluded.finished_at, outcome = excluded.outcome, "
+    "error_type = excluded.error_type, error_message = excluded.error_message, traceback = excluded.traceback"
+)
+_END_SQLITE: Final = (
+    f"UPDATE background_tasks AS t SET {_END_SET} WHERE t.task_id = ?1 AND {_END_IF}"
+).format(**_numbered(_END_FIELDS), result_json="?9")
+_END_ATTEMPT_SQLITE: Final = (
+    f"INSERT INTO task_attempts ({_END_ATTEMPT_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?7, ?10, ?11, ?12) "
+    + _END_ATTEMPT_AGAIN
+)
+_END_POSTGRES: Final = (
+    _unnest(_END_FIELDS)
+    + (
+        f", u AS (UPDATE background_tasks AS t SET {_END_SET} FROM v WHERE t.task_id = v.task_id AND {_END_IF} "
+        "RETURNING v.*)"
+    ).format(**_prefixed(_END_FIELDS), result_json="v.result::json")
+    + f" INSERT INTO task_attempts ({_END_ATTEMPT_COLUMNS}) SELECT task_id, attempt, worker_id, started_at,"
+    f" finished_at, outcome, error_type, error_message, traceback FROM u {_END_ATTEMPT_AGAIN}"
+    " RETURNING task_id, number"
+)
+
+
+def end(to: Direct, ends: Sequence[End]) -> set[Attempt]:
+    """pending|running → where each outcome takes its row. Returns the attempts whose row was moved.
+
+    At most one outcome a task in one call.
+    """
+    if not ends:
+        return set()
+    rows = [_end_values(to.dialect, one) for one in ends]
+    if to.dialect != "sqlite":
+        return {(row[0], row[1]) for row in to.run(_END_POSTGRES, _columns(rows))}
+    moved: set[Attempt] = set()
+    for row in rows:
+        if to.run_counted(_END_SQLITE, row) == 1:
+            to.run(_END_ATTEMPT_SQLITE, row[:12])
+            moved.add((row[0], row[1]))
+    return moved
+
+
+def _end_values(dialect: str, one: End) -> list[Any]:
+    return [
+        one.task_id,
+        one.attempt,
+        one.worker_id,
+        stamp(dialect, one.started_at),
+        stamp(dialect, one.finished_at),
+        one.status.value,
+        one.outcome.value,
+        one.reason and clean_text(one.reason, REASON_MAX_CHARS),
+        one.result,
+        one.error_type and clean_text(one.error_type, 200),
+        one.error_message and clean_text(one.error_message, ERROR_MAX_CHARS),
+        one.traceback and clean_text(one.traceback, ERROR_MAX_CHARS),
+        stamp(dialect, one.eta),
+        int(one.retried),
+    ]
+
+
+def outcome_of(to: Direct, task_id: str, attempt: int) -> AttemptOutcome | None:
+    """How an attempt is on record to have ended; None while it runs, or if there is no such attempt."""
+    sql = "SELECT outcome FROM task_attempts WHERE task_id = ? AND number = ?"
+    found = to.run(_sql(to, sql), (task_id, attempt))
+    return None if not found or found[0][0] is None else AttemptOutcome(found[0][0])
+
+
+# --- lose -----------------------------------------------------------------------------------------------------------
+
+_LOSE: Final = (
+    "UPDATE background_tasks SET status = ?, reason = ?, completed_at = ?, error_type = ?, error_message = ?, "
+    "eta = NULL, enqueued_at = NULL, progress = NULL, progress_message = NULL "
+    "WHERE task_id = ? AND status = 'running' AND attempt = ? AND worker_id = ?"
+)
+_LOSE_ATTEMPT: Final = (
+    f"INSERT INTO task_attempts ({_END_ATTEMPT_COLUMNS}) VALUES (?, ?, ?, NULL, ?, 'lost', ?, ?, NULL) "
+    "ON CONFLICT (task_id, number) DO UPDATE SET finished_at = excluded.finished_at, outcome = excluded.outcome, "
+    "error_type = excluded.error_type, error_message = excluded.error_message WHERE task_attempts.outcome IS NULL"
+)
+
+
+def lose(to: Direct, losses: Sequence[Loss], now: datetime) -> set[Attempt]:
+    """running → pending, for the relay to send again if the bus lost it too; or → failed. Returns those moved."""
+    moved: set[Attempt] = set()
+    at = stamp(to.dialect, now)
+    for loss in losses:
+        failed = loss.failed_because is not None
+        said = _lost_words(loss.worker_id)
+        with to.atomic():
+            values = (
+                *(TaskStatus.FAILED.value if failed else TaskStatus.PENDING.value, loss.failed_because),
+                *(at if failed else None, "WorkerLost" if failed else None, said if failed else None),
+                *(loss.task_id, loss.attempt, loss.worker_id),
+            )
+            if to.run_counted(_sql(to, _LOSE), values) == 1:
+                to.run(_sql(to, _LOSE_ATTEMPT), (loss.task_id, loss.attempt, loss.worker_id, at, "WorkerLost", said))
+                moved.add((loss.task_id, loss.attempt))
+    return moved
+
+
+def note_lost_delivery(to: Direct, task_id: str, number: int, worker_id: str, now: datetime) -> None:
+    """Record an attempt that the bus had handed to a worker which vanished before the row heard of it."""
+    at = stamp(to.dialect, now)
+    to.run(_sql(to, _LOSE_ATTEMPT), (task_id, number, worker_id, at, "WorkerLost", _lost_words(worker_id)))
+
+
+def _lost_words(worker_id: str) -> str:
+    return f"worker {worker_id} died or was cut off while it had this attempt"
+
+
+# --- cancel, refuse, reopen -----------------------------------------------------------------------------------------
+
+_CANCEL: Final = (
+    "UPDATE background_tasks SET status = 'cancelled', reason = ?, completed_at = ?, "
+    "cancel_requested_at = coalesce(cancel_requested_at, ?), eta = NULL WHERE task_id = ? AND status = 'pending'"
+)
+_REQUEST_CANCEL: Final = (
+    "UPDATE background_tasks SET cancel_requested_at = coalesce(cancel_requested_at, ?), reason = coalesce(reason, ?) "
+    "WHERE task_id = ? AND status IN ('pending', 'running')"
+)
+_REFUSE: Final = (
+    "UPDATE background_tasks SET status = 'failed', reason = ?, completed_at = ?, error_type = ?, error_message = ?, "
+    "eta = NULL WHERE task_id = ? AND status = 'pending'"
+)
+_REOPEN: Final = (
+    "UPDATE background_tasks SET status = 'pending', reason = NULL, completed_at = NULL, result = NULL, eta = NULL, "
+    "cancel_requested_at = NULL, retry_count = 0, enqueued_at = NULL, progress = NULL, progress_message = NULL "
+    "WHERE task_id = ? AND status IN ('failed', 'cancelled')"
+)
+
+
+def cancel(to: Direct, task_id: str, *, reason: str, now: datetime) -> bool:
+    """pending → cancelled. Only for who has made sure that no worker has its message. False if it is not pending."""
+    at = stamp(to.dialect, now)
+    return to.run_counted(_sql(to, _CANCEL), (clean_text(reason, REASON_MAX_CHARS), at, at, task_id)) == 1
+
+
+def request_cancel(to: Direct, task_id: str, *, reason: str, now: datetime) -> bool:
+    """Ask for an end: the worker that has it, or the next that gets it, obeys. False if it has ended."""
+    at = stamp(to.dialect, now)
+    return to.run_counted(_sql(to, _REQUEST_CANCEL), (at, clean_text(reason, REASON_MAX_CHARS), task_id)) == 1
+
+
+def refuse(to: Direct, task_id: str, *, reason: str, error_type: str, error_message: str, now: datetime) -> bool:
+    """pending → failed: it can never start. False if it is not pending."""
+    values = (
+        *(clean_text(reason, REASON_MAX_CHARS), stamp(to.dialect, now)),
+        *(clean_text(error_type, 200), clean_text(error_message, ERROR_MAX_CHARS), task_id),
+    )
+    return to.run_counted(_sql(to, _REFUSE), values) == 1
+
+
+def reopen(to: Direct, task_id: str) -> bool:
+    """failed|cancelled → pending, attempts numbered on; the relay sends it. False if it has another status."""
+    return to.run_counted(_sql(to, _REOPEN), (task_id,)) == 1
+
+
+# --- how the statements are passed ----------------------------------------------------------------------------------
+
+
+def _sql(to: Direct, statement: str) -> str:
+    return statement if to.dialect == "sqlite" else statement.replace("?", "%s")
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Rows as one array a column."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _for_ids(to: Direct, statement: str, task_ids: Sequence[str], *before: Any) -> list[tuple[Any, ...]]:
+    values = [stamp(to.dialect, value) if isinstance(value, datetime) else value for value in before]
+    if to.dialect != "sqlite":
+        return to.run(_sql(to, statement) + " = ANY(%s)", [*values, list(task_ids)])
+    found: list[tuple[Any, ...]] = []
+    for first in range(0, len(task_ids), 500):
+        part = task_ids[first : first + 500]
+        found += to.run(f"{statement} IN ({', '.join('?' * len(part))})", [*values, *part])
+    return found
+
+
+def unstamp(value: Any) -> datetime | None:
+    """A time as the database gives it back, aware."""
+    if value is None:
+        return None
+    parsed = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)

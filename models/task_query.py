@@ -6,7 +6,7 @@ Must not: change a row.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, literal_column, select
 from sqlmodel import Session, col
 
 from models.columns import clean_text
@@ -15,6 +15,8 @@ from models.task import Task, TaskAttempt, TaskLog, TaskStatus, TaskType
 MAX_PAGE = 1_000
 MAX_OFFSET = 2**63 - 1
 """What both databases can count to."""
+NOT_COMPLETED = literal_column("background_tasks.status") != literal_column("'completed'")
+"""Word for word the condition of the index that holds what is not completed: SQLite uses it only then."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,10 @@ class TaskFilter:
             col(Task.task_type): self.task_type,
             col(Task.task_name): self.task_name,
         }
-        return [column == _storable(value) for column, value in wanted.items() if value is not None]
+        found = [column == _storable(value) for column, value in wanted.items() if value is not None]
+        if self.status not in (None, TaskStatus.COMPLETED):
+            found.append(NOT_COMPLETED)
+        return found
 
 
 def get(session: Session, task_id: str) -> Task | None:
@@ -86,7 +91,7 @@ def oldest_pending(session: Session) -> Task | None:
     """The pending task that has waited longest on the bus, delayed ones left out; None if nothing waits."""
     statement = (
         select(Task)
-        .where(col(Task.status) == TaskStatus.PENDING, col(Task.eta).is_(None))
+        .where(col(Task.status) == TaskStatus.PENDING, NOT_COMPLETED, col(Task.eta).is_(None))
         .order_by(col(Task.task_id))
         .limit(1)
     )

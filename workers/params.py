@@ -29,7 +29,13 @@ class NotPlain(ValueError):
 
 
 def plain(value: Any, *, what: str, max_bytes: int) -> Any:
-    """The value as JSON's own types: dict, list, str, int, float, bool, None.
+    """The value as JSON's own types: dict, list, str, int, float, bool, None. Raises as `plain_text`."""
+    # why: a tuple is a list from here on, as it will be for the worker.
+    return json.loads(plain_text(value, what=what, max_bytes=max_bytes))
+
+
+def plain_text(value: Any, *, what: str, max_bytes: int) -> str:
+    """The value as JSON text, ASCII only.
 
     datetime, UUID, Decimal, Enum, dataclasses and pydantic models are converted; NaN, infinity, other objects, keys
     that are not text, and nesting beyond MAX_NESTING are refused.
@@ -52,8 +58,7 @@ def plain(value: Any, *, what: str, max_bytes: int) -> Any:
     if len(text) > max_bytes:
         raise NotPlain(f"{what} is {len(text):,} bytes as JSON, more than the {max_bytes:,} allowed: "
                        "store it and send its id instead")  # fmt: skip
-    plain_again: Any = json.loads(text)  # why: a tuple is a list from here on, as it will be for the worker.
-    return plain_again
+    return text
 
 
 def bind(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

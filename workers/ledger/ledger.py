@@ -1,88 +1,105 @@
 """The ledger of one process: it turns what Dramatiq's hooks and the bus tell it into moves of rows.
 
-A message's way through a worker, and the commit at each step:
+A message's way through a worker:
 
-    before_enqueue          accept   row pending                     committed before the bus sees the message
-    before_process_message  claim    row running, attempt + 1        committed before the function starts
-    after_process_message   record   nothing; the result or exception is kept in memory
-    acknowledgement         outcome  row completed/failed/pending    committed before the bus forgets the message
+    before_enqueue          accept   row pending                       committed before the bus sees the message
+    before_process_message  begin    the bus's lease is the right to start; the row follows (scribe). A message that may
+                                     have run before (`_must_ask`) waits for the row's word
+    after_process_message   record   nothing is written; the result or exception is kept in memory
+    acknowledgement         settle   the outcome goes to the scribe, which commits it with others and then has the bus
+                                     settle the delivery
 
 Why the outcome is not written in `after_process_message`: Dramatiq logs and swallows what is raised there and then
 acknowledges (spec/traps.md 2). The acknowledgement is ours.
 
-With the database down: accept raises LedgerUnavailable and nothing is sent; claim waits, so nothing new starts and no
-attempt is used up; outcome waits, holding its thread and its message, until it is committed. A worker that is told to
-stop meanwhile leaves the message leased; it comes back and runs again.
+Which messages ask the row: those delivered before (a worker died with it, it is a retry), those that the relay or
+reconcile sent (the first copy may have run), those without our envelope (they may have no row), and those that became
+available before the bus's present generation (its server was restarted or emptied: what it says of them may be old).
+Any other is on its first and only delivery: nobody can have run it.
 
-Whether a message may run is decided by the claim (models.task_moves), whatever the bus delivers. A commit whose answer
-was lost is repeated: a claim that this worker holds already stands, and an outcome that is on record is this attempt's.
+With the database down: accept raises LedgerUnavailable and nothing is sent; begin waits, so nothing new starts and no
+attempt is used up; outcomes wait with the scribe, unacknowledged.
 """
 
 import contextlib
-import itertools
 import logging
-import random
-import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Final
 
+import msgspec
 from dramatiq import Message
 from dramatiq.middleware import SkipMessage
-from sqlalchemy.exc import DataError
 
-from models import database, task_moves
-from models.task import AttemptOutcome, Task
-from models.task_moves import Claim, Failure, NotYet, Refusal
-from workers.broker import Parcel, Settlement, Verdict
-from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown, PermanentError
+from models import direct, task_moves
+from models.database import DatabaseError
+from models.task import AttemptOutcome, Task, TaskStatus
+from models.task_moves import End, Loss, NewTask, Standing, Start, Started
+from workers.broker import Generation, Parcel, Settlement, Verdict
+from workers.errors import LedgerUnavailable, OutcomeUnknown, PermanentError
+from workers.ledger.poison import Suspicion, suspicion_of
 from workers.ledger.presence import Presence
-from workers.params import NotPlain, plain
+from workers.ledger.scribe import Ended, Scribe, Stopping
+from workers.params import NotPlain, plain_text
 
-ENVELOPE = "callboard"
+ENVELOPE: Final = "callboard"
 """Message option: the version of our envelope. It marks a message whose row has been written."""
-ENVELOPE_VERSION = 1
-
-_FIRST_BACKOFF_S = 0.1
-_MAX_BACKOFF_S = 2.0
-_ASK_AGAIN_MS = 2_000
-"""A message that cannot be decided now (its task runs elsewhere, its actor is unknown here) comes back after this."""
+ENVELOPE_VERSION: Final = 1
+CHECK: Final = "check"
+"""Message option: another copy of this message may have run; ask the row."""
+ATTEMPT: Final = "attempt"
+"""Message option: number of the last attempt that was made when it was sent."""
+LOST_FOR_GOOD: Final = "worker lost"
+"""Reason of a failed task whose worker died and that must not run twice."""
+_ASK_AGAIN_MS: Final = 2_000
+"""A message that cannot be decided now (its task runs elsewhere) comes back after this."""
 
 _logger = logging.getLogger(__name__)
-T = TypeVar("T")
-
 
 Delivery = tuple[str, str, int]
 """Message id, owner and number of one handing-out by the bus. The same task may be delivered twice to one process."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Running:
     """An attempt that runs in this process."""
 
-    delivery: Delivery
-    claim: Claim
+    message: Parcel
+    started_at: datetime
+    retry_count: int
+    correlation_id: str | None
+    suspicion: Suspicion | None = None
 
     @property
     def task_id(self) -> str:
         """The task's id."""
-        return self.delivery[0]
+        return self.message.message_id
+
+    @property
+    def attempt(self) -> int:
+        """Its number: that of the delivery."""
+        return self.message.delivery.fence
 
 
-@dataclass(frozen=True)
-class Ended:
-    """What an attempt came to, in memory until `outcome` commits it."""
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message may not start its task: why, and what the bus is to do with it."""
+
+    why: str
+    verdict: Verdict = Verdict.ACK
+    delay_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an attempt came to, in memory until its message is settled."""
 
     running: Running
-    result: Any = None
+    value: Any = None
     exception: BaseException | None = None
     traceback: str | None = None
-
-
-class Stopping(Exception):
-    """The process stops before the database came back."""
 
 
 class Ledger:
@@ -96,247 +113,294 @@ class Ledger:
 
     def __init__(self, *, heartbeat_s: float, threads: int, result_max_bytes: int) -> None:
         self.presence = Presence(heartbeat_s=heartbeat_s, threads=threads)
-        self.stopping = threading.Event()
+        self.adopt: Callable[[Parcel], NewTask] = _no_row
+        """Makes the row of a message that has none."""
+        self.fails_when_lost: Callable[[str], bool] = lambda _task_name: False
+        """Whether a task of this name must not run twice (`on_lost="fail"`)."""
+        self.scribe = Scribe(adopt=lambda message: self.adopt(message))
         self._result_max_bytes = result_max_bytes
-        self._ended: dict[Delivery, Ended] = {}
-        self._refused: dict[Delivery, tuple[Verdict, int | None]] = {}
+        self._results: dict[Delivery, Result] = {}
+        self._refused: dict[Delivery, Refused] = {}
         self._running: dict[Delivery, Running] = {}
 
-    def accept(self, task: Task) -> bool:
-        """Commit a new row; False if it is there already. Raises LedgerUnavailable with nothing written."""
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    def accept(self, tasks: Sequence[NewTask]) -> bool:
+        """Commit new rows; those that are there already stay.
+
+        Returns:
+            Whether all of them are new.
+
+        Raises:
+            LedgerUnavailable: nothing was written.
+            OutcomeUnknown: the database went away while it was executing, and cannot be asked.
+        """
         try:
-            with database.writing() as session:
-                return task_moves.accept(session, task)
-        except database.DatabaseError as error:
+            with direct.transaction() as to:
+                return task_moves.accept(to, tasks) == len(tasks)
+        except DatabaseError as error:
+            found = self._is_accepted(tasks[0].task_id) if error.was_executing else False
+            if found:
+                return True  # why: it was committed, and only the answer was lost.
+            if found is None:
+                raise OutcomeUnknown(tasks[0].task_id) from error
             raise LedgerUnavailable(f"nothing was sent: {error}") from error
 
+    def leave_to_the_relay(self, task_ids: Sequence[str]) -> bool:
+        """Record that accepted rows have no message yet. False if the database is away too; reconcile finds them."""
+        try:
+            with direct.transaction() as to:
+                task_moves.mark_published(to, task_ids, None)
+        except DatabaseError as error:
+            _logger.warning("%d tasks wait for the next reconcile: %s", len(task_ids), error)
+            return False
+        return True
+
     def withdraw(self, task_id: str) -> bool:
-        """Take back a row whose message the bus did not take; False if a worker has started it.
+        """Take back a row whose message the bus refused for good; False if a worker has started it.
 
         Raises:
             OutcomeUnknown: the database went away as well.
         """
         try:
-            with database.writing() as session:
-                return task_moves.withdraw(session, task_id)
-        except database.DatabaseError as error:
+            with direct.transaction() as to:
+                return task_moves.withdraw(to, task_id)
+        except DatabaseError as error:
             raise OutcomeUnknown(task_id) from error
 
-    def claim(self, message: Parcel, adopt: Callable[[], Task]) -> Running | Refusal | NotYet:
+    @staticmethod
+    def _is_accepted(task_id: str) -> bool | None:
+        try:
+            with direct.transaction() as to:
+                return task_id in task_moves.standing(to, [task_id])
+        except DatabaseError:
+            return None
+
+    # --- running -------------------------------------------------------------------------------------------------
+
+    def begin(self, message: Parcel, generation: Generation) -> Running | Refused:
         """Start the message's task, or say why not. Waits while the database is down.
 
         Args:
-            adopt: makes the row of a message that was sent by plain Dramatiq and so has none.
+            generation: of the bus's data, as known now.
 
         Raises:
             Stopping: the process stops; the message goes back to its place.
-            InvalidTask, DataError: it can never run; it goes to the dead letters.
-            Exception: anything unforeseen; it is put off, and nothing is lost.
+            Exception: anything unforeseen; the message is put off, and nothing is lost.
         """
         delivery = _delivery_of(message)
-        tries = itertools.count()
+        sent_attempt = int(message.options.get(ATTEMPT) or 0)
+        start = Start(
+            task_id=delivery[0],
+            attempt=delivery[2],
+            worker_id=self.presence.worker_id,
+            started_at=datetime.now(UTC),
+            sent_attempt=sent_attempt,
+            checked=_must_ask(message, generation) or self.fails_when_lost(message.actor_name),
+        )
         try:
-            claimed = self._until_committed(lambda: self._claim_once(message, adopt, again=next(tries) > 0))
+            if start.checked:
+                begun = self._ask(start, message)
+            else:
+                self.scribe.begin(start)
+                begun = Running(message, start.started_at, 0, message.options.get("correlation_id"))
         except Stopping:
-            self._refused[delivery] = (Verdict.RELEASE, None)
-            raise
-        except (InvalidTask, DataError):
-            self._refused[delivery] = (Verdict.DEAD, None)
+            self._refused[delivery] = Refused("the worker stops", Verdict.RELEASE)
             raise
         except Exception:  # why: whatever it is, the message is put off; it must neither run unclaimed nor be lost
-            self._refused[delivery] = (Verdict.DEFER, _ASK_AGAIN_MS)
+            self._refused[delivery] = Refused("it cannot be claimed now", Verdict.DEFER, _ASK_AGAIN_MS)
             raise
-        if not isinstance(claimed, Claim):
-            self._refused[delivery] = _answer_to(claimed)
-            return claimed
-        message.options["attempt"] = claimed.attempt + 1  # why: should it be sent again, this is what it is to start.
-        self._running[delivery] = Running(delivery, claimed)
-        return self._running[delivery]
+        if isinstance(begun, Refused):
+            self._refused[delivery] = begun
+            return begun
+        message.options[ATTEMPT] = begun.attempt  # why: should it be sent again, this is the last one that was made.
+        self._running[delivery] = begun
+        return begun
 
-    def _claim_once(self, message: Parcel, adopt: Callable[[], Task], *, again: bool) -> Claim | Refusal | NotYet:
-        now = datetime.now(UTC)
-        with database.writing() as session:
-            if ENVELOPE not in message.options:
-                task_moves.accept(session, adopt())
-            return task_moves.claim(
-                session,
-                message.message_id,
-                message_attempt=message.options.get("attempt", 1),
-                worker_id=self.presence.worker_id,
-                now=now,
-                alive_since=self.presence.alive_since(now),
-                again=again,
-            )
+    def _ask(self, start: Start, message: Parcel) -> Running | Refused:
+        granted = self.scribe.ask(start) or self._decide_refused(start, message)
+        if isinstance(granted, Refused):
+            return granted
+        running = Running(message, start.started_at, granted.retry_count, granted.correlation_id)
+        if start.attempt == 1:
+            return running
+        with direct.transaction() as to:
+            if message.previous_owner is not None:
+                task_moves.note_lost_delivery(
+                    to, start.task_id, start.attempt - 1, message.previous_owner, start.started_at
+                )
+            suspicion = suspicion_of(to, start.task_id)
+            if suspicion is not None and suspicion.is_hopeless:
+                task_moves.end(to, [self._failing(running, "poison", "WorkerLost", suspicion.words())])
+                return Refused("its workers keep dying", Verdict.DEAD)
+        return replace(running, suspicion=suspicion)
 
-    def record(self, running: Running, *, result: Any = None, exception: BaseException | None = None) -> None:
+    def _decide_refused(self, start: Start, message: Parcel) -> Started | Refused:
+        """Why the row did not let an attempt begin, and what follows from it."""
+        with direct.transaction() as to:
+            row = task_moves.standing(to, [start.task_id]).get(start.task_id)
+            if row is None:
+                task_moves.accept(to, [self.adopt(message)])
+        if row is None:
+            return self.scribe.ask(start) or Refused("its row went away", Verdict.DEFER, _ASK_AGAIN_MS)
+        if row.status is TaskStatus.RUNNING:
+            return self._take_over(start, row, message.actor_name)
+        if row.status is not TaskStatus.PENDING:
+            return Refused("its task has ended")
+        if row.is_cancel_requested:
+            with direct.transaction() as to:
+                task_moves.cancel(to, start.task_id, reason=row.reason or "as requested", now=start.started_at)
+            return Refused("its task was cancelled")
+        if row.attempt >= start.attempt:
+            # Its delivery numbers began anew (the server lost its data): it goes back with the row's number.
+            message.options[ATTEMPT] = row.attempt
+            return Refused("attempts of it are on record that the bus has forgotten", Verdict.RETRY)
+        if row.eta is not None:
+            wait_ms = (row.eta - datetime.now(UTC)).total_seconds() * 1000
+            return Refused(f"its retry is due at {row.eta}", Verdict.DEFER, max(1, round(wait_ms)))
+        return Refused("its row is moving", Verdict.DEFER, _ASK_AGAIN_MS)
+
+    def _take_over(self, start: Start, row: Standing, task_name: str) -> Started | Refused:
+        """The row says that another attempt runs: if its worker is dead, that attempt is lost and this one begins."""
+        assert row.worker_id is not None
+        if row.worker_id == start.worker_id and row.attempt == start.attempt:
+            return Started(row.retry_count, row.correlation_id)  # why: it was committed, and only the answer was lost.
+        if self.presence.is_alive(row.worker_id):
+            return Refused("a live worker runs it", Verdict.DEFER, _ASK_AGAIN_MS)
+        why_failed = LOST_FOR_GOOD if self.fails_when_lost(task_name) else None
+        with direct.transaction() as to:
+            task_moves.lose(to, [Loss(start.task_id, row.attempt, row.worker_id, why_failed)], start.started_at)
+        if why_failed is not None:
+            return Refused("its worker was lost, and it must not run twice", Verdict.DEAD)
+        return self.scribe.ask(start) or Refused("another worker was faster", Verdict.DEFER, _ASK_AGAIN_MS)
+
+    def record(self, running: Running, *, value: Any = None, exception: BaseException | None = None) -> None:
         """Keep what an attempt came to until its message is settled."""
         text = None if exception is None else "".join(traceback.format_exception(exception, limit=-30))
-        self._ended[running.delivery] = Ended(running, result, exception, text)
+        self._results[_delivery_of(running.message)] = Result(running, value, exception, text)
 
-    def outcome(self, settlement: Settlement) -> Settlement:
-        """Commit what became of a message; blocks until it is committed.
-
-        Args:
-            settlement: what the bus would do with the delivery, going by Dramatiq's flags.
+    def settle(self, settlement: Settlement) -> Settlement | None:
+        """Take the bus's decision about a delivery, and write what it means for the row.
 
         Returns:
-            What it is to do.
+            What the bus is to do at once; None if that waits for the outcome to be committed.
         """
         delivery = (settlement.message_id, settlement.owner, settlement.fence)
         refused = self._refused.pop(delivery, None)
         if refused is not None:
-            return replace(settlement, verdict=refused[0], delay_ms=refused[1])
+            return _decided(settlement, refused.verdict, delay_ms=refused.delay_ms)
         running = self._running.pop(delivery, None)
-        ended = self._ended.pop(delivery, None)
+        result = self._results.pop(delivery, None)
         if running is None:
             return settlement  # why: it never started, and was decided about by the bus alone.
-        if ended is None:
-            return self._cut_short(running, settlement)
-        move, verdict = self._decide(ended, settlement)
-        task_id, attempt = ended.running.task_id, ended.running.claim.attempt
-        try:
-            held = self._until_committed(move) or self._until_committed(lambda: _is_recorded(task_id, attempt))
-        except Stopping:
-            return replace(settlement, verdict=Verdict.RELEASE, delay_ms=None)
-        if not held:
-            _logger.warning(
-                "the outcome of attempt %d of task %s came too late: a later one has the row", attempt, task_id
-            )
-            return replace(settlement, verdict=Verdict.ACK, delay_ms=None)
-        return replace(settlement, verdict=verdict)
+        if result is None:
+            _logger.error("attempt %d of task %s ended unrecorded; it starts again", running.attempt, running.task_id)
+            end, verdict = self._ending(running, TaskStatus.PENDING, AttemptOutcome.SHUT_DOWN), Verdict.RELEASE
+        else:
+            end, verdict = self._decide(result, settlement)
+        self.scribe.end(Ended(end, _decided(settlement, verdict), running.message))
+        return None
 
-    def _cut_short(self, running: Running, settlement: Settlement) -> Settlement:
-        """An interrupt ended the attempt before any hook could record it: the task is to be started again."""
-        _logger.error("attempt %d of task %s ended unrecorded; it starts again", running.claim.attempt, running.task_id)
+    def hand_back(self, message: Parcel, settlement: Settlement) -> None:
+        """The process ends while this attempt runs: its row is pending again, its message goes back for the next."""
+        running = self._running.get(_delivery_of(message))
+        if running is not None:
+            end = self._ending(running, TaskStatus.PENDING, AttemptOutcome.SHUT_DOWN)
+            self.scribe.end(Ended(end, settlement, message))
 
-        def move() -> bool:
-            with database.writing() as session:
-                return task_moves.hand_back(
-                    session, running.task_id, attempt=running.claim.attempt, now=datetime.now(UTC)
-                )
+    def is_running(self, message: Parcel) -> bool:
+        """Whether this delivery runs here."""
+        return _delivery_of(message) in self._running
 
-        with contextlib.suppress(Stopping):
-            self._until_committed(move)
-        return replace(settlement, verdict=Verdict.RELEASE, delay_ms=None)
-
-    def hand_back(self) -> None:
-        """The process ends while attempts run: their rows are pending again. Their messages are on the bus already.
-
-        In this order, because a crash in between leaves a running row of a dead worker, whose message may start it; the
-        other way round the message would have to wait for its lease.
-        """
-        for running in list(self._running.values()):
-            try:
-                with database.writing() as session:
-                    task_moves.hand_back(session, running.task_id, attempt=running.claim.attempt, now=datetime.now(UTC))
-            except database.DatabaseError as error:
-                _logger.warning("task %s was not handed back: %s", running.task_id, error)
-
-    def _decide(self, ended: Ended, settlement: Settlement) -> tuple[Callable[[], bool], Verdict]:
-        """The move that an ended attempt makes, and what the bus is to do once it is committed."""
-        task_id, claim, exception = ended.running.task_id, ended.running.claim, ended.exception
+    def _decide(self, result: Result, settlement: Settlement) -> tuple[End, Verdict]:
+        """Where an ended attempt takes its row, and what the bus is to do once that is committed."""
+        running, exception = result.running, result.exception
         if exception is None:
             try:
-                result = plain(ended.result, what="the result", max_bytes=self._result_max_bytes)
+                text = plain_text(result.value, what="the result", max_bytes=self._result_max_bytes)
             except NotPlain as error:
-                failure = Failure(type(error).__name__, str(error))
-                return self._failing(task_id, claim, "result not storable", failure), Verdict.DEAD
-            return self._completing(task_id, claim, result), Verdict.ACK
+                return self._failing(running, "result not storable", type(error).__name__, str(error)), Verdict.DEAD
+            return self._ending(running, TaskStatus.COMPLETED, AttemptOutcome.COMPLETED, result=text), Verdict.ACK
+        name, said = type(exception).__name__, _words_of(exception)
         if isinstance(exception, SkipMessage):
-            return self._skipping(task_id, claim, str(exception)), Verdict.ACK
-        failure = Failure(_name_of(exception), str(exception), ended.traceback)
+            end = self._ending(running, TaskStatus.CANCELLED, AttemptOutcome.SKIPPED, reason=f"skipped: {said}")
+            return end, Verdict.ACK
         if settlement.verdict is Verdict.RETRY:
-            return self._retrying(task_id, claim, settlement.delay_ms or 0, failure), Verdict.RETRY
-        return self._failing(task_id, claim, _reason(exception), failure), Verdict.DEAD
+            eta = datetime.now(UTC) + timedelta(milliseconds=settlement.delay_ms or 0)
+            retry = self._ending(
+                running, TaskStatus.PENDING, AttemptOutcome.RETRIED, error_type=name, error_message=said,
+                traceback=result.traceback, eta=eta, retried=True,
+            )  # fmt: skip
+            return retry, Verdict.RETRY
+        return self._failing(running, _reason(exception), name, said, result.traceback), Verdict.DEAD
 
-    @staticmethod
-    def _completing(task_id: str, claim: Claim, result: Any) -> Callable[[], bool]:
-        def move() -> bool:
-            with database.writing() as session:
-                return task_moves.complete(
-                    session, task_id, attempt=claim.attempt, result=result, now=datetime.now(UTC)
-                )
+    def _failing(self, running: Running, reason: str, name: str, said: str, text: str | None = None) -> End:
+        return self._ending(
+            running, TaskStatus.FAILED, AttemptOutcome.FAILED, reason=reason, error_type=name, error_message=said,
+            traceback=text,
+        )  # fmt: skip
 
-        return move
+    def _ending(self, running: Running, status: TaskStatus, outcome: AttemptOutcome, **details: Any) -> End:
+        return End(
+            task_id=running.task_id,
+            attempt=running.attempt,
+            worker_id=self.presence.worker_id,
+            started_at=running.started_at,
+            finished_at=datetime.now(UTC),
+            status=status,
+            outcome=outcome,
+            **details,
+        )
 
-    @staticmethod
-    def _failing(task_id: str, claim: Claim, reason: str, failure: Failure) -> Callable[[], bool]:
-        def move() -> bool:
-            with database.writing() as session:
-                return task_moves.fail(
-                    session, task_id, attempt=claim.attempt, reason=reason, failure=failure, now=datetime.now(UTC)
-                )
 
-        return move
-
-    @staticmethod
-    def _skipping(task_id: str, claim: Claim, reason: str) -> Callable[[], bool]:
-        def move() -> bool:
-            with database.writing() as session:
-                return task_moves.skip(session, task_id, attempt=claim.attempt, reason=reason, now=datetime.now(UTC))
-
-        return move
-
-    @staticmethod
-    def _retrying(task_id: str, claim: Claim, delay_ms: int, failure: Failure) -> Callable[[], bool]:
-        def move() -> bool:
-            now = datetime.now(UTC)
-            eta = now + timedelta(milliseconds=delay_ms)
-            with database.writing() as session:
-                return task_moves.retry(session, task_id, attempt=claim.attempt, eta=eta, failure=failure, now=now)
-
-        return move
-
-    def _until_committed(self, move: Callable[[], T]) -> T:
-        backoff_s = _FIRST_BACKOFF_S
-        while True:
-            try:
-                return move()
-            except database.DatabaseError as error:
-                _logger.warning("the ledger cannot write (%s); again in %.1f s", error, backoff_s)
-                if self.stopping.wait(backoff_s * random.uniform(0.5, 1)):
-                    raise Stopping from error
-                backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
+def _must_ask(message: Parcel, generation: Generation) -> bool:
+    """Whether this message may have run before, whatever the bus says of it."""
+    options = message.options
+    return (
+        message.delivery.fence > 1
+        or CHECK in options
+        or ENVELOPE not in options
+        or generation.number == 0
+        or message.arrived_us <= generation.since_us
+    )
 
 
 def _delivery_of(message: Parcel) -> Delivery:
     return message.message_id, message.delivery.owner, message.delivery.fence
 
 
-def _is_recorded(task_id: str, attempt: int) -> bool:
-    """Whether this attempt's own outcome is on record: its commit's answer was lost, and the move found it done."""
-    with database.reading() as session:
-        recorded = task_moves.outcome_of(session, task_id, attempt)
-    return recorded not in (None, AttemptOutcome.LOST, AttemptOutcome.SHUT_DOWN)
+def _decided(settlement: Settlement, verdict: Verdict, *, delay_ms: int | None = None) -> Settlement:
+    """The settlement with another verdict; what belongs to the old one only is left out."""
+    if verdict is settlement.verdict and delay_ms is None:
+        return settlement
+    return msgspec.structs.replace(settlement, verdict=verdict, delay_ms=delay_ms, due_ms=None, record=b"")
 
 
-def _answer_to(refusal: Refusal | NotYet) -> tuple[Verdict, int | None]:
-    """What the bus is to do with a message that may not start its task now, and after how many milliseconds."""
-    if isinstance(refusal, NotYet):
-        wait_ms = (refusal.eta - datetime.now(UTC)).total_seconds() * 1000
-        return Verdict.DEFER, max(1, round(wait_ms))
-    return (Verdict.DEFER, _ASK_AGAIN_MS) if refusal is Refusal.RUNNING else (Verdict.ACK, None)
+def _no_row(message: Parcel) -> NewTask:
+    raise LookupError(f"message {message.message_id} has no row, and nobody here can make one")
 
 
-def _name_of(exception: BaseException) -> str:
-    return type(exception).__name__
+def _words_of(exception: BaseException) -> str:
+    with contextlib.suppress(Exception):  # why: `__str__` is the task's code.
+        return str(exception)
+    return "(its message cannot be shown: its __str__ raises)"
 
 
 def _reason(exception: BaseException) -> str:
     """Why a task that raised this is not tried again, in the words of spec/runtime.md."""
-    if _name_of(exception) == "TimeLimitExceeded":
+    if type(exception).__name__ == "TimeLimitExceeded":
         return "time limit"
     return "not retryable" if isinstance(exception, PermanentError) else "retries exhausted"
 
 
 def message_of(task: Task) -> Message[Any]:
-    """The message that a row stands for, to be published again: same id, parameters and options."""
+    """The message that a row stands for, to be sent again: same id, parameters and options; it asks the row."""
     return Message(
         queue_name=task.queue,
         actor_name=task.task_name,
         args=tuple(task.params.get("args", ())),
         kwargs=dict(task.params.get("kwargs", {})),
-        options={**task.options, "attempt": task.attempt + 1},
+        options={**task.options, ATTEMPT: task.attempt, CHECK: True, "priority": task.priority},
         message_id=task.task_id,
         message_timestamp=int(task.created_at.timestamp() * 1000),
     )

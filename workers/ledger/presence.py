@@ -11,7 +11,7 @@ import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from sqlmodel import col
 
 from models import database
@@ -39,9 +39,15 @@ class Presence:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
+    def take_id(self) -> str:
+        """Give this process a new id: the worker's on the rows, and the owner's on the bus."""
+        self.worker_id = f"{socket.gethostname()[:80]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        return self.worker_id
+
     def start(self) -> None:
-        """Take a new id, write the first beat and go on in a thread. A database that is down only delays it."""
-        self.worker_id = f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        """Write the first beat and go on in a thread. A database that is down only delays it."""
+        if not self.worker_id:
+            self.take_id()
         self._started_at = datetime.now(UTC)
         self._stopping = threading.Event()
         self._prune()
@@ -67,6 +73,18 @@ class Presence:
     def alive_since(self, now: datetime) -> datetime:
         """A worker whose heartbeat is older than this is dead."""
         return now - timedelta(seconds=self._heartbeat_s * MISSED_BEATS)
+
+    def is_alive(self, worker_id: str) -> bool:
+        """Whether that worker has been heard of in time."""
+        with database.reading() as session:
+            found = session.execute(
+                select(col(WorkerProcess.worker_id)).where(
+                    col(WorkerProcess.worker_id) == worker_id,
+                    col(WorkerProcess.heartbeat_at) >= self.alive_since(datetime.now(UTC)),
+                    col(WorkerProcess.stopped_at).is_(None),
+                )
+            ).one_or_none()
+        return found is not None
 
     def _run(self) -> None:
         while not self._stopping.wait(self._heartbeat_s):

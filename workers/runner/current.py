@@ -14,7 +14,9 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from models import database, task_moves
+from models import direct, task_notes
+from models.database import DatabaseError
+from models.task_notes import LogLine, Progress
 
 PROGRESS_INTERVAL_S = 0.2
 """Progress is written at most this often, and always when it reaches the end."""
@@ -51,16 +53,10 @@ class TaskLogger:
         if self.task_id is None:
             return
         try:
-            with database.writing() as session:
-                task_moves.write_log(
-                    session,
-                    self.task_id,
-                    attempt=self.attempt,
-                    level=logging.getLevelName(level).lower(),
-                    message=line,
-                    now=datetime.now(UTC),
-                )
-        except database.DatabaseError as error:
+            with direct.transaction() as to:
+                level_name = logging.getLevelName(level).lower()
+                task_notes.write(to, [LogLine(self.task_id, self.attempt, level_name, line, datetime.now(UTC))])
+        except DatabaseError as error:
             _logger.warning("a log line of task %s is lost: %s", self.task_id, error)
 
 
@@ -87,11 +83,9 @@ class CurrentTask:
             return
         self._written_at_s = now_s
         try:
-            with database.writing() as session:
-                task_moves.report_progress(
-                    session, self.id, attempt=self.attempt, progress=done / total, message=message
-                )
-        except database.DatabaseError as error:
+            with direct.transaction() as to:
+                task_notes.write(to, [Progress(self.id, self.attempt, done / total, message)])
+        except DatabaseError as error:
             _logger.warning("progress of task %s is lost: %s", self.id, error)
 
 

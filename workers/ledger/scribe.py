@@ -1,0 +1,404 @@
+"""Group commit: one thread of a worker process writes what all its threads did, many moves to a transaction.
+
+An attempt here, and who moves it:
+
+    begun ──50 ms──→ shown               the scribe: the row says running. A shorter one goes from begun to ended at once
+    asked ─────────→ granted | refused   the scribe: a message that may have run before; its thread waits for the row
+    begun, shown, granted ──→ ended      the worker's thread, when Dramatiq acknowledges: an append, no wait
+    ended ─────────→ written             the scribe: committed
+    written ───────→ settled             the bus's settler, told after the commit: nothing is acknowledged before
+
+What a crash leaves: until `written` the message is leased and comes back; the row is as it was. After `written`, before
+`settled`: the message comes back and is refused, because the row says that its attempt has ended.
+
+While the database is away: nothing is forgotten and nothing acknowledged. Once a flush has failed, or has lasted
+`OVERDUE_S`, the process fetches nothing and starts nothing, so that what is held here is bounded by what it held then.
+A flush that the database refuses because of what is in it is taken apart: only the guilty outcome is changed, into a
+failure that says why.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from models import direct, task_moves, task_notes
+from models.database import DatabaseError
+from models.task import AttemptOutcome, TaskStatus
+from models.task_moves import Attempt, End, NewTask, Start, Started
+from models.task_notes import LogLine, Progress
+from workers.broker import Parcel, Settlement, Verdict
+
+LINGER_S: Final = 0.004
+"""How long an outcome waits for others to be committed with it."""
+SHOW_AFTER_S: Final = 0.05
+"""A task that has run for this long is shown as running."""
+OVERDUE_S: Final = 0.25
+_MOST_A_FLUSH: Final = 1_000
+_FIRST_BACKOFF_S: Final = 0.05
+_MAX_BACKOFF_S: Final = 2.0
+_HOLD: Final = "the ledger cannot write"
+
+_logger = logging.getLogger(__name__)
+
+
+class Stopping(Exception):
+    """The process stops before the database came back."""
+
+
+class Bus(Protocol):
+    """What the scribe needs of the broker."""
+
+    def hold_fetching(self, reason: str) -> None: ...
+    def allow_fetching(self, reason: str) -> None: ...
+    def submit_settlements(self, settlements: Sequence[Settlement]) -> None: ...
+
+
+class Ended:
+    """An outcome on its way: what the row is to be, what the bus is to do then, and the message that ran."""
+
+    __slots__ = ("end", "message", "settlement")
+
+    def __init__(self, end: End, settlement: Settlement, message: Parcel) -> None:
+        self.end = end
+        self.settlement = settlement
+        self.message = message
+
+
+class Asked:
+    """A start that waits for the row's word."""
+
+    __slots__ = ("answered", "granted", "start")
+
+    def __init__(self, start: Start) -> None:
+        self.start = start
+        self.granted: Started | None = None
+        self.answered = threading.Event()
+
+
+class Scribe:
+    """The writer of one worker process. `start` and `stop` it with the worker; all else from any thread.
+
+    Args:
+        adopt: makes the row of a message that has none.
+    """
+
+    def __init__(self, *, adopt: Callable[[Parcel], NewTask]) -> None:
+        self._adopt = adopt
+        self.stopping = threading.Event()
+        self._bus: Bus | None = None
+        self._ends: list[Ended] = []
+        self._asked: list[Asked] = []
+        self._begun: dict[Attempt, tuple[float, Start]] = {}
+        self._notes: list[LogLine | Progress] = []
+        self._lock = threading.Lock()
+        self._wanted = threading.Event()
+        self._idle = True
+        self._rests_long = False
+        self._flush_since_s: float | None = None
+        self._is_held = False
+        self._clear = threading.Event()
+        self._clear.set()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # --- for the worker's threads --------------------------------------------------------------------------------
+
+    def begin(self, start: Start) -> None:
+        """An attempt begins now; its row follows, unless it ends first. Waits while the database is away.
+
+        Raises:
+            Stopping: the process stops; it must not begin.
+        """
+        if self._flush_since_s is not None or not self._clear.is_set():
+            self._wait_for_the_database()
+        self._begun[start.task_id, start.attempt] = (time.monotonic(), start)
+        if self._rests_long:
+            self._rests_long = False
+            self._wake()
+
+    def ask(self, start: Start) -> Started | None:
+        """Ask the row whether an attempt may begin; None if not. Waits while the database is away.
+
+        Raises:
+            Stopping: the process stops; it must not begin.
+        """
+        asked = Asked(start)
+        with self._lock:
+            self._asked.append(asked)
+        self._wake()
+        while not asked.answered.wait(0.2):
+            if self.stopping.is_set() and asked in self._asked:
+                with self._lock:
+                    if asked in self._asked:
+                        self._asked.remove(asked)
+                        raise Stopping
+        return asked.granted
+
+    def end(self, ended: Ended) -> None:
+        """An attempt has ended; returns at once. The bus is told after the commit."""
+        self._begun.pop((ended.end.task_id, ended.end.attempt), None)
+        self._ends.append(ended)
+        self._wake()
+        self._hold_if_overdue()
+
+    def forget(self, attempt: Attempt) -> None:
+        """An attempt will have no outcome from here."""
+        self._begun.pop(attempt, None)
+
+    def note(self, line: LogLine | Progress) -> None:
+        """Write a log line or a progress with the next flush."""
+        self._notes.append(line)
+        self._wake()
+
+    @property
+    def held(self) -> int:
+        """Outcomes that are not committed yet."""
+        return len(self._ends)
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def start(self, bus: Bus) -> None:
+        """Begin to write."""
+        self._bus = bus
+        self.stopping.clear()
+        self._closing.clear()
+        self._thread = threading.Thread(target=self._run, name="callboard-scribe", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Write what is held, for at most that long, and end. What is left comes back with its lease and runs again."""
+        self._closing.set()
+        self._wake()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        self.stopping.set()
+        self._wake()
+        if self._thread is not None:
+            self._thread.join(1.0)
+        if self._ends:
+            _logger.error("%d outcomes were not written: the database is away. Their tasks will run again.", self.held)
+
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    # --- the thread ----------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if self._idle:
+            self._idle = False
+            self._wanted.set()
+
+    def _run(self) -> None:
+        backoff_s = _FIRST_BACKOFF_S
+        while not self.stopping.is_set():
+            try:
+                self._turn()
+                backoff_s = _FIRST_BACKOFF_S
+            except DatabaseError as error:
+                self._hold(error)
+                self.stopping.wait(backoff_s * random.uniform(0.5, 1))
+                backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
+            except Exception:  # why: without this thread no task of the process ever ends.
+                _logger.exception("a flush of the ledger failed and is repeated")
+                self.stopping.wait(0.5)
+            if self._closing.is_set() and not self._ends and not self._notes:
+                break
+
+    def _turn(self) -> None:
+        self._rest()
+        if self._ends and not self._asked and len(self._ends) < _MOST_A_FLUSH and not self._closing.is_set():
+            time.sleep(LINGER_S)  # why: what comes meanwhile goes along
+        with self._lock:
+            asked = self._asked[:_MOST_A_FLUSH]
+        ends = self._take_ends()
+        notes = self._notes[:_MOST_A_FLUSH]
+        shown = self._to_be_shown()
+        if not (asked or ends or notes or shown):
+            if self._is_held:
+                self._probe()
+            return
+        self._flush_since_s = time.monotonic()
+        try:
+            granted, moved = self._write([*(one.start for one in asked), *shown], ends, notes)
+        finally:
+            self._flush_since_s = None
+        del self._notes[: len(notes)]
+        for start in shown:
+            self._begun.pop((start.task_id, start.attempt), None)
+        self._answer(asked, granted)
+        self._settle(ends, moved)
+        if self._is_held:
+            self._release()
+
+    def _rest(self) -> None:
+        timeout_s: float | None = 1.0
+        if self._begun:
+            oldest_s = next(iter(list(self._begun.values())[:1]), (time.monotonic(), None))[0]
+            timeout_s = max(0.005, oldest_s + SHOW_AFTER_S - time.monotonic())
+        if self._ends or self._asked or self._notes or self._closing.is_set():
+            return
+        self._rests_long = not self._begun
+        self._idle = True
+        # Whoever appended before it saw `_idle` true did not set the event: look again.
+        if not (self._ends or self._asked or self._notes or self._closing.is_set()):
+            self._wanted.wait(timeout_s)
+        self._idle = False
+        self._wanted.clear()
+
+    def _take_ends(self) -> list[Ended]:
+        """The next outcomes, at most one a task: they are not removed before they are settled."""
+        taken: dict[str, Ended] = {}
+        for ended in self._ends[:_MOST_A_FLUSH]:
+            if ended.end.task_id in taken:
+                break
+            taken[ended.end.task_id] = ended
+        return list(taken.values())
+
+    def _to_be_shown(self) -> list[Start]:
+        latest_s = time.monotonic() - SHOW_AFTER_S
+        shown: list[Start] = []
+        for began_s, start in list(self._begun.values()):
+            if began_s > latest_s or len(shown) >= _MOST_A_FLUSH:
+                break  # why: they are in the order in which they began.
+            shown.append(start)
+        return shown
+
+    def _write(
+        self, starts: Sequence[Start], ends: Sequence[Ended], notes: Sequence[LogLine | Progress]
+    ) -> tuple[dict[Attempt, Started], set[Attempt]]:
+        try:
+            with direct.transaction() as to:
+                granted = task_moves.start(to, starts)
+                moved = task_moves.end(to, [ended.end for ended in ends])
+                if notes:
+                    task_notes.write(to, notes)
+        except DatabaseError:
+            raise
+        except Exception as error:
+            if len(starts) + len(ends) + len(notes) == 1:
+                raise
+            _logger.warning("a flush of the ledger was refused and is taken apart: %s", error)
+            return self._write_one_by_one(starts, ends, notes)
+        return granted, moved
+
+    def _write_one_by_one(
+        self, starts: Sequence[Start], ends: Sequence[Ended], notes: Sequence[LogLine | Progress]
+    ) -> tuple[dict[Attempt, Started], set[Attempt]]:
+        granted: dict[Attempt, Started] = {}
+        moved: set[Attempt] = set()
+        for start in starts:
+            granted |= self._alone(lambda to, start=start: task_moves.start(to, [start])) or {}
+        for note in notes:
+            self._alone(lambda to, note=note: task_notes.write(to, [note]))
+        for ended in ends:
+            done = self._alone(lambda to, ended=ended: task_moves.end(to, [ended.end]))
+            if done is None:
+                ended.end = _unrecordable(ended.end)
+                done = self._alone(lambda to, ended=ended: task_moves.end(to, [ended.end]))
+            moved |= done or set()
+        return granted, moved
+
+    @staticmethod
+    def _alone(move: Callable[[direct.Direct], Any]) -> Any:
+        try:
+            with direct.transaction() as to:
+                return move(to)
+        except DatabaseError:
+            raise
+        except Exception as error:  # why: whatever the database has against it, it is this one's alone.
+            _logger.error("the database refused a move: %s", error)
+            return None
+
+    def _answer(self, asked: Sequence[Asked], granted: dict[Attempt, Started]) -> None:
+        with self._lock:
+            del self._asked[: len(asked)]
+        for one in asked:
+            one.granted = granted.get((one.start.task_id, one.start.attempt))
+            one.answered.set()
+
+    def _settle(self, ends: Sequence[Ended], moved: set[Attempt]) -> None:
+        settlements: list[Settlement] = []
+        for ended in ends:
+            settlement = ended.settlement
+            if (ended.end.task_id, ended.end.attempt) not in moved:
+                settlement = self._explain(ended)
+            settlements.append(settlement)
+        if settlements and self._bus is not None:
+            self._bus.submit_settlements(settlements)
+        del self._ends[: len(ends)]
+
+    def _explain(self, ended: Ended) -> Settlement:
+        """What is to become of a message whose outcome moved no row."""
+        end = ended.end
+        with direct.transaction() as to:
+            if task_moves.standing(to, [end.task_id]).get(end.task_id) is None:
+                task_moves.accept(to, [self._adopt(ended.message)])
+                task_moves.end(to, [end])
+                _logger.warning("task %s had no row; it has one now", end.task_id)
+                return ended.settlement
+            recorded = task_moves.outcome_of(to, end.task_id, end.attempt)
+        if recorded is end.outcome:
+            return ended.settlement  # why: it was committed before, and only the answer was lost.
+        _logger.warning("attempt %d of task %s ended too late: a later one has the row", end.attempt, end.task_id)
+        return _as_done(ended.settlement)
+
+    # --- the database is away ------------------------------------------------------------------------------------
+
+    def _probe(self) -> None:
+        with direct.transaction() as to:
+            task_moves.standing(to, [""])
+        self._release()
+
+    def _hold(self, error: DatabaseError) -> None:
+        if not self._is_held:
+            _logger.warning("%s: nothing new starts, and %d outcomes wait: %s", _HOLD, self.held, error)
+        self._is_held = True
+        self._clear.clear()
+        if self._bus is not None:
+            self._bus.hold_fetching(_HOLD)
+
+    def _release(self) -> None:
+        _logger.warning("the ledger writes again")
+        self._is_held = False
+        self._clear.set()
+        if self._bus is not None:
+            self._bus.allow_fetching(_HOLD)
+
+    def _hold_if_overdue(self) -> None:
+        since_s = self._flush_since_s
+        if since_s is not None and not self._is_held and time.monotonic() - since_s > OVERDUE_S:
+            self._hold(DatabaseError(f"a flush has lasted {time.monotonic() - since_s:.1f} s"))
+
+    def _wait_for_the_database(self) -> None:
+        while True:
+            self._hold_if_overdue()
+            if self._clear.wait(0.2):
+                return
+            if self.stopping.is_set() or self._closing.is_set():
+                raise Stopping
+
+
+def _as_done(settlement: Settlement) -> Settlement:
+    return Settlement(
+        settlement.message_id, settlement.queue_name, settlement.owner, settlement.fence, Verdict.ACK
+    )
+
+
+def _unrecordable(end: End) -> End:
+    return End(
+        task_id=end.task_id,
+        attempt=end.attempt,
+        worker_id=end.worker_id,
+        started_at=end.started_at,
+        finished_at=datetime.now(UTC),
+        status=TaskStatus.FAILED,
+        outcome=AttemptOutcome.FAILED,
+        reason="outcome not storable",
+        error_type="NotStorable",
+        error_message="the database refused what this attempt came to; the worker's log says what it said",
+    )
