@@ -45,6 +45,7 @@ from .depth import PriorityDepth, QueueDepth
 from .errors import BusRefused
 from .generation import GenerationWatch
 from .keys import Keys
+from .limit import LANE_MARK
 from .line import Argument, Line, Lines
 from .parcel import Delivery
 from .policy import Policy
@@ -81,7 +82,7 @@ class Change(Enum):
 
 
 class Posting(NamedTuple):
-    """A message to be sent. when: '' now, 'd<us>' delayed by, 'e<us>' at, 'a<us>' now but arrived then."""
+    """A message to be sent. queue_name: or a lane of it. when: '' now, 'd<us>' delayed by, 'e<us>' at, 'a<us>' now but arrived then."""
 
     message_id: str
     record: bytes
@@ -179,11 +180,20 @@ class Bus:
     # --- workers -------------------------------------------------------------------------------------------------
 
     def fetch(
-        self, line: Line, *, owner: str, claim: int, room: int, queue_names: Iterable[str], remember: bool
+        self,
+        line: Line,
+        *,
+        owner: str,
+        claim: int,
+        room: int,
+        queue_names: Iterable[str],
+        remember: bool,
+        limits: Iterable[str] = (),
     ) -> Catch:
         """Takes up to `room` messages for `owner`. claim: counts up with each fetch that was answered.
 
         remember: after a fault, so that a late copy of an earlier call takes nothing.
+        limits: of the actors that have one, as `Limit.wire` says them.
         """
         policy = self.policy
         reply = cast(
@@ -199,15 +209,20 @@ class Bus:
                 policy.max_losses,
                 policy.dead_letters_kept,
                 *queue_names,
+                *limits,
             ),
         )
         self._seen(line, cast("int", reply[0]), cast("int", reply[1]))
         fields = cast("list[tuple[bytes, bytes, bytes]]", list(zip(*[iter(reply[3:])] * 3, strict=True)))
         deliveries: list[Delivery] = []
         for name, record, text in fields:
-            fence, _, losses, score, queue_name = text.decode().split(" ", 4)
+            fence, _, losses, score, lane = text.decode().split(" ", 4)
             message_id = name.decode(errors="replace")
-            deliveries.append(Delivery(message_id, record, int(fence), int(losses), score, queue_name, owner))
+            losses, _, previous = losses.partition(":")
+            queue_name = lane.partition(LANE_MARK)[0]
+            deliveries.append(
+                Delivery(message_id, record, int(fence), int(losses), score, queue_name, owner, lane, previous or None)
+            )
         wait_us = cast("int", reply[2])
         return Catch(deliveries, None if wait_us < 0 else wait_us / 1e6)
 
@@ -248,7 +263,7 @@ class Bus:
         """Puts running messages back on a server that lost them. Returns DONE or STALE for each."""
         body: list[Argument] = []
         for d in deliveries:
-            body += (d.message_id, d.fence, d.losses, d.score, d.queue_name, d.record)
+            body += (d.message_id, d.fence, d.losses, d.score, d.lane or d.queue_name, d.record)
         reply = line.call(script("reregister"), owner, self.policy.lease_us, *body)
         return [Outcome(answer) for answer in cast("list[int]", reply)]
 
