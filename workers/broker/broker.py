@@ -44,9 +44,9 @@ from .consumer import CrewConsumer, LoneConsumer
 from .crew import Crew
 from .dead_letter import DeadLetter
 from .depth import QueueDepth
-from .envelope import HEADER_BYTES, attempt_of, pack, priority_of
-from .generation import Generation, GenerationWatch
+from .envelope import HEADER_BYTES, attempt_of, pack, priority_of, unpack
 from .errors import BusRefused
+from .generation import Generation, GenerationWatch
 from .hooks import Hooks
 from .keys import Keys
 from .limit import LANE_MARK, Limit
@@ -79,8 +79,8 @@ class CallboardBroker(Broker):
     look_ahead_factor: upper bound of messages held beyond free threads, in threads.
     limit_of: actor name (or another name it goes by) → its limit, None: it has none. Asked on every send and delivery:
         must be quick, and answer the same for the life of the process.
-    owner_name: names a worker process on the bus, asked once each time a Dramatiq worker boots. Unique among all workers
-        alive or dead for less than four leases; at most 120 characters, no white space. None: at random.
+    owner_name: names a worker process on the bus, asked once each time a Dramatiq worker boots. Unique among all
+        workers alive or dead for less than four leases; at most 120 characters, no white space. None: at random.
     socket_timeout_s, connect_timeout_s: for `url`.
     """
 
@@ -492,6 +492,63 @@ class CallboardBroker(Broker):
         """Calls `listener(before, now)` when the server was restarted, failed over or emptied. It must be quick."""
         self._watch.subscribe(listener)
 
+    # --- look-ups, for a ledger that compares itself with the bus ----------------------------------------------------
+
+    def absent(self, pairs: Iterable[tuple[str, str]]) -> set[str]:
+        """Returns which of these messages are not on the bus: neither waiting, delayed nor held by a worker (a dead
+        letter is not on it either).
+
+        pairs: (queue name, message id), any number; asked for by the thousand: a call takes the server about half a
+            millisecond. The answer is no picture of one instant: what moves meanwhile is there before and after, but a
+            message sent after its call, or settled before it, looks absent.
+
+        Raises BusUnavailable.
+        """
+        by_bus: dict[Bus, list[str]] = {}
+        for queue_name, message_id in pairs:
+            by_bus.setdefault(self.bus_of(q_name(queue_name)), []).append(message_id)
+        return {name for bus, names in by_bus.items() for name in bus.absent(names)}
+
+    def scan_ids(self, cursor: str | None = None, *, count: int = 1_000) -> tuple[str | None, list[str]]:
+        """One step through the ids of all messages on the bus, over all shards.
+
+        cursor: None to begin, then what the last step returned. count: about how many ids a step; the server reads as
+            many whole messages for it, and sends their ids only.
+
+        Returns (cursor of the next step, None: that was the last; ids). What is on the bus from the first step to the
+        last is returned, maybe twice; what comes or goes meanwhile may be or not. Raises BusUnavailable.
+        """
+        shard, _, at = (cursor or "0:0").partition(":")
+        number = int(shard)
+        position, names = self._buses[number].scan_ids(int(at), count)
+        if position:
+            return f"{number}:{position}", names
+        return (f"{number + 1}:0" if number + 1 < len(self._buses) else None), names
+
+    def records(self, message_ids: Sequence[str]) -> list[Message[Any] | None]:
+        """Reads messages, wherever they are, for instance some of `scan_ids`.
+
+        Returns each as it would be delivered now (its present priority in its options); None for one that is not on the
+        bus, was written by a newer version, or cannot be decoded. Raises BusUnavailable.
+        """
+        found: list[Message[Any] | None] = [None] * len(message_ids)
+        for bus in self._buses:
+            for i, record in enumerate(bus.records(message_ids)):
+                if record:
+                    found[i] = _readable(record)
+        return found
+
+    def leased(self, message_ids: Sequence[str]) -> dict[str, str]:
+        """Returns message id → name of the worker process that holds it (`owner_name`); others are left out.
+
+        Held is what runs, and what is fetched and not started. A lease past its end counts until a worker's next call.
+        Raises BusUnavailable.
+        """
+        owners: dict[str, str] = {}
+        for bus in self._buses:
+            owners |= bus.leased(message_ids)
+        return owners
+
     # --- administration ------------------------------------------------------------------------------------------
 
     def remove(self, queue_name: str, message_id: str) -> Removal:
@@ -552,6 +609,16 @@ class CallboardBroker(Broker):
             if deadline_s is not None and time.monotonic() >= deadline_s:
                 raise QueueJoinTimeout(queue_name)
             time.sleep(interval / 1000)  # why: Dramatiq's `join` polls, and is for tests only
+
+
+def _readable(record: bytes) -> Message[Any] | None:
+    try:
+        envelope = unpack(record)
+        message: Message[Any] = Message.decode(envelope.payload)
+        message.options["priority"] = envelope.priority
+    except Exception:  # whatever it is, it is this message's fault alone; a worker will set it aside
+        return None
+    return message
 
 
 def _random_name() -> str:

@@ -54,6 +54,7 @@ from .settlement import Outcome, Settlement
 
 _MAX_MESSAGES_A_CALL: Final = 1_000
 _MAX_BYTES_A_CALL: Final = 4 * 1024 * 1024
+_MAX_RECORDS_A_CALL: Final = 100
 
 
 class Receipt(Enum):
@@ -82,7 +83,10 @@ class Change(Enum):
 
 
 class Posting(NamedTuple):
-    """A message to be sent. queue_name: or a lane of it. when: '' now, 'd<us>' delayed by, 'e<us>' at, 'a<us>' now but arrived then."""
+    """A message to be sent. queue_name: or a lane of it.
+
+    when: '' now, 'd<us>' delayed by, 'e<us>' at, 'a<us>' now but arrived then.
+    """
 
     message_id: str
     record: bytes
@@ -327,6 +331,36 @@ class Bus:
             total += dropped
         return total
 
+    # --- the ledger's look-ups -----------------------------------------------------------------------------------
+
+    def absent(self, message_ids: Sequence[str]) -> set[str]:
+        """Returns those that neither wait, are delayed nor leased."""
+        found: set[str] = set()
+        for part in _parts(message_ids, _MAX_MESSAGES_A_CALL):
+            found.update(part[at - 1] for at in cast("list[int]", self._ask("absent", *part)))
+        return found
+
+    def leased(self, message_ids: Sequence[str]) -> dict[str, str]:
+        """Returns message id → owner, of those that a worker holds."""
+        owners: dict[str, str] = {}
+        for part in _parts(message_ids, _MAX_MESSAGES_A_CALL):
+            names = cast("list[bytes]", self._ask("leased", *part))
+            owners.update((name, owner.decode()) for name, owner in zip(part, names, strict=True) if owner)
+        return owners
+
+    def records(self, message_ids: Sequence[str]) -> list[bytes]:
+        """Returns the record of each, empty for one that is absent."""
+        records: list[bytes] = []
+        while len(records) < len(message_ids):
+            part = message_ids[len(records) : len(records) + _MAX_RECORDS_A_CALL]
+            records += cast("list[bytes]", self._ask("records", _MAX_BYTES_A_CALL, *part))
+        return records
+
+    def scan_ids(self, cursor: int, count: int) -> tuple[int, list[str]]:
+        """Returns the next cursor (0: done) and some ids."""
+        reply = cast("list[bytes]", self._ask("scan_ids", cursor, count))
+        return int(reply[0]), [name.decode(errors="replace") for name in reply[1:]]
+
     def _ask(self, name: str, *arguments: Argument) -> object:
         deadline_s = time.monotonic() + self._send_timeout_s
         with self._lines.borrow() as line:
@@ -341,6 +375,10 @@ class Bus:
 
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 _RECEIPTS: Final = {ord(receipt.value): receipt for receipt in Receipt}
+
+
+def _parts(message_ids: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    return (message_ids[first : first + size] for first in range(0, len(message_ids), size))
 
 
 def _chunks(postings: Sequence[Posting]) -> Iterable[Sequence[Posting]]:

@@ -12,8 +12,8 @@ concurrency   counts leased messages of the lane, in all workers. One that is fe
 rate          counts hand-outs in a sliding window that ends now; those given back unstarted do not count. A function
               starts at most 50 ms after its message is handed out. The record of the window dies with the data.
 
-The order among all that may run stays strict. A lane is of one queue: an actor whose messages are sent to two queues has
-its limit in each.
+The order among all that may run stays strict. A lane is of one queue: an actor whose messages are sent to two queues
+has its limit in each.
 """
 
 from __future__ import annotations

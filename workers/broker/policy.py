@@ -53,7 +53,7 @@ class Policy:
         return min(int(self.ageing_s_per_priority * 1e6), STRICT_STEP_US)
 
     def arrived_us(self, score: str, priority: int) -> int:
-        """Returns when a message became available (Unix microseconds), from its place: the scripts' `score_of`, undone."""
+        """Returns when a message became available (Unix microseconds), from its place (`score_of`, undone)."""
         return int(float(score)) + _EPOCH_US - (5 - priority) * self.step_us
 
     @property
