@@ -8,7 +8,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import dramatiq
 from dramatiq.middleware import (
@@ -22,7 +22,7 @@ from dramatiq.rate_limits.backends import RedisBackend
 
 from models import database
 from workers import discovery, legacy
-from workers.broker import MessageCodec, Policy
+from workers.broker import Limit, MessageCodec, Policy
 from workers.broker.local import make_client
 from workers.errors import SettingsError
 from workers.ledger.bus import LedgerBroker
@@ -32,7 +32,7 @@ from workers.middleware.retries import Retries
 from workers.middleware.signals import OneStop
 from workers.middleware.status import Status
 from workers.middleware.time_limit import TimeLimit
-from workers.registry import Registry, RegistryMiddleware
+from workers.registry import Registry, RegistryMiddleware, check_rate
 from workers.settings import Settings
 
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
@@ -74,6 +74,16 @@ class _NoResultWarning(logging.Filter):
         return "returned a value that is not None" not in str(record.msg)
 
 
+def _limit(declared: dramatiq.Actor[..., Any] | None) -> Limit | None:
+    """What an actor declared with `concurrency=` or `rate_limit=` may do."""
+    options = {} if declared is None else declared.options
+    concurrency, rate_limit = options.get("concurrency"), options.get("rate_limit")
+    if concurrency is None and rate_limit is None:
+        return None
+    rate, per_s = (None, None) if rate_limit is None else check_rate(rate_limit)
+    return Limit(concurrency, rate, per_s)
+
+
 def _compose(settings: Settings) -> Callboard:
     registry = Registry()
     ledger = Ledger(
@@ -92,6 +102,7 @@ def _compose(settings: Settings) -> Callboard:
         shards=settings.shards,
         policy=Policy(lease_s=settings.lease_s, ageing_s_per_priority=settings.priority_ageing_s),
         send_timeout_s=settings.send_timeout_s,
+        limit_of=lambda name: _limit(registry.find(name)),
         middleware=[
             RegistryMiddleware(registry),
             OneStop(),

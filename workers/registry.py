@@ -11,6 +11,7 @@ Two actors or aliases with one name are an error at import that names both place
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,11 @@ SEND_OPTIONS = frozenset(
 """What a caller in Python may set on one message."""
 
 
+MAX_CONCURRENCY = 100_000
+MAX_RATE = 10_000
+MAX_RATE_WINDOW_S = 31 * 24 * 3600
+_RATE = re.compile(r"(\d{1,9})/([smh])", re.ASCII)
+_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 MAX_DELAY = timedelta(days=10 * 366)
 CORRELATION_ID_MAX_CHARS = 100
 
@@ -206,6 +212,8 @@ def actor(
     time_limit_s: float | None = None,
     throws: tuple[type[BaseException], ...] = (),
     retry_when: Callable[[int, BaseException], bool] | None = None,
+    concurrency: int | None = None,
+    rate_limit: str | tuple[int, float] | None = None,
 ) -> Callable[[Callable[..., Any]], CallboardActor]:
     """Declare an actor.
 
@@ -217,10 +225,13 @@ def actor(
         max_retries, min_backoff_s, max_backoff_s, time_limit_s: by default those of the settings.
         throws: exceptions besides PermanentError that are not retried.
         retry_when: (retries so far, exception) → whether to retry; replaces max_retries.
+        concurrency: at most so many of its tasks run at a time, in all workers together, 1–100,000.
+        rate_limit: at most so many of its tasks start in any such time: "10/s", "100/m", "5/h", or (10, seconds).
+            The others wait on the bus: that uses up no retry and no thread, and nothing else waits behind them.
 
     Raises:
         DuplicateActor: a name is taken.
-        InvalidTask: a priority outside 1–10.
+        InvalidTask: a priority outside 1–10, or a limit that is none.
     """
     type_queue, type_priority = TYPE_DEFAULTS[task_type]
     default_priority = type_priority if priority is None else priority
@@ -235,6 +246,8 @@ def actor(
     options |= {option: round(seconds * 1000) for option, seconds in milliseconds.items() if seconds is not None}
     options |= {} if max_retries is None else {"max_retries": max_retries}
     options |= {} if retry_when is None else {"retry_when": retry_when}
+    options |= {} if concurrency is None else {"concurrency": check_concurrency(concurrency)}
+    options |= {} if rate_limit is None else {"rate_limit": check_rate(rate_limit)}
 
     def declare(function: Callable[..., Any]) -> CallboardActor:
         canonical = name or f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
@@ -253,7 +266,7 @@ def actor(
 class RegistryMiddleware(dramatiq.Middleware):
     """Puts every declared actor into a registry, and declares the options that actors may have."""
 
-    actor_options = {"task_type", "default_priority", "aliases", "periodic"}  # noqa: RUF012 - Dramatiq's own form
+    actor_options = {"task_type", "default_priority", "aliases", "periodic", "concurrency", "rate_limit"}  # noqa: RUF012 - Dramatiq's own form
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
@@ -271,6 +284,33 @@ def check_priority(priority: object) -> int:
             field="priority",
         )
     return priority
+
+
+def check_concurrency(concurrency: object) -> int:
+    """The concurrency if it is a whole number, 1–100,000; raises InvalidTask if not."""
+    if not _is_whole(concurrency, 1, MAX_CONCURRENCY):
+        raise InvalidTask(
+            f"concurrency: expected a whole number, 1–{MAX_CONCURRENCY}, got {concurrency!r}", field="concurrency"
+        )
+    return cast("int", concurrency)
+
+
+def check_rate(rate_limit: object) -> tuple[int, float]:
+    """(starts, seconds) of "10/s", "100/m", "5/h" or (10, 1.0); raises InvalidTask for anything else."""
+    match rate_limit:
+        case str() if found := _RATE.fullmatch(rate_limit):
+            rate, seconds = int(found[1]), _UNIT_S[found[2]]
+        case (int() as rate, int() | float() as seconds):
+            pass
+        case _:
+            rate, seconds = 0, 0.0
+    if not (_is_whole(rate, 1, MAX_RATE) and 0 < seconds <= MAX_RATE_WINDOW_S):
+        raise InvalidTask(
+            f'rate_limit: expected "10/s", "100/m", "5/h" or (starts, seconds) with 1–{MAX_RATE} starts in at most '
+            f"{MAX_RATE_WINDOW_S} seconds, got {rate_limit!r}; for more starts take a shorter time",
+            field="rate_limit",
+        )
+    return rate, float(seconds)
 
 
 def check_type(task_type: str) -> TaskType:

@@ -8,6 +8,7 @@ from .dead_letter import DeadLetter
 from .depth import PriorityDepth, QueueDepth
 from .errors import BusFull, BusRefused, BusUnavailable
 from .generation import Generation
+from .limit import Limit
 from .parcel import Delivery, Parcel
 from .policy import Policy
 from .settlement import Outcome, Settlement, Verdict
@@ -21,6 +22,7 @@ __all__ = [
     "DeadLetter",
     "Delivery",
     "Generation",
+    "Limit",
     "MessageCodec",
     "Outcome",
     "Parcel",

@@ -24,7 +24,9 @@ and `on_settlement_refused` tell what the bus found out.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
 import secrets
 import threading
 import time
@@ -33,7 +35,7 @@ from typing import Any, Final, cast
 
 from dramatiq import Broker, Consumer, Message, Middleware, Worker, get_encoder
 from dramatiq.common import current_millis, q_name
-from dramatiq.errors import QueueJoinTimeout
+from dramatiq.errors import ActorNotFound, QueueJoinTimeout
 from dramatiq.middleware import MiddlewareError, Retries
 
 from .bus import Bus, Change, Posting, Receipt, Removal
@@ -42,10 +44,12 @@ from .consumer import CrewConsumer, LoneConsumer
 from .crew import Crew
 from .dead_letter import DeadLetter
 from .depth import QueueDepth
-from .envelope import HEADER_BYTES, attempt_of, pack, priority_of
+from .envelope import HEADER_BYTES, attempt_of, pack, priority_of, unpack
+from .errors import BusRefused
 from .generation import Generation, GenerationWatch
 from .hooks import Hooks
 from .keys import Keys
+from .limit import LANE_MARK, Limit
 from .parcel import Parcel
 from .policy import Policy
 from .settlement import Outcome, Settlement, Verdict
@@ -73,6 +77,10 @@ class CallboardBroker(Broker):
         because settlements linger a few.
     settle_linger_s: how long an acknowledgement may wait for others to go along.
     look_ahead_factor: upper bound of messages held beyond free threads, in threads.
+    limit_of: actor name (or another name it goes by) → its limit, None: it has none. Asked on every send and delivery:
+        must be quick, and answer the same for the life of the process.
+    owner_name: names a worker process on the bus, asked once each time a Dramatiq worker boots. Unique among all
+        workers alive or dead for less than four leases; at most 120 characters, no white space. None: at random.
     socket_timeout_s, connect_timeout_s: for `url`.
     """
 
@@ -92,6 +100,8 @@ class CallboardBroker(Broker):
         revoke_after_s: float = 0.04,
         settle_linger_s: float = 0.004,
         look_ahead_factor: int = 4,
+        limit_of: Callable[[str], Limit | None] | None = None,
+        owner_name: Callable[[], str] | None = None,
         socket_timeout_s: float = 10.0,
         connect_timeout_s: float = 3.0,
     ) -> None:
@@ -117,7 +127,11 @@ class CallboardBroker(Broker):
         self._settle_linger_s = settle_linger_s
         self._look_ahead_factor = look_ahead_factor
         self._watch = GenerationWatch()
-        self._owner = secrets.token_hex(6)
+        self._limit_of = limit_of
+        self._owner_name = owner_name or _random_name
+        self._limits: tuple[int, tuple[str, ...]] = (0, ())
+        self._holds: set[str] = set()
+        self._holds_lock = threading.Lock()
         self._crews: list[Crew] = []
         self._crews_by_worker: dict[int, Crew] = {}
         self._buses: list[Bus] = []
@@ -171,6 +185,7 @@ class CallboardBroker(Broker):
             self,
             self._buses,
             worker,
+            owner=_checked_owner(self._owner_name()),
             idle_block_s=self._idle_block_s,
             revoke_after_s=self._revoke_after_s,
             linger_s=self._settle_linger_s,
@@ -178,8 +193,11 @@ class CallboardBroker(Broker):
         )
         # The threads, which are started after this signal, take the queue from the worker.
         worker.work_queue = crew.work_queue  # type: ignore[assignment]  # it has all that the worker uses
-        self._crews.append(crew)
         self._crews_by_worker[id(worker)] = crew
+        with self._holds_lock:
+            self._crews.append(crew)
+            for reason in self._holds:
+                crew.hold(reason)
 
     def _worker_ended(self, worker: Worker) -> None:
         crew = self._crews_by_worker.pop(id(worker), None)
@@ -203,6 +221,28 @@ class CallboardBroker(Broker):
     def knows_actor(self, actor_name: str) -> bool:
         """Whether that actor is declared here."""
         return actor_name in self.actors
+
+    def lane_of(self, queue_name: str, actor_name: str) -> str:
+        """Returns where messages of an actor wait: the queue, or, of a limited actor, its lane. Raises BusRefused for a
+        queue name that would read like a lane."""
+        if LANE_MARK in queue_name:
+            raise BusRefused(f"expected a queue name without {LANE_MARK!r}, got {queue_name!r}: rename the queue")
+        if self._limit_of is None or self._limit_of(actor_name) is None:
+            return queue_name
+        with contextlib.suppress(ActorNotFound):
+            actor_name = self.get_actor(actor_name).actor_name  # all names of an actor share its limit
+        return queue_name + LANE_MARK + actor_name
+
+    def limits(self) -> Sequence[str]:
+        """Returns the limits of the actors declared here, as a fetch takes them."""
+        if self._limit_of is None:
+            return ()
+        count, limits = self._limits
+        if count != len(self.actors):
+            names = list(self.actors)
+            limits = tuple(limit.wire(name) for name in names if (limit := self._limit_of(name)) is not None)
+            self._limits = (len(names), limits)
+        return limits
 
     def bus_of(self, queue_name: str) -> Bus:
         """Returns the tag that a queue is on."""
@@ -270,7 +310,7 @@ class CallboardBroker(Broker):
             Posting(
                 message.message_id,
                 self._record(message),
-                q_name(message.queue_name),
+                self.lane_of(q_name(message.queue_name), message.actor_name),
                 _when(message, delay_ms, None if arrived_us is None else arrived_us[i]),
             )
             for i, message in enumerate(messages)
@@ -279,7 +319,7 @@ class CallboardBroker(Broker):
             return self._default_bus.enqueue(postings, timeout_s=timeout_s)
         by_bus: dict[Bus, list[tuple[int, Posting]]] = {}
         for i, posting in enumerate(postings):
-            by_bus.setdefault(self.bus_of(posting.queue_name), []).append((i, posting))
+            by_bus.setdefault(self.bus_of(q_name(messages[i].queue_name)), []).append((i, posting))
         receipts: dict[int, Receipt] = {}
         for bus, numbered in by_bus.items():
             answers = bus.enqueue([posting for _, posting in numbered], timeout_s=timeout_s)
@@ -327,10 +367,12 @@ class CallboardBroker(Broker):
         return LoneConsumer(
             self.bus_of(queue_name),
             queue_name,
-            owner=secrets.token_hex(6),
+            owner=_random_name(),
             prefetch=prefetch,
             timeout_s=timeout / 1000,
             decide=self._decide,
+            lane_of=self.lane_of,
+            limits=self.limits,
         )
 
     def _decided(self, parcel: Parcel, failed: bool) -> None:
@@ -425,14 +467,19 @@ class CallboardBroker(Broker):
         return [parcel for crew in self._crews for parcel in list(crew.held.values())]
 
     def hold_fetching(self, reason: str) -> None:
-        """Fetches nothing more and gives the unstarted back, until every reason given is taken back."""
-        for crew in self._crews:
-            crew.hold(reason)
+        """Fetches nothing more and gives the unstarted back, until every reason given is taken back. Holds for workers
+        that boot later too."""
+        with self._holds_lock:
+            self._holds.add(reason)
+            for crew in self._crews:
+                crew.hold(reason)
 
     def allow_fetching(self, reason: str) -> None:
         """Takes back one reason not to fetch."""
-        for crew in self._crews:
-            crew.allow(reason)
+        with self._holds_lock:
+            self._holds.discard(reason)
+            for crew in self._crews:
+                crew.allow(reason)
 
     # --- generations ---------------------------------------------------------------------------------------------
 
@@ -444,6 +491,63 @@ class CallboardBroker(Broker):
     def on_generation(self, listener: Callable[[Generation, Generation], None]) -> None:
         """Calls `listener(before, now)` when the server was restarted, failed over or emptied. It must be quick."""
         self._watch.subscribe(listener)
+
+    # --- look-ups, for a ledger that compares itself with the bus ----------------------------------------------------
+
+    def absent(self, pairs: Iterable[tuple[str, str]]) -> set[str]:
+        """Returns which of these messages are not on the bus: neither waiting, delayed nor held by a worker (a dead
+        letter is not on it either).
+
+        pairs: (queue name, message id), any number; asked for by the thousand: a call takes the server about half a
+            millisecond. The answer is no picture of one instant: what moves meanwhile is there before and after, but a
+            message sent after its call, or settled before it, looks absent.
+
+        Raises BusUnavailable.
+        """
+        by_bus: dict[Bus, list[str]] = {}
+        for queue_name, message_id in pairs:
+            by_bus.setdefault(self.bus_of(q_name(queue_name)), []).append(message_id)
+        return {name for bus, names in by_bus.items() for name in bus.absent(names)}
+
+    def scan_ids(self, cursor: str | None = None, *, count: int = 1_000) -> tuple[str | None, list[str]]:
+        """One step through the ids of all messages on the bus, over all shards.
+
+        cursor: None to begin, then what the last step returned. count: about how many ids a step; the server reads as
+            many whole messages for it, and sends their ids only.
+
+        Returns (cursor of the next step, None: that was the last; ids). What is on the bus from the first step to the
+        last is returned, maybe twice; what comes or goes meanwhile may be or not. Raises BusUnavailable.
+        """
+        shard, _, at = (cursor or "0:0").partition(":")
+        number = int(shard)
+        position, names = self._buses[number].scan_ids(int(at), count)
+        if position:
+            return f"{number}:{position}", names
+        return (f"{number + 1}:0" if number + 1 < len(self._buses) else None), names
+
+    def records(self, message_ids: Sequence[str]) -> list[Message[Any] | None]:
+        """Reads messages, wherever they are, for instance some of `scan_ids`.
+
+        Returns each as it would be delivered now (its present priority in its options); None for one that is not on the
+        bus, was written by a newer version, or cannot be decoded. Raises BusUnavailable.
+        """
+        found: list[Message[Any] | None] = [None] * len(message_ids)
+        for bus in self._buses:
+            for i, record in enumerate(bus.records(message_ids)):
+                if record:
+                    found[i] = _readable(record)
+        return found
+
+    def leased(self, message_ids: Sequence[str]) -> dict[str, str]:
+        """Returns message id → name of the worker process that holds it (`owner_name`); others are left out.
+
+        Held is what runs, and what is fetched and not started. A lease past its end counts until a worker's next call.
+        Raises BusUnavailable.
+        """
+        owners: dict[str, str] = {}
+        for bus in self._buses:
+            owners |= bus.leased(message_ids)
+        return owners
 
     # --- administration ------------------------------------------------------------------------------------------
 
@@ -505,6 +609,26 @@ class CallboardBroker(Broker):
             if deadline_s is not None and time.monotonic() >= deadline_s:
                 raise QueueJoinTimeout(queue_name)
             time.sleep(interval / 1000)  # why: Dramatiq's `join` polls, and is for tests only
+
+
+def _readable(record: bytes) -> Message[Any] | None:
+    try:
+        envelope = unpack(record)
+        message: Message[Any] = Message.decode(envelope.payload)
+        message.options["priority"] = envelope.priority
+    except Exception:  # whatever it is, it is this message's fault alone; a worker will set it aside
+        return None
+    return message
+
+
+def _random_name() -> str:
+    return secrets.token_hex(6)
+
+
+def _checked_owner(name: str) -> str:
+    if not re.fullmatch(r"\S{1,120}", name) or name == "-":
+        raise ValueError(f"expected owner_name() to give 1 to 120 characters without white space, got {name!r}")
+    return name
 
 
 def _dated(message: Message[Any], delay_ms: int | None) -> Message[Any]:

@@ -45,6 +45,7 @@ from .depth import PriorityDepth, QueueDepth
 from .errors import BusRefused
 from .generation import GenerationWatch
 from .keys import Keys
+from .limit import LANE_MARK
 from .line import Argument, Line, Lines
 from .parcel import Delivery
 from .policy import Policy
@@ -53,6 +54,7 @@ from .settlement import Outcome, Settlement
 
 _MAX_MESSAGES_A_CALL: Final = 1_000
 _MAX_BYTES_A_CALL: Final = 4 * 1024 * 1024
+_MAX_RECORDS_A_CALL: Final = 100
 
 
 class Receipt(Enum):
@@ -81,7 +83,10 @@ class Change(Enum):
 
 
 class Posting(NamedTuple):
-    """A message to be sent. when: '' now, 'd<us>' delayed by, 'e<us>' at, 'a<us>' now but arrived then."""
+    """A message to be sent. queue_name: or a lane of it.
+
+    when: '' now, 'd<us>' delayed by, 'e<us>' at, 'a<us>' now but arrived then.
+    """
 
     message_id: str
     record: bytes
@@ -179,11 +184,20 @@ class Bus:
     # --- workers -------------------------------------------------------------------------------------------------
 
     def fetch(
-        self, line: Line, *, owner: str, claim: int, room: int, queue_names: Iterable[str], remember: bool
+        self,
+        line: Line,
+        *,
+        owner: str,
+        claim: int,
+        room: int,
+        queue_names: Iterable[str],
+        remember: bool,
+        limits: Iterable[str] = (),
     ) -> Catch:
         """Takes up to `room` messages for `owner`. claim: counts up with each fetch that was answered.
 
         remember: after a fault, so that a late copy of an earlier call takes nothing.
+        limits: of the actors that have one, as `Limit.wire` says them.
         """
         policy = self.policy
         reply = cast(
@@ -199,15 +213,20 @@ class Bus:
                 policy.max_losses,
                 policy.dead_letters_kept,
                 *queue_names,
+                *limits,
             ),
         )
         self._seen(line, cast("int", reply[0]), cast("int", reply[1]))
         fields = cast("list[tuple[bytes, bytes, bytes]]", list(zip(*[iter(reply[3:])] * 3, strict=True)))
         deliveries: list[Delivery] = []
         for name, record, text in fields:
-            fence, _, losses, score, queue_name = text.decode().split(" ", 4)
+            fence, _, losses, score, lane = text.decode().split(" ", 4)
             message_id = name.decode(errors="replace")
-            deliveries.append(Delivery(message_id, record, int(fence), int(losses), score, queue_name, owner))
+            losses, _, previous = losses.partition(":")
+            queue_name = lane.partition(LANE_MARK)[0]
+            deliveries.append(
+                Delivery(message_id, record, int(fence), int(losses), score, queue_name, owner, lane, previous or None)
+            )
         wait_us = cast("int", reply[2])
         return Catch(deliveries, None if wait_us < 0 else wait_us / 1e6)
 
@@ -248,7 +267,7 @@ class Bus:
         """Puts running messages back on a server that lost them. Returns DONE or STALE for each."""
         body: list[Argument] = []
         for d in deliveries:
-            body += (d.message_id, d.fence, d.losses, d.score, d.queue_name, d.record)
+            body += (d.message_id, d.fence, d.losses, d.score, d.lane or d.queue_name, d.record)
         reply = line.call(script("reregister"), owner, self.policy.lease_us, *body)
         return [Outcome(answer) for answer in cast("list[int]", reply)]
 
@@ -312,6 +331,36 @@ class Bus:
             total += dropped
         return total
 
+    # --- the ledger's look-ups -----------------------------------------------------------------------------------
+
+    def absent(self, message_ids: Sequence[str]) -> set[str]:
+        """Returns those that neither wait, are delayed nor leased."""
+        found: set[str] = set()
+        for part in _parts(message_ids, _MAX_MESSAGES_A_CALL):
+            found.update(part[at - 1] for at in cast("list[int]", self._ask("absent", *part)))
+        return found
+
+    def leased(self, message_ids: Sequence[str]) -> dict[str, str]:
+        """Returns message id → owner, of those that a worker holds."""
+        owners: dict[str, str] = {}
+        for part in _parts(message_ids, _MAX_MESSAGES_A_CALL):
+            names = cast("list[bytes]", self._ask("leased", *part))
+            owners.update((name, owner.decode()) for name, owner in zip(part, names, strict=True) if owner)
+        return owners
+
+    def records(self, message_ids: Sequence[str]) -> list[bytes]:
+        """Returns the record of each, empty for one that is absent."""
+        records: list[bytes] = []
+        while len(records) < len(message_ids):
+            part = message_ids[len(records) : len(records) + _MAX_RECORDS_A_CALL]
+            records += cast("list[bytes]", self._ask("records", _MAX_BYTES_A_CALL, *part))
+        return records
+
+    def scan_ids(self, cursor: int, count: int) -> tuple[int, list[str]]:
+        """Returns the next cursor (0: done) and some ids."""
+        reply = cast("list[bytes]", self._ask("scan_ids", cursor, count))
+        return int(reply[0]), [name.decode(errors="replace") for name in reply[1:]]
+
     def _ask(self, name: str, *arguments: Argument) -> object:
         deadline_s = time.monotonic() + self._send_timeout_s
         with self._lines.borrow() as line:
@@ -326,6 +375,10 @@ class Bus:
 
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 _RECEIPTS: Final = {ord(receipt.value): receipt for receipt in Receipt}
+
+
+def _parts(message_ids: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    return (message_ids[first : first + size] for first in range(0, len(message_ids), size))
 
 
 def _chunks(postings: Sequence[Posting]) -> Iterable[Sequence[Posting]]:

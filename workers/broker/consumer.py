@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import redis
 from dramatiq import Consumer, MessageProxy
@@ -76,6 +76,8 @@ class LoneConsumer(Consumer):
         prefetch: int,
         timeout_s: float,
         decide: Decide,
+        lane_of: Callable[[str, str], str],
+        limits: Callable[[], Sequence[str]],
     ) -> None:
         self._bus = bus
         self._queue_name = queue_name
@@ -83,6 +85,8 @@ class LoneConsumer(Consumer):
         self._prefetch = prefetch
         self._timeout_s = timeout_s
         self._decide = decide
+        self._lane_of = lane_of
+        self._limits = limits
         self._stop = threading.Event()
         self._line = bus.open_line(self._stop)
         self._claim = 0
@@ -147,21 +151,27 @@ class LoneConsumer(Consumer):
                 room=room,
                 queue_names=[self._queue_name],
                 remember=True,
+                limits=self._limits(),
             )
         except Stopped:
             return None
         self._claim += 1
-        until_s = sent_s + self._bus.policy.lease_s
         for delivery in catch.deliveries:
             name = (delivery.message_id, delivery.queue_name, delivery.owner, delivery.fence)
             try:
-                self._cache.append(open_delivery(delivery, got_s=time.monotonic(), held_until_s=until_s))
+                parcel = open_delivery(delivery, self._bus.policy, got_s=time.monotonic(), sent_s=sent_s)
             except NewerVersion:
                 delay_ms = int(self._bus.policy.unknown_actor_delay_s * 1000)
                 self._settle(Settlement(*name, Verdict.DEFER, delay_ms=delay_ms))
             except Exception as error:
                 reason = f"undecodable: {type(error).__name__}: {error}"
                 self._settle(Settlement(*name, Verdict.DEAD, reason=reason))
+            else:
+                lane = self._lane_of(parcel.queue_name, parcel.actor_name)
+                if delivery.lane == parcel.queue_name != lane:
+                    self._settle(parcel.settlement(Verdict.RELEASE, lane=lane))
+                else:
+                    self._cache.append(parcel)
         return catch.wait_s
 
     def _settle(self, settlement: Settlement) -> None:

@@ -10,7 +10,6 @@ closed    all threads are done: the last decisions are executed, the rest given 
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from threading import Event, Lock
@@ -24,6 +23,7 @@ from .envelope import DEFAULT_PRIORITY, NewerVersion, unpack
 from .hub import Hub
 from .look_ahead import LookAhead
 from .parcel import Delivery, Parcel
+from .policy import Policy
 from .settlement import Settlement, Verdict
 from .settler import Settler
 from .work_queue import WorkQueue
@@ -36,6 +36,8 @@ class Owner(Protocol):
 
     def knows_actor(self, actor_name: str) -> bool: ...
     def bus_of(self, queue_name: str) -> Bus: ...
+    def lane_of(self, queue_name: str, actor_name: str) -> str: ...
+    def limits(self) -> Sequence[str]: ...
     def lease_lost(self, parcel: Parcel) -> None: ...
     def settlement_refused(self, settlement: Settlement) -> None: ...
 
@@ -49,19 +51,20 @@ class Crew:
         buses: Sequence[Bus],
         worker: Worker,
         *,
+        owner: str,
         idle_block_s: float,
         revoke_after_s: float,
         linger_s: float,
         look_ahead_factor: int,
     ) -> None:
         self._broker = broker
-        self.owner = secrets.token_hex(6)
+        self.owner = owner
         self.held: dict[str, Parcel] = {}
         self.closing = Event()
         self._lock = Lock()
         self._served: set[str] = set()
-        self._lease_s = buses[0].policy.lease_s
-        self._defer_ms = int(buses[0].policy.unknown_actor_delay_s * 1000)
+        self._policy = buses[0].policy
+        self._defer_ms = int(self._policy.unknown_actor_delay_s * 1000)
         self.work_queue = WorkQueue(
             worker.worker_threads,
             look_ahead=LookAhead(worker.worker_threads, factor=look_ahead_factor),
@@ -85,6 +88,7 @@ class Crew:
                 self.work_queue,
                 accept=self._accept,
                 give_back=self.give_back,
+                limits=broker.limits,
                 idle_block_s=idle_block_s,
                 revoke_after_s=revoke_after_s,
             )
@@ -146,7 +150,7 @@ class Crew:
     def _accept(self, delivery: Delivery, sent_s: float) -> Parcel | None:
         """Makes a parcel; decides about a message that cannot become one."""
         try:
-            parcel = open_delivery(delivery, got_s=time.monotonic(), held_until_s=sent_s + self._lease_s)
+            parcel = open_delivery(delivery, self._policy, got_s=time.monotonic(), sent_s=sent_s)
         except NewerVersion as error:
             log.warning("Message %s is for a later version; put off: %s", delivery.message_id, error)
             self.submit(_decision(delivery, Verdict.DEFER, delay_ms=self._defer_ms))
@@ -160,6 +164,11 @@ class Crew:
         if not self._broker.knows_actor(parcel.actor_name):
             log.warning("No actor %r here; message %s is put off.", parcel.actor_name, parcel.message_id)
             self.submit(parcel.settlement(Verdict.DEFER, delay_ms=self._defer_ms))
+            return None
+        lane = self._broker.lane_of(parcel.queue_name, parcel.actor_name)
+        if delivery.lane == parcel.queue_name != lane:
+            # Sent by somebody who knew no limit, or a dead letter sent again: it waits for a permit where it should.
+            self.submit(parcel.settlement(Verdict.RELEASE, lane=lane))
             return None
         self.held[parcel.message_id] = parcel
         return parcel
@@ -183,8 +192,13 @@ class Crew:
             settler.end()
 
 
-def open_delivery(delivery: Delivery, *, got_s: float, held_until_s: float) -> Parcel:
-    """Makes a parcel of what the bus handed out. Raises NewerVersion, DecodeError, ValueError."""
+def open_delivery(delivery: Delivery, policy: Policy, *, got_s: float, sent_s: float) -> Parcel:
+    """Makes a parcel of what the bus handed out.
+
+    got_s, sent_s: when the fetch was answered, and asked: the lease counts from then. Monotonic clock.
+
+    Raises NewerVersion, DecodeError, ValueError.
+    """
     envelope = unpack(delivery.record)
     decoded = cast("object", Message.decode(envelope.payload))
     message = cast("Message[Any]", decoded)
@@ -207,8 +221,9 @@ def open_delivery(delivery: Delivery, *, got_s: float, held_until_s: float) -> P
         delivery,
         priority=envelope.priority,
         attempt=envelope.attempt,
+        arrived_us=policy.arrived_us(delivery.score, envelope.priority),
         got_s=got_s,
-        held_until_s=held_until_s,
+        held_until_s=sent_s + policy.lease_s,
     )
 
 

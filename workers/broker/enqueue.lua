@@ -4,7 +4,7 @@
 -- ARGV[4]  number of this call; the producer counts up. The same number again (its reply was lost) gets the same
 --          reply and does nothing; a lower one (it lay about in the network) is refused.
 -- ARGV[5]  how long the answer is remembered, in milliseconds
--- ARGV[6]  number of queues, then their names, then per message: id, record, index of its queue, when
+-- ARGV[6]  number of queues or lanes, then their names, then per message: id, record, index of its queue, when
 --          when: '' now; 'd<us>' after that long; 'e<us>' at that time; 'a<us>' now, having arrived then (rebuild)
 --
 -- Returns one character a message: '1' taken, '0' is there already (same or later attempt), 'x' cancelled before.
@@ -53,14 +53,17 @@ for i = 1, count do
   else
     if old then
       -- A later attempt replaces an earlier one that is still here, whoever holds it: its answer will be stale.
-      replaced[names[q]] = true
       redis.call('ZREM', LEASES, id)
-      redis.call('ZREM', waiting_of(names[q]), id)
-      redis.call('ZREM', delayed_of(names[q]), id)
+      for _, place in ipairs(places(queue_of(names[q]))) do
+        replaced[place] = replaced[place] or 0
+        redis.call('ZREM', waiting_of(place), id)
+        redis.call('ZREM', delayed_of(place), id)
+      end
       local value = redis.call('HGET', DELIVERIES, id)
       if value then
         local fence, _, losses, score, queue = read_delivery(value)
-        redis.call('HSET', DELIVERIES, id, delivery(fence, '-', losses, score, queue))
+        redis.call('HSET', DELIVERIES, id, delivery(fence, '-', losses_of(losses), score, queue))
+        if unhold(queue, id) then replaced[queue] = (replaced[queue] or 0) + 1 end
       end
     end
     answers[i] = '1'
@@ -96,11 +99,11 @@ for q, queue in ipairs(names) do
     in_chunks('ZADD', waiting_of(queue), list, 2)
     if pauses then
       if rehead(queue) then wake(queue, #list / 2) end
-      redis.call('SADD', QUEUES, queue)
+      know(queue)
     else
       local best = list[1]
       for i = 3, #list, 2 do if list[i] < best then best = list[i] end end
-      if redis.call('ZADD', HEADS, 'LT', best, queue) == 1 then redis.call('SADD', QUEUES, queue) end
+      if redis.call('ZADD', HEADS, 'LT', best, queue) == 1 then know(queue) end
       wake(queue, #list / 2)
     end
   end
@@ -109,12 +112,12 @@ for q, queue in ipairs(names) do
     in_chunks('ZADD', delayed_of(queue), list, 2)
     local first = list[1]
     for i = 3, #list, 2 do if list[i] < first then first = list[i] end end
-    redis.call('SADD', QUEUES, queue)
+    know(queue)
     if redis.call('ZADD', DUE, 'LT', 'CH', first, queue) > 0 then wake(queue, 8) end
   end
 end
-for queue in pairs(replaced) do
-  rehead(queue)
+for queue, freed in pairs(replaced) do
+  if rehead(queue) and freed > 0 then wake(queue, freed) end
   redue(queue)
 end
 return answer

@@ -9,14 +9,19 @@
 -- ARGV[5]  '1': remember this claim even if it is empty (after a fault, when late copies may be on their way)
 -- ARGV[6]  room   ARGV[7] lease in microseconds   ARGV[8] grace after a restart, in microseconds
 -- ARGV[9]  losses after which a message is dead (0: never)   ARGV[10] dead letters kept a queue
--- ARGV[11...] the queues served
+-- ARGV[11...] the queues served, and the limits this worker knows: "actor\nconcurrency rate per_us" (0: no such limit)
+--
+-- A lane (the messages of one limited actor) is one more source, as long as it has permits: `concurrency` less what is
+-- leased of it, and `rate` less what was started of it in the last `per_us`. Whatever the lane has beyond that is passed
+-- over, and the order of all else is as if it were not there. The limit that counts is the one sent here: nothing is
+-- stored that an emptied server would lose or a deploy leave behind, and a worker that knows no limit has none.
 --
 -- Returns {generation, since_us, microseconds to the next event (-1: none), then per message: id, record, delivery}.
 
 local owner, claim, room = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
 local lease_us, grace_us = tonumber(ARGV[7]), tonumber(ARGV[8])
 local now_us = clock_us()
-local generation, since_us, restarted_us = read_generation()
+local generation, since_us, restarted_us, emptied_us = read_generation()
 local reply = { generation, since_us, -1 }
 
 local memory = P .. 'claim:' .. owner
@@ -45,11 +50,42 @@ end
 expire(now_us, restarted_us, grace_us, tonumber(ARGV[9]), tonumber(ARGV[10]))
 promote(now_us, 500)
 
-local served = {}
-for i = 11, #ARGV do served[ARGV[i]] = true end
+local served, limits = {}, {}
+for i = 11, #ARGV do
+  local cut = string.find(ARGV[i], '\n', 1, true)
+  if cut then limits[string.sub(ARGV[i], 1, cut - 1)] = string.sub(ARGV[i], cut + 1) else served[ARGV[i]] = true end
+end
+
+-- Lanes met in this fetch that have less permits than messages, by rate: lane → {rate, per_us}.
+local permit_us, rated = nil, {}
+
+-- How many messages of a lane may be handed out now.
+local function permits(lane, actor)
+  local spec = limits[actor]
+  if not spec then return room end
+  local concurrency, rate, per_us = string.match(spec, '^(%d+) (%d+) (%d+)$')
+  concurrency, rate, per_us = tonumber(concurrency), tonumber(rate), tonumber(per_us)
+  local free = room
+  if concurrency > 0 then
+    if now_us < emptied_us + grace_us then
+      -- What ran when the data went is not registered again yet; counting now would find every permit free.
+      permit_us = math.min(permit_us or emptied_us + grace_us, emptied_us + grace_us)
+      return 0
+    end
+    free = math.min(free, concurrency - redis.call('SCARD', held_of(lane)))
+  end
+  if rate > 0 and free > 0 then
+    local starts = starts_of(lane)
+    redis.call('ZREMRANGEBYSCORE', starts, '-inf', now_us - per_us)
+    redis.call('ZREMRANGEBYSCORE', starts, now_us + 1000000, '+inf') -- the server's clock was set back
+    free = math.min(free, rate - redis.call('ZCARD', starts))
+    rated[lane] = { rate, per_us }
+  end
+  return math.max(free, 0)
+end
 
 -- Greedy merge. Heads are sorted, so a queue is opened only when its head is the best left; an opened queue is read
--- in chunks. `opened` holds {queue, flat chunk, position, taken, exhausted, score of its best}.
+-- in chunks. `opened` holds {queue, permits (of a lane), flat chunk, position, taken, exhausted, score of its best}.
 local ids, scores, queues, taken = {}, {}, {}, 0
 local opened = {}
 local page, at, offset = redis.call('ZRANGE', HEADS, 0, 15, 'WITHSCORES'), 1, 0
@@ -64,7 +100,13 @@ local function next_head()
       page, at = redis.call('ZRANGE', HEADS, offset, offset + 15, 'WITHSCORES'), 1
       if #page == 0 then return nil end
     end
-    if served[page[at]] then return page[at], tonumber(page[at + 1]) end
+    local name = page[at]
+    if served[name] then return name, tonumber(page[at + 1]) end
+    local cut = string.find(name, '|', 1, true)
+    if cut and served[string.sub(name, 1, cut - 1)] then
+      local free = permits(name, string.sub(name, cut + 1))
+      if free > 0 then return name, tonumber(page[at + 1]), free end
+    end
     at = at + 2
   end
 end
@@ -76,7 +118,7 @@ local function read_chunk(source)
   source.score = tonumber(source.flat[2])
 end
 
-local head_queue, head_score = next_head()
+local head_queue, head_score, head_permits = next_head()
 while taken < room do
   local best = nil
   for i = 1, #opened do
@@ -84,11 +126,11 @@ while taken < room do
     if source.score and (not best or source.score < best.score) then best = source end
   end
   if head_queue and (not best or head_score < best.score) then
-    best = { queue = head_queue, taken = 0 }
+    best = { queue = head_queue, permits = head_permits, taken = 0 }
     read_chunk(best)
     opened[#opened + 1] = best
     at = at + 2
-    head_queue, head_score = next_head()
+    head_queue, head_score, head_permits = next_head()
   elseif not best then
     break
   else
@@ -103,7 +145,9 @@ while taken < room do
       ids[taken], scores[taken], queues[taken] = best.flat[best.at], best.flat[best.at + 1], best.queue
       best.taken = best.taken + 1
       best.at = best.at + 2
-      if best.flat[best.at] then
+      if best.taken == best.permits then
+        best.score = nil
+      elseif best.flat[best.at] then
         best.score = tonumber(best.flat[best.at + 1])
       elseif best.short then
         best.score = nil
@@ -114,11 +158,14 @@ while taken < room do
   end
 end
 
-local fresh, gone = {}, {}
+local fresh, gone, lanes = {}, {}, false
 for i = 1, #opened do
   local source = opened[i]
   if source.taken > 0 then redis.call('ZREMRANGEBYRANK', waiting_of(source.queue), 0, source.taken - 1) end
-  if not source.score then
+  if source.permits then
+    lanes = true
+    if source.taken > 0 then rehead(source.queue) end
+  elseif not source.score then
     gone[#gone + 1] = source.queue
   elseif source.taken > 0 then
     fresh[#fresh + 1], fresh[#fresh + 2] = source.score, source.queue
@@ -137,8 +184,10 @@ if taken > 0 then
     if record then
       local fence, losses = 0, 0
       if values[i] then
-        local f, _, l = read_delivery(values[i])
-        fence, losses = tonumber(f), tonumber(l)
+        local holder
+        fence, holder, losses = read_delivery(values[i])
+        fence = tonumber(fence)
+        if holder ~= '-' then losses = losses_of(losses) .. ':' .. holder end
       end
       local attempt = attempt_of(record)
       if attempt > fence then fence = attempt end
@@ -148,6 +197,14 @@ if taken > 0 then
       local value = delivery(fence, owner, losses, scores[i], queues[i])
       deliveries[k], deliveries[k + 1] = id, value
       claimed[#claimed + 1] = id
+      if lanes then
+        hold(queues[i], id)
+        local rate = rated[queues[i]]
+        if rate then
+          redis.call('ZADD', starts_of(queues[i]), now_us, id .. ' ' .. digits(fence))
+          redis.call('PEXPIRE', starts_of(queues[i]), math.ceil(rate[2] / 1000) + 1000)
+        end
+      end
       reply[n + 1], reply[n + 2], reply[n + 3] = id, record, value
       n = n + 3
     end
@@ -175,6 +232,16 @@ else
     local expiry_us = math.max(tonumber(lease), restarted_us + grace_us)
     if not next_us or expiry_us < next_us then next_us = expiry_us end
   end
+  for lane, rate in pairs(rated) do
+    local starts = starts_of(lane)
+    if redis.call('ZCARD', starts) >= rate[1] and redis.call('ZSCORE', HEADS, lane) then
+      local oldest_us = tonumber(redis.call('ZRANGE', starts, 0, 0, 'WITHSCORES')[2])
+      -- Of a fast rate several permits are waited for: an idle worker looks a hundred times a second, no more.
+      local free_us = math.max(oldest_us + rate[2], now_us + 10000)
+      permit_us = math.min(permit_us or free_us, free_us)
+    end
+  end
+  if permit_us and (not next_us or permit_us < next_us) then next_us = permit_us end
   if next_us then reply[3] = math.max(next_us - now_us, 0) end
 end
 return reply

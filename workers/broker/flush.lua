@@ -1,10 +1,15 @@
--- Drops messages of one queue, wherever they are; at most a few thousand a call. Returns how many; 0: it is empty.
+-- Drops messages of one queue and its lanes, wherever they are; at most a few thousand a call. Returns how many; 0: it is empty.
 --
 -- ARGV[3] queue
 
 local queue = ARGV[3]
 local dropped = 0
-for _, key in ipairs({ waiting_of(queue), delayed_of(queue) }) do
+local names, keys = places(queue), {}
+for _, place in ipairs(names) do
+  keys[#keys + 1] = waiting_of(place)
+  keys[#keys + 1] = delayed_of(place)
+end
+for _, key in ipairs(keys) do
   for _ = 1, 5 do
     local ids = redis.call('ZRANGE', key, 0, CHUNK - 1)
     if #ids == 0 then break end
@@ -19,7 +24,8 @@ local values = read_fields(DELIVERIES, ids)
 for i = 1, #ids do
   if values[i] then
     local _, _, _, _, name = read_delivery(values[i])
-    if name == queue then
+    if queue_of(name) == queue then
+      unhold(name, ids[i])
       redis.call('ZREM', LEASES, ids[i])
       redis.call('HDEL', MESSAGES, ids[i])
       redis.call('HDEL', DELIVERIES, ids[i])
@@ -28,6 +34,8 @@ for i = 1, #ids do
   end
 end
 redis.call('DEL', dead_of(queue), letters_of(queue), wake_of(queue))
-rehead(queue)
-redue(queue)
+for _, place in ipairs(names) do
+  rehead(place)
+  redue(place)
+end
 return dropped

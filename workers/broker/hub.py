@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from typing import Final
 
@@ -40,6 +40,7 @@ class Hub(Thread):
 
     accept: makes parcels of deliveries; None for one that is not for the threads (undecodable, unknown actor).
     give_back: called with parcels that were revoked.
+    limits: asked before each fetch for the limits known here, as the bus takes them.
     idle_block_s: longest pop; also how long a message may wait whose wake-up was lost with a dying process.
     """
 
@@ -51,6 +52,7 @@ class Hub(Thread):
         *,
         accept: Callable[[Delivery, float], Parcel | None],
         give_back: Callable[[list[Parcel]], None],
+        limits: Callable[[], Sequence[str]],
         idle_block_s: float,
         revoke_after_s: float,
     ) -> None:
@@ -60,6 +62,7 @@ class Hub(Thread):
         self._work_queue = work_queue
         self._accept = accept
         self._give_back = give_back
+        self._limits = limits
         self._idle_block_s = idle_block_s
         self._revoke_after_s = revoke_after_s
         self._ending = Event()
@@ -167,6 +170,7 @@ class Hub(Thread):
             room=room,
             queue_names=self._served,
             remember=sent_s < self._remember_until_s,
+            limits=self._limits(),
         )
         self._claim += 1
         if self._line.faults != self._faults_seen:

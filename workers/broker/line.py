@@ -190,7 +190,7 @@ class Line:
         except NoPermissionError:
             pass  # then only an emptied server is noticed, not a restarted one
         code = script("generation")
-        number, since_us = cast("tuple[int, int]", self._evaluate(wire, code, (run_id,)))
+        number, since_us = cast("tuple[int, int]", self._evaluate(wire, code, (run_id, self._watch.latest.number)))
         self._watch.seen(number, since_us)
 
     def _once(self, code: Script, arguments: Sequence[Argument], deadline_s: float | None) -> Any:

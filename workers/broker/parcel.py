@@ -21,7 +21,8 @@ class Delivery(msgspec.Struct, frozen=True):
     """One handing-out of a message by the bus.
 
     record: as stored. fence: delivery number. losses: how many workers vanished with it before.
-    score: its place, given back unchanged if it is revoked.
+    score: its place, given back unchanged if it is revoked. lane: the queue, or its lane where the message waited.
+    previous_owner: who held it before, if it was delivered before and not settled since.
     """
 
     message_id: str
@@ -31,6 +32,8 @@ class Delivery(msgspec.Struct, frozen=True):
     score: str
     queue_name: str
     owner: str
+    lane: str = ""
+    previous_owner: str | None = None
 
 
 class Parcel(MessageProxy):
@@ -38,6 +41,9 @@ class Parcel(MessageProxy):
 
     delivery: how it came. held_until_s: on the monotonic clock; past it the lease has ended and it must not start.
     priority: 1-10, as the bus has it. attempt: as the bus has it.
+    arrived_us: when it became available (sent, or due if it was delayed), by the server's clock, Unix microseconds: one
+        that arrived before `CallboardBroker.generation.since_us` was on the bus in an earlier life of it, or is from a
+        rebuild. Kept when it is given back, lost or reprioritised; a retry arrives anew.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class Parcel(MessageProxy):
         attempt: int,
         got_s: float,
         held_until_s: float,
+        arrived_us: int = 0,
     ) -> None:
         super().__init__(message)
         self.queue_name = message.queue_name
@@ -61,6 +68,7 @@ class Parcel(MessageProxy):
         self.delivery = delivery
         self.priority = priority
         self.attempt = attempt
+        self.arrived_us = arrived_us
         self.got_s = got_s
         self.held_until_s = held_until_s
         self.started_s = 0.0
@@ -76,6 +84,11 @@ class Parcel(MessageProxy):
     def message(self) -> Parcel:
         """Itself: Dramatiq's worker threads take `.message` of whatever is in the work queue."""
         return self
+
+    @property
+    def previous_owner(self) -> str | None:
+        """Who held the message before this worker and did not settle it (its lease ended); None: nobody."""
+        return self.delivery.previous_owner
 
     @property
     def exception(self) -> BaseException | None:

@@ -4,10 +4,12 @@
 
 local queue = ARGV[3]
 if ARGV[4] == '1' then
-  redis.call('ZREM', HEADS, queue)
+  redis.call('ZREM', HEADS, unpack(places(queue)))
   redis.call('SADD', PAUSED, queue)
 else
   redis.call('SREM', PAUSED, queue)
-  if rehead(queue) then wake(queue, redis.call('ZCARD', waiting_of(queue))) end
+  for _, place in ipairs(places(queue)) do
+    if rehead(place) then wake(place, redis.call('ZCARD', waiting_of(place))) end
+  end
 end
 return 1

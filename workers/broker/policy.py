@@ -7,6 +7,8 @@ from typing import Final
 
 # 57 years of microseconds: ten bands of it fill the 54 bits (with sign) of a double. No wait makes up for a priority.
 STRICT_STEP_US: Final = 1_800_000_000_000_000
+# Where scores count from, as in `prelude.lua`: 2025-01-01.
+_EPOCH_US: Final = 1_735_689_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class Policy:
         if self.ageing_s_per_priority is None:
             return STRICT_STEP_US
         return min(int(self.ageing_s_per_priority * 1e6), STRICT_STEP_US)
+
+    def arrived_us(self, score: str, priority: int) -> int:
+        """Returns when a message became available (Unix microseconds), from its place (`score_of`, undone)."""
+        return int(float(score)) + _EPOCH_US - (5 - priority) * self.step_us
 
     @property
     def lease_us(self) -> int:

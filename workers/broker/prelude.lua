@@ -22,11 +22,21 @@ local MESSAGES, DELIVERIES, LEASES = P .. 'messages', P .. 'deliveries', P .. 'l
 local HEADS, DUE, PAUSED, QUEUES = P .. 'heads', P .. 'due', P .. 'paused', P .. 'queues'
 local TOMBSTONES, GENERATION, CLOCK = P .. 'tombstones', P .. 'generation', P .. 'clock'
 
+-- A queue here is either one that people name, or a lane of it: "queue|actor", where the messages of one limited actor
+-- wait, so that nothing waits behind them. What is counted for people, paused, or told to blocked workers is the queue.
+local function queue_of(name)
+  local cut = string.find(name, '|', 1, true)
+  return cut and string.sub(name, 1, cut - 1) or name
+end
+
 local function waiting_of(queue) return P .. 'queue:' .. queue .. ':waiting' end
 local function delayed_of(queue) return P .. 'queue:' .. queue .. ':delayed' end
 local function wake_of(queue) return P .. 'queue:' .. queue .. ':wake' end
 local function dead_of(queue) return P .. 'queue:' .. queue .. ':dead' end
 local function letters_of(queue) return P .. 'queue:' .. queue .. ':letters' end
+local function lanes_of(queue) return P .. 'queue:' .. queue .. ':lanes' end
+local function held_of(lane) return P .. 'queue:' .. lane .. ':held' end
+local function starts_of(lane) return P .. 'queue:' .. lane .. ':starts' end
 
 local function digits(number) return string.format('%.0f', number) end
 
@@ -43,14 +53,17 @@ local function score_of(arrived_us, priority)
   return arrived_us - EPOCH_US + (5 - priority) * STEP_US
 end
 
--- A delivery is: "fence owner losses score queue"; the owner is '-' when nobody holds or last held the message.
+-- A delivery is: "fence owner losses score queue"; the owner is '-' when nobody holds or last held the message, the
+-- queue is its lane if it has one. Losses are a number, then maybe ':' and who held the message before `owner` did.
 local function delivery(fence, owner, losses, score, queue)
   return fence .. ' ' .. owner .. ' ' .. losses .. ' ' .. score .. ' ' .. queue
 end
 
 local function read_delivery(value)
-  return string.match(value, '^(%d+) (%S+) (%d+) (%S+) (.*)$')
+  return string.match(value, '^(%d+) (%S+) (%S+) (%S+) (.*)$')
 end
+
+local function losses_of(losses) return tonumber(string.match(losses, '^%d+')) end
 
 -- Calls `command key ...` with any number of further arguments, in chunks. Sums what the calls return.
 local function in_chunks(command, key, arguments, width)
@@ -73,9 +86,9 @@ local function read_fields(key, ids)
   return values
 end
 
--- Leaves at most `limit` tokens in the wake list of a queue; one blocked process wakes for each.
+-- Leaves at most `wanted` tokens in the wake list of a queue; one blocked process wakes for each.
 local function wake(queue, wanted)
-  local key = wake_of(queue)
+  local key = wake_of(queue_of(queue))
   local present = redis.call('LLEN', key)
   for _ = present + 1, math.min(wanted, 8) do redis.call('RPUSH', key, '1') end
 end
@@ -84,7 +97,7 @@ end
 -- no head: that is all that pausing does. Returns whether a message is there to be fetched.
 local function rehead(queue)
   local head = redis.call('ZRANGE', waiting_of(queue), 0, 0, 'WITHSCORES')
-  if head[2] and redis.call('SISMEMBER', PAUSED, queue) == 0 then
+  if head[2] and redis.call('SISMEMBER', PAUSED, queue_of(queue)) == 0 then
     redis.call('ZADD', HEADS, head[2], queue)
     return true
   end
@@ -95,6 +108,31 @@ end
 local function redue(queue)
   local head = redis.call('ZRANGE', delayed_of(queue), 0, 0, 'WITHSCORES')
   if head[2] then redis.call('ZADD', DUE, head[2], queue) else redis.call('ZREM', DUE, queue) end
+end
+
+-- Remembers a queue, and a lane with its queue.
+local function know(name)
+  local queue = queue_of(name)
+  redis.call('SADD', QUEUES, queue)
+  if queue ~= name then redis.call('SADD', lanes_of(queue), name) end
+end
+
+-- A queue and its lanes: wherever a message of it may wait.
+local function places(queue)
+  local names = redis.call('SMEMBERS', lanes_of(queue))
+  names[#names + 1] = queue
+  return names
+end
+
+-- The permit of a limited actor is the lease: `held` has the leased messages of a lane, and every script that begins or
+-- ends a lease says so here. Cheap for others: a queue that is no lane costs one search in its name.
+local function hold(lane, id)
+  if string.find(lane, '|', 1, true) then redis.call('SADD', held_of(lane), id) end
+end
+
+-- Returns whether a permit came free: then the lane wants a `rehead` and a `wake`.
+local function unhold(lane, id)
+  return string.find(lane, '|', 1, true) and redis.call('SREM', held_of(lane), id) == 1
 end
 
 -- Delayed messages whose time has come become waiting ones, as if they had arrived at that time.
@@ -122,7 +160,8 @@ local function promote(now_us, budget)
 end
 
 -- Puts a message into the dead letters of its queue and holds their number to its bound.
-local function bury(queue, id, reason, record, now_us, keep_count)
+local function bury(lane, id, reason, record, now_us, keep_count)
+  local queue = queue_of(lane)
   redis.call('ZADD', dead_of(queue), now_us, id)
   redis.call('HSET', letters_of(queue), id, reason .. '\n' .. record)
   local excess = redis.call('ZCARD', dead_of(queue)) - keep_count
@@ -146,12 +185,14 @@ local function expire(now_us, restarted_us, grace_us, max_losses, keep_count)
     local fence, owner, losses, score, queue
     if values[i] then fence, owner, losses, score, queue = read_delivery(values[i]) end
     if fence and redis.call('HEXISTS', MESSAGES, id) == 1 then
-      losses = losses + 1
+      losses = losses_of(losses) + 1
+      unhold(queue, id)
       if max_losses > 0 and losses >= max_losses then
         local record = redis.call('HGET', MESSAGES, id)
         redis.call('HDEL', MESSAGES, id)
         redis.call('HDEL', DELIVERIES, id)
         bury(queue, id, 'lost its worker ' .. losses .. ' times', record, now_us + i, keep_count)
+        touched[queue] = (touched[queue] or 0) + 1
       else
         redis.call('HSET', DELIVERIES, id, delivery(fence, owner, losses, score, queue))
         redis.call('ZADD', waiting_of(queue), score, id)
@@ -159,6 +200,7 @@ local function expire(now_us, restarted_us, grace_us, max_losses, keep_count)
       end
     else
       redis.call('HDEL', DELIVERIES, id)
+      if queue then unhold(queue, id) end
     end
   end
   for queue, count in pairs(touched) do
@@ -167,10 +209,10 @@ local function expire(now_us, restarted_us, grace_us, max_losses, keep_count)
 end
 
 -- Number and start of the present generation of the server's data, and when the server restarted or failed over last
--- (0: not since it was emptied). Number 0 if there is none yet.
+-- (0: not since it was emptied), and when it was found emptied under living workers (0: not). Number 0 if none yet.
 local function read_generation()
-  local pair = redis.call('HMGET', GENERATION, 'number', 'since_us', 'restarted_us')
-  return tonumber(pair[1] or '0'), tonumber(pair[2] or '0'), tonumber(pair[3] or '0')
+  local pair = redis.call('HMGET', GENERATION, 'number', 'since_us', 'restarted_us', 'emptied_us')
+  return tonumber(pair[1] or '0'), tonumber(pair[2] or '0'), tonumber(pair[3] or '0'), tonumber(pair[4] or '0')
 end
 
 -- Sets a delayed message's due time. A new earliest one wakes blocked processes, which else would sleep past it.

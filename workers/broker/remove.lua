@@ -6,13 +6,15 @@
 -- 0 absent: a tombstone now makes enqueue refuse it, so a copy still on its way cannot run either.
 
 local queue, id = ARGV[3], ARGV[4]
-local waited = redis.call('ZREM', waiting_of(queue), id)
-local delayed = redis.call('ZREM', delayed_of(queue), id)
-if waited + delayed > 0 then
-  redis.call('HDEL', MESSAGES, id)
-  redis.call('HDEL', DELIVERIES, id)
-  if waited > 0 then rehead(queue) else redue(queue) end
-  return 1
+for _, place in ipairs(places(queue)) do
+  local waited = redis.call('ZREM', waiting_of(place), id)
+  local delayed = redis.call('ZREM', delayed_of(place), id)
+  if waited + delayed > 0 then
+    redis.call('HDEL', MESSAGES, id)
+    redis.call('HDEL', DELIVERIES, id)
+    if waited > 0 then rehead(place) else redue(place) end
+    return 1
+  end
 end
 if redis.call('ZSCORE', LEASES, id) then return 2 end
 local now_us = clock_us()

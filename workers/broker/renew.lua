@@ -33,6 +33,7 @@ if #mine > 0 then
     local touched = {}
     for i = 1, #queues do
       local _, _, _, _, queue = read_delivery(queues[i])
+      hold(queue, mine[2 * i])
       if redis.call('ZREM', waiting_of(queue), mine[2 * i]) == 1 then touched[queue] = true end
     end
     for queue in pairs(touched) do rehead(queue) end

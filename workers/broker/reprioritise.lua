@@ -8,12 +8,16 @@ local queue, id, priority = ARGV[3], ARGV[4], tonumber(ARGV[5])
 local record = redis.call('HGET', MESSAGES, id)
 if not record then return 0 end
 if redis.call('ZSCORE', LEASES, id) then return 2 end
-local score = redis.call('ZSCORE', waiting_of(queue), id)
-if not score and not redis.call('ZSCORE', delayed_of(queue), id) then return 0 end
-local changed = string.sub(record, 1, 1) .. string.char(96 + priority) .. string.sub(record, 3)
-redis.call('HSET', MESSAGES, id, changed)
-if score then
-  redis.call('ZADD', waiting_of(queue), tonumber(score) + (priority_of(record) - priority) * STEP_US, id)
-  rehead(queue)
+for _, place in ipairs(places(queue)) do
+  local score = redis.call('ZSCORE', waiting_of(place), id)
+  if score or redis.call('ZSCORE', delayed_of(place), id) then
+    local changed = string.sub(record, 1, 1) .. string.char(96 + priority) .. string.sub(record, 3)
+    redis.call('HSET', MESSAGES, id, changed)
+    if score then
+      redis.call('ZADD', waiting_of(place), tonumber(score) + (priority_of(record) - priority) * STEP_US, id)
+      rehead(place)
+    end
+    return 1
+  end
 end
-return 1
+return 0

@@ -1,6 +1,6 @@
 -- Puts the messages that a live worker is running back on a server that lost them, leased to that worker.
 --
--- ARGV[3] owner   ARGV[4] lease in microseconds   then per message: id, fence, losses, score, queue, record
+-- ARGV[3] owner   ARGV[4] lease in microseconds   then per message: id, fence, losses, score, queue (its lane), record
 --
 -- Returns per message: 1 leased to the caller; -1 another has taken it meanwhile.
 -- If somebody has published the message again but nobody has taken it, the publication gives way to the lease.
@@ -21,12 +21,15 @@ for first = 5, #ARGV, 6 do
   if holder ~= '-' and holder ~= owner then
     answers[#answers + 1] = -1
   else
-    redis.call('ZREM', delayed_of(queue), id)
-    if redis.call('ZREM', waiting_of(queue), id) == 1 then rehead(queue) end
+    know(queue)
+    for _, place in ipairs(places(queue_of(queue))) do -- who published it may know another limit than who runs it
+      if redis.call('ZREM', delayed_of(place), id) == 1 then redue(place) end
+      if redis.call('ZREM', waiting_of(place), id) == 1 then rehead(place) end
+    end
     redis.call('HSETNX', MESSAGES, id, record)
     redis.call('HSET', DELIVERIES, id, delivery(fence, owner, losses, score, queue))
     redis.call('ZADD', LEASES, until_us, id)
-    redis.call('SADD', QUEUES, queue)
+    hold(queue, id)
     answers[#answers + 1] = 1
   end
 end

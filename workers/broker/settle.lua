@@ -4,7 +4,8 @@
 --   'a'          done: the message leaves the bus
 --   'x<reason>'  dead: into the dead letters of its queue, as `record` ('' keeps the stored one)
 --   'r<when>'    once more, as `record`: when is '' (now), 'd<us>' or 'e<us>'
---   'b'          given back unstarted: its first score again, and as if it had not been delivered
+--   'b<lane>'    given back unstarted: its first score again, and as if it had not been delivered (a start that its
+--                actor's rate was charged with is taken back too); into that lane if one is named, else where it was
 --   'w<us>'      put off by that long, uncounted (its actor is unknown here, its version is newer)
 --
 -- Returns per message: 1 done; 0 no such message (settled before, or the data is lost); 2 this very decision was
@@ -21,6 +22,7 @@ local touched = {}
 
 -- Takes a message out of wherever it is; almost always that is its lease.
 local function detach(id, queue)
+  if unhold(queue, id) then touched[queue] = (touched[queue] or 0) + 1 end
   if redis.call('ZREM', LEASES, id) == 0 then
     redis.call('ZREM', waiting_of(queue), id)
     redis.call('ZREM', delayed_of(queue), id)
@@ -46,6 +48,10 @@ for i = 1, count do
   elseif kind == 'a' then
     done[#done + 1] = id
     answers[i] = 1
+    if string.find(value, '|', 1, true) then
+      local _, _, _, _, lane = read_delivery(value)
+      if unhold(lane, id) then touched[lane] = (touched[lane] or 0) + 1 end
+    end
   else
     answers[i] = 1
     values[i] = false
@@ -69,6 +75,12 @@ for i = 1, count do
         touched[queue] = (touched[queue] or 0) + 1
       end
     else
+      if string.find(queue, '|', 1, true) then redis.call('ZREM', starts_of(queue), id .. ' ' .. fence) end
+      local lane = kind == 'b' and string.sub(verdict, 2) or ''
+      if lane ~= '' then
+        queue = lane
+        know(lane)
+      end
       local before = tonumber(fence) - 1
       if before > 0 then
         redis.call('HSET', DELIVERIES, id, delivery(before, '-', losses, score, queue))

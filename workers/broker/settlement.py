@@ -47,6 +47,7 @@ class Settlement(msgspec.Struct, frozen=True):
     due_ms: for RETRY, an absolute time instead (Unix milliseconds).
     record: for RETRY the new record; for DEAD the record to keep (empty: the stored one).
     reason: for DEAD, one line for the operator.
+    lane: for RELEASE, where it is to wait from now on; empty: where it was.
     """
 
     message_id: str
@@ -58,6 +59,7 @@ class Settlement(msgspec.Struct, frozen=True):
     due_ms: int | None = None
     record: bytes = b""
     reason: str = ""
+    lane: str = ""
 
     def wire_verdict(self) -> str:
         """Returns the decision as `settle.lua` reads it."""
@@ -71,4 +73,4 @@ class Settlement(msgspec.Struct, frozen=True):
             return f"rd{self.delay_ms * 1000}" if self.delay_ms else "r"
         if self.verdict is Verdict.DEFER:
             return f"w{(self.delay_ms or 0) * 1000}"
-        return "b"
+        return "b" + self.lane

@@ -15,6 +15,14 @@ for _, queue in ipairs(redis.call('SMEMBERS', QUEUES)) do
     redis.call('HDEL', letters_of(queue), unpack(old))
     gone = gone + #old
   end
+  -- Permits whose lease is gone: there are none, unless a worker of a version without lanes ended the lease.
+  for _, lane in ipairs(redis.call('SMEMBERS', lanes_of(queue))) do
+    local freed = 0
+    for _, id in ipairs(redis.call('SMEMBERS', held_of(lane))) do
+      if not redis.call('ZSCORE', LEASES, id) then freed = freed + redis.call('SREM', held_of(lane), id) end
+    end
+    if freed > 0 and rehead(lane) then wake(lane, freed) end
+  end
 end
 local _, _, restarted_us = read_generation()
 -- A lease cannot end later than one lease from now, unless the server's clock was set back: then it ends that soon.

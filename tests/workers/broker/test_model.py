@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from tests.workers.broker import scale
 from tests.workers.broker.server import Server
-from workers.broker import Outcome, Policy, Receipt, Removal, Settlement, Verdict
+from workers.broker import Limit, Outcome, Policy, Receipt, Removal, Settlement, Verdict
 from workers.broker.bus import Bus, Change, Posting
 from workers.broker.envelope import pack
 from workers.broker.generation import GenerationWatch
@@ -46,12 +46,13 @@ _tags = (f"model{i}" for i in itertools.count())
 
 @dataclass
 class Model:
-    """One message. order: (seconds, number), its place among equals of its priority."""
+    """One message. order: (seconds, number), its place among equals of its priority. lane: '' if it is of none."""
 
     message_id: str
     queue: str
     priority: int
     order: tuple[int, int]
+    lane: str = ""
     attempt: int = 0
     state: str = "waiting"
     due_s: int = 0
@@ -149,7 +150,7 @@ class BusMachine(RuleBasedStateMachine):
     def enqueue_again(self, data: st.DataObject, later: bool) -> None:
         m = data.draw(st.sampled_from(sorted(self.messages.values(), key=lambda m: m.message_id)))
         attempt = m.attempt + int(later)
-        posting = Posting(m.message_id, pack(b"{}", priority=m.priority, attempt=attempt), m.queue)
+        posting = Posting(m.message_id, pack(b"{}", priority=m.priority, attempt=attempt), m.lane or m.queue)
         receipt = self.bus.enqueue([posting])
         if not later:
             assert receipt == [Receipt.PRESENT]
@@ -367,6 +368,7 @@ class BusMachine(RuleBasedStateMachine):
         assert self.bus.requeue_dead(m.queue, [m.message_id]) == [True]
         del self.dead[m.message_id]
         m.state, m.fence, m.owner, m.order = "waiting", 0, "-", (self.now_s, next(self.numbers))
+        m.lane = ""  # the next worker that knows its limit puts it there
         self.messages[m.message_id] = m
 
     @invariant()
@@ -382,12 +384,142 @@ class BusMachine(RuleBasedStateMachine):
             assert depth.paused == (queue in self.paused)
 
 
+LIMITS = {
+    "slim": Limit(concurrency=2),
+    "rare": Limit(rate=3, per_s=2_750),  # windows end where nothing else happens
+    "both": Limit(concurrency=3, rate=2, per_s=1_750),
+}
+SOURCES = ("red", "red|slim", "red|both", "blue", "blue|slim", "blue|rare")
+
+
+class LimitsMachine(BusMachine):
+    """The same with limited actors: whatever happens to permits, the right messages are handed out, and no others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.starts: dict[str, dict[tuple[str, int], int]] = {source: {} for source in SOURCES}
+
+    @rule(
+        batch=st.lists(
+            st.tuples(st.sampled_from(SOURCES), st.integers(1, 10), st.sampled_from([0, 0, 0, 500, 2_500])),
+            min_size=1,
+            max_size=6,
+        )
+    )
+    def enqueue(self, batch: list[tuple[str, int, int]]) -> None:
+        postings: list[Posting] = []
+        for source, priority, delay_s in batch:
+            order = self.arrival()
+            queue, mark, _ = source.partition("|")
+            m = Model(f"m{order[1]}", queue, priority, order, lane=source if mark else "")
+            if delay_s:
+                m.state, m.due_s = "delayed", self.now_s + delay_s
+            self.messages[m.message_id] = m
+            when = f"d{delay_s * 1_000_000}" if delay_s else ""
+            postings.append(Posting(m.message_id, pack(b"{}", priority=priority, attempt=0), source, when))
+        assert self.bus.enqueue(postings) == [Receipt.TAKEN] * len(postings)
+
+    def free(self, lane: str) -> tuple[int, int]:
+        """How many permits the lane has by its concurrency and by its rate."""
+        limit = LIMITS[lane.partition("|")[2]]
+        leased = sum(m.state == "leased" and m.lane == lane for m in self.messages.values())
+        recent = sum(at_s > self.now_s - (limit.per_s or 0) for at_s in self.starts[lane].values())
+        return (limit.concurrency or 99) - leased, (limit.rate or 99) - recent
+
+    @precondition(lambda self: self.messages)
+    @rule(
+        owner=st.sampled_from(OWNERS),
+        room=st.integers(1, 6),
+        queues=st.sampled_from([QUEUES, QUEUES[:1], QUEUES[1:]]),
+        knows=st.sampled_from([True, True, True, False]),
+    )
+    def fetch(self, owner: str, room: int, queues: tuple[str, ...], knows: bool) -> None:
+        self.claims[owner] += 1
+        limits = [limit.wire(name) for name, limit in LIMITS.items()] if knows else []
+        catch = self.bus.fetch(
+            self.line,
+            owner=owner,
+            claim=self.claims[owner],
+            room=room,
+            queue_names=queues,
+            remember=True,
+            limits=limits,
+        )
+        self.pass_time()
+        ready = [
+            m
+            for m in self.messages.values()
+            if m.state == "waiting" and m.queue in queues and m.queue not in self.paused
+        ]
+        expected: list[Model] = []
+        for m in sorted(ready, key=Model.place):
+            if len(expected) < room and (not m.lane or not knows or min(self.free(m.lane)) > 0):
+                expected.append(m)
+                m.fence = max(m.fence, m.attempt) + 1
+                m.state, m.owner, m.until_s = "leased", owner, self.now_s + LEASE_S
+                if m.lane and knows:
+                    self.starts[m.lane][m.message_id, m.fence] = self.now_s
+        assert [(d.message_id, d.fence, d.lane) for d in catch.deliveries] == [
+            (m.message_id, m.fence, m.lane or m.queue) for m in expected
+        ]
+        if len(expected) < room and knows:
+            self.is_told_when_to_come_again(catch.wait_s, [m for m in ready if m.state == "waiting"])
+        if catch.deliveries:
+            self.last_catch[owner] = catch.deliveries
+        self.in_hand[owner] += catch.deliveries
+
+    def is_told_when_to_come_again(self, wait_s: float | None, left: list[Model]) -> None:
+        for m in left:
+            by_concurrency, by_rate = self.free(m.lane)
+            if by_concurrency > 0 >= by_rate:
+                per_s = LIMITS[m.lane.partition("|")[2]].per_s or 0
+                recent = [at_s for at_s in self.starts[m.lane].values() if at_s > self.now_s - per_s]
+                assert wait_s is not None
+                assert wait_s <= min(recent) + per_s - self.now_s + 1
+
+    def apply(self, m: Model, verdict: Verdict, delay_s: int) -> None:
+        if verdict in (Verdict.RELEASE, Verdict.DEFER) and m.lane:
+            self.starts[m.lane].pop((m.message_id, m.fence), None)
+        super().apply(m, verdict, delay_s)
+
+    @precondition(lambda self: any(self.in_hand.values()))
+    @rule(owner=st.sampled_from(OWNERS), actor=st.sampled_from(["slim", "both"]))
+    def sent_to_the_queue_by_one_who_knows_no_limit(self, owner: str, actor: str) -> None:
+        for delivery in list(self.in_hand[owner]):
+            m = self.messages.get(delivery.message_id)
+            if m is None or m.lane or m.queue != "red" or (m.owner, m.fence) != (owner, delivery.fence):
+                continue
+            self.in_hand[owner].remove(delivery)
+            self.past.append(delivery)
+            lane = f"red|{actor}"
+            settlement = Settlement(m.message_id, "red", owner, m.fence, Verdict.RELEASE, lane=lane)
+            assert self.bus.settle([settlement]) == [Outcome.DONE]
+            super().apply(m, Verdict.RELEASE, 0)
+            m.lane = lane
+            return
+
+    @rule(seconds=st.sampled_from([1_000, 1_000, 3_000, 11_000]))
+    def jump(self, seconds: int) -> None:
+        self.now_s += seconds
+        self.reconnect()
+
+    @invariant()
+    def permits_are_the_leases(self) -> None:
+        if not hasattr(self, "bus"):
+            return
+        for lane in SOURCES:
+            held = self.client.smembers(f"{self.keys.prefix}queue:{lane}:held")
+            leased = {m.message_id.encode() for m in self.messages.values() if m.state == "leased" and m.lane == lane}
+            assert held == leased
+
+
 @pytest.mark.timeout(900)
-def test_the_bus_and_its_model_agree(any_server: Server) -> None:
+@pytest.mark.parametrize("machine", [BusMachine, LimitsMachine])
+def test_the_bus_and_its_model_agree(any_server: Server, machine: type[BusMachine]) -> None:
     global _server
     _server = any_server
     run_state_machine_as_test(
-        BusMachine,
+        machine,
         settings=settings(
             max_examples=scale.MODEL_EXAMPLES,
             stateful_step_count=scale.MODEL_STEPS,
