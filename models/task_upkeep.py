@@ -1,0 +1,132 @@
+"""The queries of upkeep: which rows want sending, which run on dead workers, who does a chore.
+
+Must not: move a row (models.task_moves), or know the bus.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from models.direct import Direct, stamp
+from models.task_moves import unstamp
+
+_MESSAGE_COLUMNS: Final = "task_id, task_name, queue, priority, attempt, params, options, eta, created_at"
+
+
+class Unsent(msgspec.Struct, frozen=True):
+    """What a row says of the message that it stands for."""
+
+    task_id: str
+    task_name: str
+    queue: str
+    priority: int
+    attempt: int
+    params: dict[str, Any]
+    options: dict[str, Any]
+    eta: datetime | None
+    created_at: datetime
+
+
+class Orphan(msgspec.Struct, frozen=True):
+    """A row that runs on a worker of which nothing has been heard."""
+
+    task_id: str
+    task_name: str
+    attempt: int
+    worker_id: str
+
+
+def unsent(to: Direct, *, before: datetime, limit: int, only: Sequence[str] | None = None) -> list[Unsent]:
+    """Pending rows without a message that were accepted before then, oldest first. only: of these ids."""
+    values: list[Any] = [stamp(to.dialect, before)]
+    among = ""
+    if only is not None:
+        marks = ", ".join("?" * len(only))
+        among, values = f" AND task_id IN ({marks})", [*values, *only]
+    sql = (
+        f"SELECT {_MESSAGE_COLUMNS} FROM background_tasks WHERE status = 'pending' AND enqueued_at IS NULL"
+        f" AND created_at < ?{among} ORDER BY task_id LIMIT ?"
+    )
+    return [_unsent(row) for row in to.run(_sql(to, sql), [*values, limit])]
+
+
+def _unsent(row: tuple[Any, ...]) -> Unsent:
+    created_at = unstamp(row[8])
+    assert created_at is not None
+    return Unsent(*row[:5], _json(row[5]), _json(row[6]), unstamp(row[7]), created_at)
+
+
+def sent(to: Direct, *, before: datetime, after_id: str, limit: int) -> list[tuple[str, str]]:
+    """(queue, task id) of pending rows whose message went to the bus before then; a page in the order of the ids."""
+    sql = (
+        "SELECT queue, task_id, enqueued_at FROM background_tasks WHERE status = 'pending' AND status <> 'completed'"
+        " AND task_id > ? ORDER BY task_id LIMIT ?"
+    )
+    rows = to.run(_sql(to, sql), (after_id, limit))
+    limit_at = stamp(to.dialect, before)
+    return [(row[0], row[1] if row[2] is not None and row[2] < limit_at else "") for row in rows] if rows else []
+
+
+def without_row(to: Direct, task_ids: Sequence[str]) -> list[str]:
+    """Those that have no row."""
+    if to.dialect == "sqlite":
+        marks = ", ".join("(?)" for _ in task_ids)
+        sql = f"WITH v(id) AS (VALUES {marks}) SELECT id FROM v WHERE id NOT IN (SELECT task_id FROM background_tasks WHERE task_id IN (SELECT id FROM v))"  # noqa: E501
+        return [row[0] for row in to.run(sql, list(task_ids))]
+    sql = (
+        "SELECT v.id FROM unnest(%s::text[]) AS v (id)"
+        " WHERE NOT EXISTS (SELECT 1 FROM background_tasks AS t WHERE t.task_id = v.id)"
+    )
+    return [row[0] for row in to.run(sql, [list(task_ids)])]
+
+
+def orphans(to: Direct, *, alive_since: datetime, limit: int) -> list[Orphan]:
+    """Running rows whose worker has stopped, or was last heard of before then."""
+    sql = (
+        "SELECT t.task_id, t.task_name, t.attempt, t.worker_id FROM background_tasks AS t"
+        " LEFT JOIN workers AS w ON w.worker_id = t.worker_id"
+        " WHERE t.status = 'running' AND t.status <> 'completed' AND t.worker_id IS NOT NULL"
+        " AND (w.worker_id IS NULL OR w.heartbeat_at < ? OR w.stopped_at IS NOT NULL) LIMIT ?"
+    )
+    return [Orphan(*row) for row in to.run(_sql(to, sql), (stamp(to.dialect, alive_since), limit))]
+
+
+def cancel_requested(to: Direct) -> list[tuple[str, str, str, str | None]]:
+    """(task id, queue, status, reason) of all unfinished rows that somebody wants cancelled."""
+    sql = (
+        "SELECT task_id, queue, status, reason FROM background_tasks"
+        " WHERE cancel_requested_at IS NOT NULL AND status IN ('pending', 'running') LIMIT 1000"
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in to.run(sql)]
+
+
+_TAKE: Final = (
+    "INSERT INTO chores (name, holder, held_until, findings) VALUES (?, ?, ?, '{}') ON CONFLICT (name) DO UPDATE"
+    " SET holder = excluded.holder, held_until = excluded.held_until"
+    " WHERE chores.held_until < ? OR chores.holder = excluded.holder"
+)
+
+
+def take_chore(to: Direct, name: str, *, holder: str, now: datetime, until: datetime) -> bool:
+    """Become or stay the one who does a chore; False if another is."""
+    values = (name, holder, stamp(to.dialect, until), stamp(to.dialect, now))
+    return to.run_counted(_sql(to, _TAKE), values) == 1
+
+
+def record_chore(
+    to: Direct, name: str, *, at: datetime, took_ms: int, findings: Mapping[str, int], error: str | None
+) -> None:
+    """Show what the last run of a chore found."""
+    sql = "UPDATE chores SET last_run_at = ?, took_ms = ?, findings = ?, error = ? WHERE name = ?"
+    to.run(_sql(to, sql), (stamp(to.dialect, at), took_ms, json.dumps(dict(findings)), error, name))
+
+
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _sql(to: Direct, statement: str) -> str:
+    return statement if to.dialect == "sqlite" else statement.replace("?", "%s")

@@ -1,0 +1,88 @@
+"""Cancelling: the row says cancelled only when it is certain that the task does not run.
+
+    asked, message waits        taken off the bus, row cancelled                                    → cancelled
+    asked, message not there    a tombstone refuses it for an hour, row cancelled                   → cancelled
+    asked, a worker has it      the request stands on the row; the worker ends the task at its
+                                next bytecode, or does not begin it                                 → requested
+    asked, bus down             the request stands on the row; upkeep carries it out later          → requested
+    asked, data of the bus new  a worker may run what the bus does not know yet: as bus down        → requested
+
+The order is: the request is written, then the bus is asked, then the row is cancelled by compare-and-set. A crash
+between any two leaves the request, which upkeep carries out (`carry_out`). If the row turns out to be running after all
+(it could not, unless the bus was wrong), it is not cancelled, and the request stands.
+"""
+
+import logging
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from models import direct, task_moves, task_upkeep
+from models.database import DatabaseError
+from models.task import TaskStatus
+from workers.broker import BusFull, BusRefused, BusUnavailable, Removal
+from workers.errors import LedgerUnavailable
+from workers.ledger.bus import LedgerBroker
+
+_logger = logging.getLogger(__name__)
+
+
+class CancelOutcome(StrEnum):
+    """What became of a request. CANCELLED: it never runs (again). REQUESTED: its worker decides. ENDED: it has ended
+    already. UNKNOWN: there is no such task."""
+
+    CANCELLED = "cancelled"
+    REQUESTED = "requested"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+
+
+def cancel(broker: LedgerBroker, task_id: str, *, by: str) -> CancelOutcome:
+    """Cancel a task in whatever state it is. Raises LedgerUnavailable: nothing was asked."""
+    now = datetime.now(UTC)
+    reason = f"by {by}"
+    try:
+        with direct.transaction() as to:
+            row = task_moves.standing_for_cancel(to, task_id)
+            if row is None:
+                return CancelOutcome.UNKNOWN
+            queue, status = row
+            if not task_moves.request_cancel(to, task_id, reason=reason, now=now):
+                return CancelOutcome.ENDED
+        if status is TaskStatus.RUNNING:
+            return CancelOutcome.REQUESTED
+        return CancelOutcome.CANCELLED if _take_off(broker, queue, task_id, reason) else CancelOutcome.REQUESTED
+    except DatabaseError as error:
+        raise LedgerUnavailable(f"nothing was cancelled: {error}") from error
+
+
+def carry_out(broker: LedgerBroker) -> int:
+    """Carry out requests that still stand on rows that do not run; returns how many. Raises DatabaseError."""
+    with direct.transaction() as to:
+        wanted = task_upkeep.cancel_requested(to)
+    done = 0
+    for task_id, queue, status, reason in wanted:
+        if status == TaskStatus.PENDING and _take_off(broker, queue, task_id, reason or "as requested"):
+            done += 1
+    return done
+
+
+def _take_off(broker: LedgerBroker, queue: str, task_id: str, reason: str) -> bool:
+    try:
+        removal = broker.remove(queue, task_id)
+    except (BusUnavailable, BusFull, BusRefused) as error:
+        _logger.info("task %s will be cancelled when the bus is back: %s", task_id, error)
+        return False
+    if removal is Removal.LEASED or (removal is Removal.ABSENT and _is_young(broker)):
+        return False
+    with direct.transaction() as to:
+        return task_moves.cancel(to, task_id, reason=reason, now=datetime.now(UTC))
+
+
+YOUNG_S: Final = 60.0
+
+
+def _is_young(broker: LedgerBroker) -> bool:
+    """Whether the bus lost its data so lately that a worker may run what it does not know."""
+    return time.time() - broker.generation_since_s(queue_name=None) < YOUNG_S
