@@ -50,6 +50,7 @@ class DatabaseError(Exception):
 class DatabaseUnavailable(DatabaseError):
     """The database cannot be reached or opened now. Trying again later may help."""
 
+
 class SchemaMissing(DatabaseError):
     """The database answers but its tables are not there or are older than this code: run `callboard migrate`."""
 
@@ -65,7 +66,7 @@ class Gate:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.with_name(path.name + ".write.lock").open("a")
+        self._descriptor = os.open(f"{path}.write.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def begin(self, execute: Callable[[str], object]) -> None:
         """Wait for the turn, then execute BEGIN IMMEDIATE.
@@ -74,7 +75,7 @@ class Gate:
         only one try left, so that a lock that a stranger holds costs all who wait the same.
         """
         arrived_s = time.monotonic()
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
             waited_s = time.monotonic() - arrived_s
             if waited_s < 0.1:
@@ -91,11 +92,15 @@ class Gate:
 
     def leave(self) -> None:
         """Let the next one in."""
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """End it."""
-        self._file.close()
+        """End it; whoever forgets it ends it too."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    __del__ = close
 
 
 def normalise_url(url: str) -> str:

@@ -118,7 +118,7 @@ class PostgresDirect:
             connect_timeout=database.POSTGRES_CONNECT_TIMEOUT_S,
             application_name="callboard",
         )
-        # why: the same few statements all the time; a server behind a transaction-pooling PgBouncer needs 1.21 or newer.
+        # why: the same few statements all the time. A transaction-pooling PgBouncer must be 1.21 or newer for it.
         self._connection.prepare_threshold = 3
 
     def begin(self) -> None:
@@ -248,6 +248,9 @@ def transaction() -> Iterator[SqliteDirect | PostgresDirect]:
         _discard(connection)
 
 
+_UNREACHABLE: Final = (sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError, OSError)
+
+
 def explain(error: Exception) -> Exception:
     """A driver's error as one of ours if it means "not reachable" or "not migrated", else the error itself."""
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -257,7 +260,9 @@ def explain(error: Exception) -> Exception:
     if path is not None and not path.exists() and path.parent.is_dir():
         return SchemaMissing(f"there is no database {path} yet: run `callboard migrate`, or `callboard up`")
     refused = said == "file is not a database" or type(error).__name__ == "InsufficientPrivilege"
-    if refused or isinstance(error, (sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError, OSError)):
+    if refused or isinstance(
+        error, (sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError, OSError)
+    ):
         return DatabaseUnavailable(
             f"the database {database.describe()} cannot be used ({said}): "
             "check that it is running, reachable and writable, or set CALLBOARD_DATABASE_URL"

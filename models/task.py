@@ -176,7 +176,7 @@ class TaskAttempt(SQLModel, table=True):
     """One row an attempt; `outcome` is None while it runs."""
 
     __tablename__ = "task_attempts"
-    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
+    __table_args__ = {"sqlite_with_rowid": False}
 
     task_id: str = Field(primary_key=True, max_length=64)
     number: int = Field(primary_key=True)

@@ -1,4 +1,4 @@
-"""The SQL of every move of a task's row, for many rows at once. Each is compare-and-set: late or repeated, it does nothing.
+"""The SQL of every move of a task's row, for many rows at once. Each is compare-and-set: made again, it does nothing.
 
     accept    → pending
     start     pending → running          an attempt begins; refused if the row is not waiting for this attempt
@@ -130,6 +130,7 @@ class Standing(msgspec.Struct, frozen=True):
     reason: str | None
     retry_count: int
     correlation_id: str | None
+    queue: str
 
 
 # --- accept ---------------------------------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ def standing(to: Direct, task_ids: Sequence[str]) -> dict[str, Standing]:
     rows = _for_ids(
         to,
         "SELECT task_id, status, attempt, worker_id, eta, cancel_requested_at IS NOT NULL, reason, retry_count,"
-        " correlation_id FROM background_tasks WHERE task_id",
+        " correlation_id, queue FROM background_tasks WHERE task_id",
         task_ids,
     )
     return {
@@ -310,9 +311,9 @@ _END_ATTEMPT_AGAIN: Final = (
     "ON CONFLICT (task_id, number) DO UPDATE SET finished_at = excluded.finished_at, outcome = excluded.outcome, "
     "error_type = excluded.error_type, error_message = excluded.error_message, traceback = excluded.traceback"
 )
-_END_SQLITE: Final = (
-    f"UPDATE background_tasks AS t SET {_END_SET} WHERE t.task_id = ?1 AND {_END_IF}"
-).format(**_numbered(_END_FIELDS), result_json="?9")
+_END_SQLITE: Final = (f"UPDATE background_tasks AS t SET {_END_SET} WHERE t.task_id = ?1 AND {_END_IF}").format(
+    **_numbered(_END_FIELDS), result_json="?9"
+)
 _END_ATTEMPT_SQLITE: Final = (
     f"INSERT INTO task_attempts ({_END_ATTEMPT_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?7, ?10, ?11, ?12) "
     + _END_ATTEMPT_AGAIN

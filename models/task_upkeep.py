@@ -30,6 +30,14 @@ class Unsent(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
+class Sent(msgspec.Struct, frozen=True):
+    """A pending row. is_due: its message went to the bus long enough ago to be there."""
+
+    queue: str
+    task_id: str
+    is_due: bool
+
+
 class Orphan(msgspec.Struct, frozen=True):
     """A row that runs on a worker of which nothing has been heard."""
 
@@ -56,25 +64,27 @@ def unsent(to: Direct, *, before: datetime, limit: int, only: Sequence[str] | No
 def _unsent(row: tuple[Any, ...]) -> Unsent:
     created_at = unstamp(row[8])
     assert created_at is not None
-    return Unsent(*row[:5], _json(row[5]), _json(row[6]), unstamp(row[7]), created_at)
+    task_id, task_name, queue, priority, attempt = row[:5]
+    params, options, eta = _json(row[5]), _json(row[6]), unstamp(row[7])
+    return Unsent(task_id, task_name, queue, priority, attempt, params, options, eta, created_at)
 
 
-def sent(to: Direct, *, before: datetime, after_id: str, limit: int) -> list[tuple[str, str]]:
-    """(queue, task id) of pending rows whose message went to the bus before then; a page in the order of the ids."""
+def sent(to: Direct, *, before: datetime, after_id: str, limit: int) -> list[Sent]:
+    """Pending rows in the order of their ids, a page; `before`: which of them should be on the bus by now."""
     sql = (
-        "SELECT queue, task_id, enqueued_at FROM background_tasks WHERE status = 'pending' AND status <> 'completed'"
-        " AND task_id > ? ORDER BY task_id LIMIT ?"
+        "SELECT queue, task_id, enqueued_at IS NOT NULL AND enqueued_at < ? FROM background_tasks"
+        " WHERE status = 'pending' AND status <> 'completed' AND task_id > ? ORDER BY task_id LIMIT ?"
     )
-    rows = to.run(_sql(to, sql), (after_id, limit))
-    limit_at = stamp(to.dialect, before)
-    return [(row[0], row[1] if row[2] is not None and row[2] < limit_at else "") for row in rows] if rows else []
+    rows = to.run(_sql(to, sql), (stamp(to.dialect, before), after_id, limit))
+    return [Sent(row[0], row[1], bool(row[2])) for row in rows]
 
 
 def without_row(to: Direct, task_ids: Sequence[str]) -> list[str]:
     """Those that have no row."""
     if to.dialect == "sqlite":
         marks = ", ".join("(?)" for _ in task_ids)
-        sql = f"WITH v(id) AS (VALUES {marks}) SELECT id FROM v WHERE id NOT IN (SELECT task_id FROM background_tasks WHERE task_id IN (SELECT id FROM v))"  # noqa: E501
+        known = "SELECT task_id FROM background_tasks WHERE task_id IN (SELECT id FROM v)"
+        sql = f"WITH v (id) AS (VALUES {marks}) SELECT id FROM v WHERE id NOT IN ({known})"
         return [row[0] for row in to.run(sql, list(task_ids))]
     sql = (
         "SELECT v.id FROM unnest(%s::text[]) AS v (id)"

@@ -16,27 +16,29 @@ runs once, late. A time at which the previous run is unfinished is skipped, and 
 Nothing here raises: an error is logged, and the next wake-up comes after a back-off.
 """
 
+import json
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlmodel import Session, col, select
 
-from models import database, schedule, task_moves
+from models import database, direct, schedule, task_moves
 from models.schedule import Schedule
-from models.task import TERMINAL, Task, TaskStatus, new_task_id
+from models.task import TERMINAL, Task, new_task_id
+from models.task_moves import NewTask
 from models.triggers import TriggerError, from_row, to_row
 from periodic.timetable import Declaration
 from workers import Callboard
 from workers.errors import CallboardError, InvalidTask
-from workers.ledger.ledger import ENVELOPE, ENVELOPE_VERSION, message_of
+from workers.ledger.ledger import ENVELOPE, ENVELOPE_VERSION
+from workers.ledger.relay import relay
 from workers.params import validate
 from workers.registry import default_priority_of, function_of, type_of
 
 MAX_NAP_S = 0.9
 """The longest sleep: an edit in the table is seen after it, and periodiq never uses its whole-second alarm."""
 ERROR_NAP_S = 0.8
-PUBLISH_BATCH = 500
 
 _logger = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ class Agenda:
                 due = schedule.due(session, now)
             for one in due:
                 self._claim(one, now)
-            sent = self._publish()
+            sent = relay(self._callboard.broker, grace_s=0.0)
         except (database.DatabaseError, CallboardError) as error:
             if not self._failed:
                 _logger.warning("the scheduler cannot work now, and tries again: %s", error)
@@ -155,24 +157,27 @@ class Agenda:
         except (TriggerError, InvalidTask) as error:
             _logger.error("schedule %s cannot run: %s", due.schedule_id, error)
             return
-        task = Task(
-            task_id=new_task_id(),
-            task_name=actor.actor_name,
-            task_type=type_of(actor),
-            queue=actor.queue_name,
-            priority=due.priority or default_priority_of(actor),
-            params={"args": [], "kwargs": due.params},
-            max_retries=due.max_retries,
-            schedule_id=due.schedule_id,
-            created_at=now,
-        )
-        task.options = {
+        priority = due.priority or default_priority_of(actor)
+        options = {
             ENVELOPE: ENVELOPE_VERSION,
-            "priority": task.priority,
+            "priority": priority,
             "max_retries": due.max_retries,
             "time_limit": due.time_limit_s * 1000,
             "schedule_id": due.schedule_id,
         }
+        task = NewTask(
+            task_id=new_task_id(),
+            task_name=actor.actor_name,
+            task_type=type_of(actor),
+            queue=actor.queue_name,
+            priority=priority,
+            params=json.dumps({"args": [], "kwargs": due.params}),
+            options=json.dumps(options),
+            max_retries=due.max_retries,
+            schedule_id=due.schedule_id,
+            created_at=now,
+            enqueued_at=None,
+        )
         with database.writing() as session:
             busy = _unfinished(session, due.last_task_id)
             reason = f"the previous run {due.last_task_id} is unfinished" if busy else None
@@ -185,28 +190,9 @@ class Agenda:
                 reason=reason,
             )
             if taken and not busy:
-                task_moves.accept(session, task)
+                task_moves.accept(direct.Within(session), [task])
         if taken and busy:
             _logger.warning("schedule %s, due %s, is skipped: %s", due.schedule_id, due.next_run_at, reason)
-
-    def _publish(self) -> int:
-        with database.reading() as session:
-            waiting = session.exec(
-                select(Task)
-                .where(
-                    col(Task.status) == TaskStatus.PENDING,
-                    col(Task.enqueued_at).is_(None),
-                    col(Task.schedule_id).is_not(None),
-                )
-                .order_by(col(Task.task_id))
-                .limit(PUBLISH_BATCH)
-            ).all()
-        for task in waiting:
-            published_at = datetime.now(UTC)  # why: before, as a worker may have started it when the call returns.
-            self._callboard.broker.publish_accepted(message_of(task))
-            with database.writing() as session:
-                task_moves.published(session, task.task_id, published_at)
-        return len(waiting)
 
 
 def _unfinished(session: Session, task_id: str | None) -> bool:

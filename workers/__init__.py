@@ -101,7 +101,7 @@ def _compose(settings: Settings) -> Callboard:
         client=client,
         shards=settings.shards,
         policy=Policy(lease_s=settings.lease_s, ageing_s_per_priority=settings.priority_ageing_s),
-        send_timeout_s=settings.send_timeout_s,
+        publish_timeout_s=settings.send_timeout_s,
         limit_of=lambda name: _limit(registry.find(name)),
         middleware=[
             RegistryMiddleware(registry),
@@ -111,6 +111,7 @@ def _compose(settings: Settings) -> Callboard:
                 params_max_bytes=settings.params_max_bytes,
                 max_retries=settings.max_retries,
                 shutdown_timeout_s=settings.shutdown_timeout_s,
+                settle_after_s=settings.lease_s,
             ),
             EventLoop(),
             Callbacks(),

@@ -79,8 +79,8 @@ class Settings(BaseSettings):
     """How long a stopping worker lets running tasks finish."""
     bus_timeout_s: float = Field(default=10.0, gt=0, le=60)
     """How long a Redis command may take; above the stalls that the server is known to have."""
-    send_timeout_s: float = Field(default=3.0, gt=0, le=60)
-    """How long `send()` waits for a bus that is down before it says so."""
+    send_timeout_s: float = Field(default=0.25, gt=0, le=60)
+    """How long `send()` waits for the bus before it leaves the task to the relay."""
     lease_s: int = Field(default=20, ge=1, le=3_600)
     """A worker that the bus has not heard of for this long is dead and its messages go to others."""
     heartbeat_s: float = Field(default=3.0, gt=0, le=600)

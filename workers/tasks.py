@@ -3,19 +3,24 @@
 REST, CLI and dashboard act through these functions too, so what one can do the others can, with the same words.
 """
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
-from models import database, task_moves, task_query
+from dramatiq import Message
+
+from models import database, task_query
+from models.columns import clean_text
 from models.task import Task, TaskStatus, TaskType
 from models.task_query import TaskFilter
 from workers import callboard
-from workers.errors import InvalidTask, LedgerUnavailable, SendError
+from workers.errors import InvalidTask, SendError
+from workers.ledger.cancel import CancelOutcome, cancel
 from workers.params import bind, validate
 from workers.registry import check_priority, check_type, function_of, type_of
 
 __all__ = [
+    "CancelOutcome",
     "TaskStatus",
     "TaskType",
     "cancel_task",
@@ -24,6 +29,8 @@ __all__ = [
     "get_task_count",
     "get_task_status",
     "list_tasks",
+    "request_cancel",
+    "send_many",
 ]
 
 MAX_RETRIES_BOUND = 1_000
@@ -120,15 +127,35 @@ def get_task_count(status: TaskStatus | str | None = None, task_type: TaskType |
 
 
 def cancel_task(task_id: str, *, by: str = "application") -> bool:
-    """Cancel a pending task; False if it is unknown or not pending (any more).
+    """Cancel a task; True if it is cancelled or its worker has been asked to end it (`request_cancel` says which)."""
+    return request_cancel(task_id, by=by) in (CancelOutcome.CANCELLED, CancelOutcome.REQUESTED)
 
-    The row is what decides: a worker that holds the message already finds the row cancelled and does not run it.
+
+def request_cancel(task_id: str, *, by: str = "application") -> CancelOutcome:
+    """Cancel a task in whatever state it is.
+
+    Returns:
+        CANCELLED: it will not run (again). REQUESTED: a worker has it and ends it, or the bus is down and upkeep does
+        it later. ENDED, UNKNOWN: nothing to cancel.
+
+    Raises:
+        LedgerUnavailable: nothing was asked.
     """
-    try:
-        with database.writing() as session:
-            return task_moves.cancel(session, task_id, by=by, now=datetime.now(UTC))
-    except database.DatabaseError as error:
-        raise LedgerUnavailable(f"nothing was cancelled: {error}") from error
+    return cancel(callboard.broker, clean_text(task_id, 1_000), by=by)
+
+
+def send_many(messages: Sequence[Message[Any]], *, delay: timedelta | None = None) -> list[str]:
+    """Send messages made by `actor.message(...)`: one transaction of the ledger and one call of the bus a thousand.
+
+    Returns:
+        Their ids, in order.
+
+    Raises:
+        InvalidTask: one of them is wrong; nothing was sent.
+        LedgerUnavailable: the ids before the error's chunk are sent, sending all again is safe.
+    """
+    delay_ms = None if delay is None else round(delay.total_seconds() * 1000)
+    return [message.message_id for message in callboard.broker.enqueue_many(messages, delay=delay_ms)]
 
 
 def make_filter(

@@ -9,8 +9,9 @@ import pytest
 import redis
 from dramatiq import Message, Worker
 
-from models import database, task_moves, task_query
+from models import database, task_query
 from models.task import TERMINAL, Task, TaskAttempt, TaskLog, TaskStatus
+from models.task_moves import NewTask
 from tests import probes
 from tests.servers import wait_until
 from workers import callboard, tasks
@@ -153,7 +154,7 @@ def test_a_message_that_can_have_no_row_goes_to_the_dead_letters_unrun(
         queue_name="jobs", actor_name="plain_probe", args=(str(paper),), kwargs={}, options={}, message_id=task_id
     )
 
-    callboard.broker.publish_accepted(hostile)
+    callboard.broker.publish([hostile])
     after = probes.note.send(str(paper), "after")
 
     ended(after.message_id)
@@ -165,7 +166,7 @@ def test_a_message_that_can_have_no_row_goes_to_the_dead_letters_unrun(
 def test_a_foreign_message_whose_arguments_do_not_fit_goes_to_the_dead_letters(worker: Worker) -> None:
     foreign = Message(queue_name="jobs", actor_name="probes.add", args=(1, 2, 3), kwargs={}, options={})
 
-    callboard.broker.publish_accepted(foreign)
+    callboard.broker.publish([foreign])
 
     wait_until(lambda: callboard.broker.depth("jobs").dead == 1, within_s=10, what="a dead letter")
     assert tasks.get_task(foreign.message_id) is None
@@ -228,8 +229,8 @@ def test_a_task_cancelled_while_pending_never_runs(
 
 def test_a_message_delivered_twice_runs_once(bus: redis.Redis, paper: Path, request: pytest.FixtureRequest) -> None:
     message = probes.note.send(str(paper), "once", 0.2)
-    callboard.broker.publish_accepted(message)
-    callboard.broker.publish_accepted(message)
+    callboard.broker.publish([message])
+    callboard.broker.publish([message])
 
     request.getfixturevalue("worker")
 
@@ -242,26 +243,11 @@ def test_a_message_delivered_twice_runs_once(bus: redis.Redis, paper: Path, requ
 def test_a_message_from_plain_dramatiq_gets_a_row(worker: Worker, paper: Path) -> None:
     foreign = Message(queue_name="jobs", actor_name="plain_probe", args=(str(paper),), kwargs={}, options={})
 
-    callboard.broker.publish_accepted(foreign)
+    callboard.broker.publish([foreign])
 
     wait_until(lambda: tasks.get_task(foreign.message_id) is not None, within_s=10, what="its row")
     assert ended(foreign.message_id).status == TaskStatus.COMPLETED
     assert (row(foreign.message_id).priority, row(foreign.message_id).task_type) == (5, None)
-
-
-def test_a_message_whose_row_was_taken_back_never_runs(worker: Worker, paper: Path) -> None:
-    withdrawn = Message(
-        queue_name="jobs", actor_name="tests.probes.note", args=(str(paper),), kwargs={}, options={ENVELOPE: 1}
-    )
-    withdrawn = withdrawn.copy(actor_name="probes.note")
-
-    callboard.broker.publish_accepted(withdrawn)
-    after = probes.note.send(str(paper), "after")
-
-    ended(after.message_id)
-    wait_until(lambda: callboard.broker.depth("jobs").live == 0, within_s=10, what="an empty queue")
-    assert probes.lines(paper) == ["after"]
-    assert tasks.get_task(withdrawn.message_id) is None
 
 
 def test_a_message_under_a_legacy_name_runs_its_actor(worker: Worker) -> None:
@@ -274,7 +260,7 @@ def test_a_message_under_a_legacy_name_runs_its_actor(worker: Worker) -> None:
         message_id="legacy-1",
     )
 
-    callboard.broker.publish_accepted(older)
+    callboard.broker.publish([older])
 
     wait_until(lambda: tasks.get_task("legacy-1") is not None, within_s=10, what="its row")
     assert ended("legacy-1").task_name == "diagnostics.run_self_test"
@@ -285,10 +271,9 @@ def test_a_task_of_an_actor_that_this_code_does_not_know_waits(worker: Worker, p
     message = probes.note.message(str(paper), "newer")
     newer = callboard.registry.actors.pop("probes.note")
     try:
-        with database.writing() as session:
-            task_moves.accept(session, Task(task_id=message.message_id, task_name="probes.note", queue="jobs",
-                                            options={ENVELOPE: 1}, created_at=datetime.now(UTC)))  # fmt: skip
-        callboard.broker.publish_accepted(message.copy(options={ENVELOPE: 1}))
+        now = datetime.now(UTC)
+        callboard.ledger.accept([NewTask(message.message_id, "probes.note", "jobs", created_at=now, enqueued_at=now)])
+        callboard.broker.publish([message.copy(options={ENVELOPE: 1})])
         wait_until(lambda: callboard.broker.depth("jobs").delayed == 1, within_s=10, what="the message put off")
         assert row(message.message_id).status == TaskStatus.PENDING
     finally:

@@ -560,6 +560,11 @@ class CallboardBroker(Broker):
                 self.settle_batch([parcel.settlement(Verdict.RELEASE)])
         return self.bus_of(queue_name).remove(queue_name, message_id)
 
+    def is_younger_than(self, age_s: float, queue_name: str) -> bool:
+        """Whether the server with this queue was restarted or emptied so lately: then what is absent there may still be
+        running somewhere. Raises BusUnavailable."""
+        return self.bus_of(queue_name).is_younger_than(age_s)
+
     def forget_removal(self, queue_name: str, message_id: str) -> bool:
         """Lets a message be sent that was removed when it was absent. Returns whether it was refused until now."""
         return self.bus_of(queue_name).forget_removal(message_id)

@@ -39,10 +39,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple, cast
 
+import redis
+
 from .connect import RedisClient
 from .dead_letter import DeadLetter
 from .depth import PriorityDepth, QueueDepth
-from .errors import BusRefused
+from .errors import BusRefused, BusUnavailable
 from .generation import GenerationWatch
 from .keys import Keys
 from .limit import LANE_MARK
@@ -294,6 +296,15 @@ class Bus:
     def forget_removal(self, message_id: str) -> bool:
         """Takes a tombstone away, so that the message may be sent after all. Returns whether there was one."""
         return self._ask("revive", message_id) == 1
+
+    def is_younger_than(self, age_s: float) -> bool:
+        """Whether the present generation began so lately, or has not been seen to begin."""
+        try:
+            since_us = cast("bytes | None", self.client.hget(self.keys.prefix + "generation", "since_us"))
+            seconds, microseconds = self.client.time()
+        except redis.RedisError as error:
+            raise BusUnavailable(f"no answer from the Redis server: {error}") from error
+        return since_us is None or seconds + microseconds / 1e6 - int(since_us) / 1e6 < age_s
 
     def reprioritise(self, queue_name: str, message_id: str, priority: int) -> Change:
         """Changes the priority (1-10) of a message that waits or is delayed."""

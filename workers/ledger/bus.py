@@ -92,9 +92,9 @@ class LedgerBroker(CallboardBroker):
         arrived_us: Sequence[int] | None = None,
         timeout_s: float | None = None,
     ) -> list[Receipt]:
-        """Put messages on the bus whose rows are in the ledger. Repeating it is safe. Raises BusUnavailable, BusFull."""
+        """Put messages on the bus whose rows stand already. Repeating it is safe. Raises BusUnavailable, BusFull."""
         if not self.is_bus_up:
-            raise BusUnavailable("Redis did not answer a moment ago")
+            raise BusUnavailable("Redis did not answer a moment ago")  # type: ignore[no-untyped-call]  # Dramatiq's
         try:
             return super().publish(
                 messages,

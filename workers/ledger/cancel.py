@@ -13,7 +13,6 @@ between any two leaves the request, which upkeep carries out (`carry_out`). If t
 """
 
 import logging
-import time
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -24,6 +23,9 @@ from models.task import TaskStatus
 from workers.broker import BusFull, BusRefused, BusUnavailable, Removal
 from workers.errors import LedgerUnavailable
 from workers.ledger.bus import LedgerBroker
+
+YOUNG_S: Final = 60.0
+"""For so long after the bus lost its data a worker may run what the bus does not know."""
 
 _logger = logging.getLogger(__name__)
 
@@ -44,15 +46,14 @@ def cancel(broker: LedgerBroker, task_id: str, *, by: str) -> CancelOutcome:
     reason = f"by {by}"
     try:
         with direct.transaction() as to:
-            row = task_moves.standing_for_cancel(to, task_id)
+            row = task_moves.standing(to, [task_id]).get(task_id)
             if row is None:
                 return CancelOutcome.UNKNOWN
-            queue, status = row
             if not task_moves.request_cancel(to, task_id, reason=reason, now=now):
                 return CancelOutcome.ENDED
-        if status is TaskStatus.RUNNING:
+        if row.status is TaskStatus.RUNNING:
             return CancelOutcome.REQUESTED
-        return CancelOutcome.CANCELLED if _take_off(broker, queue, task_id, reason) else CancelOutcome.REQUESTED
+        return CancelOutcome.CANCELLED if _take_off(broker, row.queue, task_id, reason) else CancelOutcome.REQUESTED
     except DatabaseError as error:
         raise LedgerUnavailable(f"nothing was cancelled: {error}") from error
 
@@ -74,15 +75,7 @@ def _take_off(broker: LedgerBroker, queue: str, task_id: str, reason: str) -> bo
     except (BusUnavailable, BusFull, BusRefused) as error:
         _logger.info("task %s will be cancelled when the bus is back: %s", task_id, error)
         return False
-    if removal is Removal.LEASED or (removal is Removal.ABSENT and _is_young(broker)):
+    if removal is Removal.LEASED or (removal is Removal.ABSENT and broker.is_younger_than(YOUNG_S, queue)):
         return False
     with direct.transaction() as to:
         return task_moves.cancel(to, task_id, reason=reason, now=datetime.now(UTC))
-
-
-YOUNG_S: Final = 60.0
-
-
-def _is_young(broker: LedgerBroker) -> bool:
-    """Whether the bus lost its data so lately that a worker may run what it does not know."""
-    return time.time() - broker.generation_since_s(queue_name=None) < YOUNG_S

@@ -35,10 +35,10 @@ from dramatiq.middleware import SkipMessage
 
 from models import direct, task_moves
 from models.database import DatabaseError
-from models.task import AttemptOutcome, Task, TaskStatus
+from models.task import AttemptOutcome, TaskStatus
 from models.task_moves import End, Loss, NewTask, Standing, Start, Started
 from workers.broker import Generation, Parcel, Settlement, Verdict
-from workers.errors import LedgerUnavailable, OutcomeUnknown, PermanentError
+from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown, PermanentError
 from workers.ledger.poison import Suspicion, suspicion_of
 from workers.ledger.presence import Presence
 from workers.ledger.scribe import Ended, Scribe, Stopping
@@ -113,15 +113,18 @@ class Ledger:
 
     def __init__(self, *, heartbeat_s: float, threads: int, result_max_bytes: int) -> None:
         self.presence = Presence(heartbeat_s=heartbeat_s, threads=threads)
-        self.adopt: Callable[[Parcel], NewTask] = _no_row
+        self.adopt: Callable[[Parcel | Message[Any]], NewTask] = _no_row
         """Makes the row of a message that has none."""
         self.fails_when_lost: Callable[[str], bool] = lambda _task_name: False
         """Whether a task of this name must not run twice (`on_lost="fail"`)."""
-        self.scribe = Scribe(adopt=lambda message: self.adopt(message))
+        self.scribe = Scribe(adopt=self._adopt)
         self._result_max_bytes = result_max_bytes
         self._results: dict[Delivery, Result] = {}
         self._refused: dict[Delivery, Refused] = {}
         self._running: dict[Delivery, Running] = {}
+
+    def _adopt(self, message: Parcel | Message[Any]) -> NewTask:
+        return self.adopt(message)
 
     # --- sending -------------------------------------------------------------------------------------------------
 
@@ -186,6 +189,7 @@ class Ledger:
 
         Raises:
             Stopping: the process stops; the message goes back to its place.
+            InvalidTask: it can never run; it goes to the dead letters.
             Exception: anything unforeseen; the message is put off, and nothing is lost.
         """
         delivery = _delivery_of(message)
@@ -206,6 +210,9 @@ class Ledger:
                 begun = Running(message, start.started_at, 0, message.options.get("correlation_id"))
         except Stopping:
             self._refused[delivery] = Refused("the worker stops", Verdict.RELEASE)
+            raise
+        except InvalidTask:
+            self._refused[delivery] = Refused("it can never run", Verdict.DEAD)
             raise
         except Exception:  # why: whatever it is, the message is put off; it must neither run unclaimed nor be lost
             self._refused[delivery] = Refused("it cannot be claimed now", Verdict.DEFER, _ASK_AGAIN_MS)
@@ -376,7 +383,7 @@ def _decided(settlement: Settlement, verdict: Verdict, *, delay_ms: int | None =
     return msgspec.structs.replace(settlement, verdict=verdict, delay_ms=delay_ms, due_ms=None, record=b"")
 
 
-def _no_row(message: Parcel) -> NewTask:
+def _no_row(message: Parcel | Message[Any]) -> NewTask:
     raise LookupError(f"message {message.message_id} has no row, and nobody here can make one")
 
 
@@ -391,16 +398,3 @@ def _reason(exception: BaseException) -> str:
     if type(exception).__name__ == "TimeLimitExceeded":
         return "time limit"
     return "not retryable" if isinstance(exception, PermanentError) else "retries exhausted"
-
-
-def message_of(task: Task) -> Message[Any]:
-    """The message that a row stands for, to be sent again: same id, parameters and options; it asks the row."""
-    return Message(
-        queue_name=task.queue,
-        actor_name=task.task_name,
-        args=tuple(task.params.get("args", ())),
-        kwargs=dict(task.params.get("kwargs", {})),
-        options={**task.options, ATTEMPT: task.attempt, CHECK: True, "priority": task.priority},
-        message_id=task.task_id,
-        message_timestamp=int(task.created_at.timestamp() * 1000),
-    )

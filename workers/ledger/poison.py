@@ -1,7 +1,7 @@
 """Which tasks are suspected of taking their workers down, and which are convicted.
 
-A worker that dies takes innocents with it, so a lost attempt alone proves nothing. After SUSPECT_AFTER lost attempts the
-task runs alone, in a child process: what dies then dies by itself alone, and only such a death (outcome `crashed`)
+A worker that dies takes innocents with it, so a lost attempt alone proves nothing. After SUSPECT_AFTER of them the task
+runs alone, in a child process: what dies then dies by itself alone, and only such a death (outcome `crashed`)
 convicts. A task whose workers keep dying although it never dies alone is given up after MAX_LOST attempts.
 """
 
@@ -38,6 +38,11 @@ class Suspicion:
     def is_convicted_by_one_more(self) -> bool:
         """Whether one more death of its own is one too many."""
         return min(self.lost, SUSPECT_AFTER) + self.crashed + 1 >= MAX_DEATHS
+
+    @property
+    def is_hopeless_after_another_loss(self) -> bool:
+        """Whether it is given up if its worker is lost once more."""
+        return self.lost + 1 >= MAX_LOST
 
     def words(self) -> str:
         """What speaks against it, for the row."""

@@ -33,7 +33,9 @@ class Presence:
 
     def __init__(self, *, heartbeat_s: float, threads: int) -> None:
         self.worker_id = ""
-        self._heartbeat_s = heartbeat_s
+        self.heartbeat_s = heartbeat_s
+        self.dead_after_s = heartbeat_s * MISSED_BEATS
+        """A worker that has not been heard of for this long is dead."""
         self._threads = threads
         self._started_at = datetime.now(UTC)
         self._stopping = threading.Event()
@@ -59,7 +61,7 @@ class Presence:
         """Say that the process is gone."""
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join(timeout=self._heartbeat_s)
+            self._thread.join(timeout=self.heartbeat_s)
         try:
             with database.writing() as session:
                 session.execute(
@@ -72,7 +74,7 @@ class Presence:
 
     def alive_since(self, now: datetime) -> datetime:
         """A worker whose heartbeat is older than this is dead."""
-        return now - timedelta(seconds=self._heartbeat_s * MISSED_BEATS)
+        return now - timedelta(seconds=self.dead_after_s)
 
     def is_alive(self, worker_id: str) -> bool:
         """Whether that worker has been heard of in time."""
@@ -87,7 +89,7 @@ class Presence:
         return found is not None
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._heartbeat_s):
+        while not self._stopping.wait(self.heartbeat_s):
             self._beat()
 
     def _prune(self) -> None:

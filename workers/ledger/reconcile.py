@@ -2,7 +2,7 @@
 
     row pending and sent, no message   ──→ enqueued_at emptied: the relay sends it. (A crash between row and message, a
                                            message lost with the server's last second, a server that was emptied.)
-    message without a row              ──→ gets one, if its actor is known here; else it is left to a worker that knows it
+    message without a row              ──→ gets one, if its actor is known here; else it is left to who knows it
 
 Both directions look at things that move meanwhile, and may find a difference that is none: a task that ends between the
 two looks has no message and is no longer pending, so nothing is written; a row that is sent once more asks before it

@@ -2,7 +2,7 @@
 
 An attempt here, and who moves it:
 
-    begun ──50 ms──→ shown               the scribe: the row says running. A shorter one goes from begun to ended at once
+    begun ──50 ms──→ shown               the scribe: the row says running. A shorter one goes from begun to ended
     asked ─────────→ granted | refused   the scribe: a message that may have run before; its thread waits for the row
     begun, shown, granted ──→ ended      the worker's thread, when Dramatiq acknowledges: an append, no wait
     ended ─────────→ written             the scribe: committed
@@ -24,6 +24,8 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
+
+from dramatiq import Message
 
 from models import direct, task_moves, task_notes
 from models.database import DatabaseError
@@ -86,7 +88,7 @@ class Scribe:
         adopt: makes the row of a message that has none.
     """
 
-    def __init__(self, *, adopt: Callable[[Parcel], NewTask]) -> None:
+    def __init__(self, *, adopt: Callable[[Parcel | Message[Any]], NewTask]) -> None:
         self._adopt = adopt
         self.stopping = threading.Event()
         self._bus: Bus | None = None
@@ -292,22 +294,22 @@ class Scribe:
         granted: dict[Attempt, Started] = {}
         moved: set[Attempt] = set()
         for start in starts:
-            granted |= self._alone(lambda to, start=start: task_moves.start(to, [start])) or {}
+            granted |= self._alone(task_moves.start, start) or {}
         for note in notes:
-            self._alone(lambda to, note=note: task_notes.write(to, [note]))
+            self._alone(task_notes.write, note)
         for ended in ends:
-            done = self._alone(lambda to, ended=ended: task_moves.end(to, [ended.end]))
+            done = self._alone(task_moves.end, ended.end)
             if done is None:
                 ended.end = _unrecordable(ended.end)
-                done = self._alone(lambda to, ended=ended: task_moves.end(to, [ended.end]))
+                done = self._alone(task_moves.end, ended.end)
             moved |= done or set()
         return granted, moved
 
     @staticmethod
-    def _alone(move: Callable[[direct.Direct], Any]) -> Any:
+    def _alone(move: Callable[[direct.Direct, Sequence[Any]], Any], one: object) -> Any:
         try:
             with direct.transaction() as to:
-                return move(to)
+                return move(to, [one])
         except DatabaseError:
             raise
         except Exception as error:  # why: whatever the database has against it, it is this one's alone.
@@ -384,9 +386,7 @@ class Scribe:
 
 
 def _as_done(settlement: Settlement) -> Settlement:
-    return Settlement(
-        settlement.message_id, settlement.queue_name, settlement.owner, settlement.fence, Verdict.ACK
-    )
+    return Settlement(settlement.message_id, settlement.queue_name, settlement.owner, settlement.fence, Verdict.ACK)
 
 
 def _unrecordable(end: End) -> End:

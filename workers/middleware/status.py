@@ -29,11 +29,13 @@ from workers.errors import InvalidTask
 from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import ATTEMPT, CHECK, ENVELOPE, ENVELOPE_VERSION, Ledger, Running
 from workers.ledger.scribe import Stopping
+from workers.ledger.upkeep import Upkeep
 from workers.params import NotPlain, bind, check_values, plain_text
 from workers.registry import check_priority, default_priority_of, function_of, type_of
 from workers.runner import current
 
 _logger = logging.getLogger(__name__)
+TASK_ID_MAX_CHARS = 64
 _NOT_KEPT = frozenset({"eta", ATTEMPT, CHECK, "retries", "traceback", "requeue_timestamp"})
 """Message options that belong to one delivery, not to the task."""
 
@@ -49,23 +51,37 @@ class Status(dramatiq.Middleware):
             is down.
     """
 
-    def __init__(self, ledger: Ledger, *, params_max_bytes: int, max_retries: int, shutdown_timeout_s: float) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        params_max_bytes: int,
+        max_retries: int,
+        shutdown_timeout_s: float,
+        settle_after_s: float,
+    ) -> None:
         self._ledger = ledger
         ledger.adopt = self.adopt
         self._params_max_bytes = params_max_bytes
         self._max_retries = max_retries
         self._patience_s = max(0.5, shutdown_timeout_s - 3)
         self._local = threading.local()
+        self._settle_after_s = settle_after_s
+        self._upkeep: Upkeep | None = None
 
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
         """The process is alive from here on."""
         assert isinstance(broker, LedgerBroker)
         self._ledger.presence.start()
         self._ledger.scribe.start(broker)
+        self._upkeep = Upkeep(broker, holder=self._ledger.presence.worker_id, settle_after_s=self._settle_after_s)
+        self._upkeep.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
         """The process is gone; what it still runs goes back, and may start elsewhere at once."""
         assert isinstance(broker, LedgerBroker)
+        if self._upkeep is not None:
+            self._upkeep.stop()
         broker.hand_back_running()
         self._ledger.scribe.stop(self._patience_s)
         self._ledger.presence.stop()
@@ -156,6 +172,8 @@ class Status(dramatiq.Middleware):
         """
         actor = broker.get_actor(message.actor_name)
         options = message.options
+        if len(message.message_id) > TASK_ID_MAX_CHARS or not message.message_id.isprintable():
+            raise InvalidTask(f"task_id: expected at most {TASK_ID_MAX_CHARS} printable characters", field="task_id")
         function = function_of(actor)
         named = bind(function, message.args, message.kwargs)
         params = self._params(named, message)
@@ -187,7 +205,7 @@ class Status(dramatiq.Middleware):
             enqueued_at=now if sent else None,
         )
 
-    def adopt(self, message: Parcel) -> NewTask:
+    def adopt(self, message: Parcel | Message[Any]) -> NewTask:
         """The row of a message that came without one: sent by plain Dramatiq, or the database is older than the bus."""
         return self.row_of(dramatiq.get_broker(), message, delay_ms=None, now=datetime.now(UTC))
 
