@@ -51,6 +51,7 @@ CHECK: Final = "check"
 """Message option: another copy of this message may have run; ask the row."""
 ATTEMPT: Final = "attempt"
 """Message option: number of the last attempt that was made when it was sent."""
+TASK_ID_MAX_CHARS: Final = 64
 LOST_FOR_GOOD: Final = "worker lost"
 """Reason of a failed task whose worker died and that must not run twice."""
 _ASK_AGAIN_MS: Final = 2_000
@@ -203,6 +204,7 @@ class Ledger:
             checked=_must_ask(message, generation) or self.fails_when_lost(message.actor_name),
         )
         try:
+            check_id(message.message_id)
             if start.checked:
                 begun = self._ask(start, message)
             else:
@@ -358,6 +360,12 @@ class Ledger:
             outcome=outcome,
             **details,
         )
+
+
+def check_id(task_id: str) -> None:
+    """Raise InvalidTask for a message id that no row can have."""
+    if len(task_id) > TASK_ID_MAX_CHARS or not task_id.isprintable():
+        raise InvalidTask(f"task_id: expected at most {TASK_ID_MAX_CHARS} printable characters", field="task_id")
 
 
 def _must_ask(message: Parcel, generation: Generation) -> bool:

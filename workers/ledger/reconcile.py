@@ -58,7 +58,7 @@ def to_ledger(ledger: Ledger, broker: LedgerBroker) -> int:
     while True:
         cursor, ids = broker.scan_ids(cursor, count=PAGE)
         for first in range(0, len(ids), PAGE):
-            part = ids[first : first + PAGE]
+            part = [task_id for task_id in ids[first : first + PAGE] if task_id.isprintable()]
             with direct.transaction() as to:
                 strangers = task_upkeep.without_row(to, part)
             adopted += _adopt(ledger, broker, strangers)

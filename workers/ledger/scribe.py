@@ -282,8 +282,6 @@ class Scribe:
         except DatabaseError:
             raise
         except Exception as error:
-            if len(starts) + len(ends) + len(notes) == 1:
-                raise
             _logger.warning("a flush of the ledger was refused and is taken apart: %s", error)
             return self._write_one_by_one(starts, ends, notes)
         return granted, moved

@@ -27,7 +27,7 @@ from models.task_moves import NewTask
 from workers.broker import Parcel, Verdict
 from workers.errors import InvalidTask
 from workers.ledger.bus import LedgerBroker
-from workers.ledger.ledger import ATTEMPT, CHECK, ENVELOPE, ENVELOPE_VERSION, Ledger, Running
+from workers.ledger.ledger import ATTEMPT, CHECK, ENVELOPE, ENVELOPE_VERSION, Ledger, Running, check_id
 from workers.ledger.scribe import Stopping
 from workers.ledger.upkeep import Upkeep
 from workers.params import NotPlain, bind, check_values, plain_text
@@ -35,7 +35,6 @@ from workers.registry import check_priority, default_priority_of, function_of, t
 from workers.runner import current
 
 _logger = logging.getLogger(__name__)
-TASK_ID_MAX_CHARS = 64
 _NOT_KEPT = frozenset({"eta", ATTEMPT, CHECK, "retries", "traceback", "requeue_timestamp"})
 """Message options that belong to one delivery, not to the task."""
 
@@ -172,8 +171,7 @@ class Status(dramatiq.Middleware):
         """
         actor = broker.get_actor(message.actor_name)
         options = message.options
-        if len(message.message_id) > TASK_ID_MAX_CHARS or not message.message_id.isprintable():
-            raise InvalidTask(f"task_id: expected at most {TASK_ID_MAX_CHARS} printable characters", field="task_id")
+        check_id(message.message_id)
         function = function_of(actor)
         named = bind(function, message.args, message.kwargs)
         params = self._params(named, message)
