@@ -36,12 +36,13 @@ def perform(token: str, work: Callable[[CurrentTask], object]) -> str:
 
 def send(to: CallboardActor, token: str, *args: Any, **options: Any) -> str:
     """Send with evidence of the answer; returns the task's id. Raises what the send raised."""
+    began_s = time.monotonic()
     try:
         message = to.send_with_options(args=(token, *args), **options)
     except SendError as error:
-        evidence.write("refuse", token=token, error=type(error).__name__)
+        evidence.write("refuse", token=token, error=type(error).__name__, took_s=time.monotonic() - began_s)
         raise
-    evidence.write("accept", task=message.message_id, token=token)
+    evidence.write("accept", task=message.message_id, token=token, took_s=time.monotonic() - began_s)
     return message.message_id
 
 

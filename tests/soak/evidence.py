@@ -3,8 +3,8 @@
     start    an execution began         task, token, attempt, pid, run (names the execution), at
     return   it returned                run, at, value
     raise    it raised                  run, at, error
-    accept   a send returned            task, token
-    refuse   a send raised              token, error
+    accept   a send returned            task, token, took_s
+    refuse   a send raised              token, error, took_s
     cancel   a cancellation's answer    task, answered (cancelled while pending, or not), at
 
 A process that is killed in the middle of a write may leave the beginning of a line: so each write begins on a new line,
@@ -62,6 +62,7 @@ class Evidence:
     cancelled: dict[str, float] = field(default_factory=dict)
     """Task id → when "cancelled while pending" was answered."""
     cancels: int = 0
+    send_times_s: list[float] = field(default_factory=list)
     torn: int = 0
 
     @property
@@ -82,6 +83,8 @@ def read(path: Path) -> Evidence:
         except ValueError:
             found.torn += 1
             continue
+        if "took_s" in fact:
+            found.send_times_s.append(fact["took_s"])
         match fact["event"]:
             case "start":
                 run = Execution(fact["task"], fact["token"], fact["attempt"], fact["pid"], fact["at"])

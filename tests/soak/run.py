@@ -46,6 +46,7 @@ class Report:
             "database": self.plan.database,
             "faults": ", ".join(f"{count} × {what}" for what, count in self.faults.items()) or "none",
             "sends accepted / refused": f"{len(seen.accepted)} / {len(seen.refused)} ({verdict.unknown} unknown)",
+            "longest send": f"{max(seen.send_times_s, default=0.0):.1f} s",
             "cancelled while pending": f"{len(seen.cancelled)} of {seen.cancels} asked",
             "rows": ", ".join(f"{count} {status}" for status, count in sorted(verdict.statuses.items())),
             "executions": seen.starts,
