@@ -30,9 +30,7 @@ BARE, NAIVE_SQLITE, NAIVE_POSTGRES, SQLITE, POSTGRES = "bare", "naive sqlite", "
 KINDS = (BARE, NAIVE_SQLITE, NAIVE_POSTGRES, SQLITE, POSTGRES)
 PAYLOAD = "x" * 64
 LONG_S = 1.0
-SAMPLE_S = 0.003
-IDLE_FUNCTIONS = {"wait", "acquire", "get", "select", "poll", "_run", "accept", "sleep", "join"}
-"""A thread whose innermost Python function is one of these waits (for a lock, a queue, a socket)."""
+SAMPLE_S = 0.002
 
 _count = itertools.count()
 _long_starts: list[tuple[str, float]] = []
@@ -116,27 +114,34 @@ def compose(kind: str, redis_url: str, database: str) -> Kind:
 
 
 class Profile:
-    """Samples of where the process's threads are: innermost function of each thread that does not wait."""
+    """Where the CPU time of the process's threads goes: each thread's since the last look counts for where it is now.
+
+    The place is the innermost function, and what runs in C counts for the Python function that called it.
+    """
 
     def __init__(self) -> None:
-        self.samples: Counter[str] = Counter()
+        self.cpu_s: Counter[str] = Counter()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         me = threading.get_ident()
+        before_s: dict[int, float] = {}
         while not self._stop.wait(SAMPLE_S):
             for thread_id, frame in sys._current_frames().items():
-                code = frame.f_code
-                if thread_id != me and code.co_name not in IDLE_FUNCTIONS:
-                    place = Path(code.co_filename)
-                    self.samples[f"{place.parent.name}/{place.name}:{code.co_name}"] += 1
+                now_s = time.clock_gettime(time.pthread_getcpuclockid(thread_id))
+                spent_s = now_s - before_s.get(thread_id, now_s)
+                before_s[thread_id] = now_s
+                if thread_id != me and spent_s:
+                    place = Path(frame.f_code.co_filename)
+                    self.cpu_s[f"{place.parent.name}/{place.name}:{frame.f_code.co_name}"] += spent_s  # type: ignore[assignment]  # a Counter of seconds
 
-    def top(self, count: int) -> list[tuple[str, int]]:
-        """The most seen, and the sum of all as the first."""
+    def stop(self) -> dict[str, float]:
+        """Function → seconds of CPU."""
         self._stop.set()
-        return [("all", sum(self.samples.values())), *self.samples.most_common(count)]
+        self._thread.join()
+        return dict(self.cpu_s)
 
 
 def per_s(count: int, work: Callable[[], object]) -> float:
@@ -186,7 +191,7 @@ def main() -> None:
                 profile = Profile() if order["profile"] else None
             case "report":
                 answer = {"cpu_s": time.process_time() - booted_s, "memory_mb": _memory_mb()}
-                answer["profile"] = profile.top(25) if profile else []
+                answer["profile"] = profile.stop() if profile else {}
                 if worker is not None:
                     worker.stop()
                 answer |= {"runs": next(_count), "long_starts": _long_starts}

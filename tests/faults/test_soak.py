@@ -22,9 +22,14 @@ from tests.conftest import FAST
 from tests.soak.plan import Plan
 from tests.soak.run import Report, run
 from tests.workers.broker.scale import FULL
+from workers.settings import Settings
 
 SEED = int(os.environ.get("CALLBOARD_TEST_SEED", random.SystemRandom().randrange(10**6)))
-REAL_TIMES = {name: "" for name in FAST if name.endswith("_S")} if FULL else {}
+REAL_TIMES = {
+    name: str(Settings.model_fields[name.removeprefix("CALLBOARD_").lower()].default)
+    for name in FAST
+    if name.endswith("_S") and FULL
+}
 """Full numbers run with the defaults instead of the tests' tenth of them."""
 
 
@@ -35,9 +40,7 @@ def database(request: pytest.FixtureRequest) -> str:
 
 def soak(database: str, *, short: dict[str, Any], full: dict[str, Any]) -> Report:
     given = full if FULL else {"workers": 2, "threads": 4, "settle_s": 20.0, "sender_processes": 1, **short}
-    for name in REAL_TIMES:
-        os.environ.pop(name, None)
-    return run(Plan(database=database, seed=SEED, **given))
+    return run(Plan(database=database, seed=SEED, settings=REAL_TIMES, **given))
 
 
 def passed(report: Report) -> bool:

