@@ -121,7 +121,7 @@ class Bench:
         table, end = ("background_tasks", "completed") if self.kind in OURS else ("naive_tasks", "done")
         with self.engine.connect() as connection:
             left = connection.execute(text(f"SELECT count(*) FROM {table} WHERE status <> '{end}'")).scalar_one()
-        return left == 0
+        return bool(left == 0)
 
     @contextmanager
     def crew(self) -> Iterator[list[Helper]]:
@@ -197,7 +197,7 @@ class Bench:
             reports = [helper.ask("report") for helper in helpers]
         starts = dict(start for report in reports for start in report["long_starts"])
         late = sorted(max(0.0, seen[task_id] - start) * 1000 for task_id, start in starts.items())
-        return late[int(len(late) * 0.95)]
+        return float(late[int(len(late) * 0.95)])
 
     def _bus_cpu_s(self) -> float:
         info = cast("dict[str, float]", self.client.info("cpu"))

@@ -57,13 +57,13 @@ class Stock:
     def __init__(self, redis_url: str, database: str | None) -> None:
         from dramatiq.brokers.redis import RedisBroker
 
-        self.broker = RedisBroker(client=redis.Redis.from_url(redis_url, socket_timeout=30))
+        self.broker: dramatiq.Broker = RedisBroker(client=redis.Redis.from_url(redis_url, socket_timeout=30))
         if database is not None:
             from tests.benchmarks.naive_status import NaiveStatus
 
             self.broker.add_middleware(NaiveStatus(database))
         dramatiq.set_broker(self.broker)
-        self._noop: Any = dramatiq.actor(noop, broker=self.broker, queue_name="bench")
+        self._noop: Any = dramatiq.actor(broker=self.broker, queue_name="bench")(noop)
 
     def send(self) -> object:
         return self._noop.send(PAYLOAD)

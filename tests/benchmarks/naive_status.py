@@ -1,4 +1,4 @@
-"""The status table that a team writes in an afternoon: one commit a move, in the hooks. What ours is measured against."""
+"""The status table that a team writes in an afternoon: one commit a move, in the hooks. Ours is measured against it."""
 
 from __future__ import annotations
 

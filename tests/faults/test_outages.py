@@ -50,7 +50,8 @@ def ended(*task_ids: str) -> list[Task]:
 
 
 def memory_mb(pid: int) -> float:
-    return max(one.memory_info().rss for one in psutil.Process(pid).children(recursive=True)) / 2**20
+    bytes_used: int = max(one.memory_info().rss for one in psutil.Process(pid).children(recursive=True))
+    return bytes_used / 2**20
 
 
 def hang_postgres(server: OwnPostgres) -> Callable[[], None]:

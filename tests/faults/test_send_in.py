@@ -38,6 +38,12 @@ class Unwanted(Exception):
     """What rolls a transaction back here."""
 
 
+def send_and_roll_back(paper: str, line: str) -> None:
+    with database.writing() as session:
+        probes.note.send_in(session, paper, line)
+        raise Unwanted
+
+
 def all_end() -> None:
     wait_until(
         lambda: tasks.get_task_count() == sum(tasks.get_task_count(status) for status in TERMINAL),
@@ -53,9 +59,8 @@ def test_what_is_committed_runs_and_what_is_rolled_back_never_was(start_worker: 
     for number in range(TIMES):
         with database.writing() as session:
             probes.note.send_in(session, str(paper), f"task {number}")
-        with pytest.raises(Unwanted), database.writing() as session:
-            probes.note.send_in(session, str(paper), f"rolled back {number}")
-            raise Unwanted
+        with pytest.raises(Unwanted):
+            send_and_roll_back(str(paper), f"rolled back {number}")
 
     all_end()
     assert tasks.get_task_count(TaskStatus.COMPLETED) == tasks.get_task_count() == TIMES

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, func, select
@@ -122,7 +123,8 @@ def judge(ledger: Ledger, seen: Evidence, faults: Faults) -> Verdict:
 
 def _token(row: Any) -> str | None:
     args = row.params.get("args") or [None]
-    return args[0] or row.params.get("kwargs", {}).get("token")
+    token: str | None = args[0] or row.params.get("kwargs", {}).get("token")
+    return token
 
 
 def _outcome_rules(row: Any, runs: list[Execution], attempts: list[Any]) -> Iterator[str]:
@@ -134,9 +136,9 @@ def _outcome_rules(row: Any, runs: list[Execution], attempts: list[Any]) -> Iter
             yield "its result is not what the completed attempt returned"
     elif completed:
         yield "it has a completed attempt and is not completed"
-    if row.status == TaskStatus.FAILED and row.reason != "poison":
-        if not any(run.error == row.error_type and run.attempt == row.attempt for run in runs):
-            yield "it is failed, and its last attempt raised no such error"
+    raised = any(run.error == row.error_type and run.attempt == row.attempt for run in runs)
+    if row.status == TaskStatus.FAILED and row.reason != "poison" and not raised:
+        yield "it is failed, and its last attempt raised no such error"
     if row.status == TaskStatus.CANCELLED and row.attempt == 0 and runs:
         yield "it is cancelled as never started, and ran"
 
@@ -153,9 +155,9 @@ def _attempt_rules(row: Any, runs: list[Execution], attempts: list[Any], faults:
         yield "it ran in an attempt that is not on record"
     by_number = {(run.attempt, run.error is not None) for run in runs if run.ended is not None}
     for attempt in attempts:
-        if attempt.outcome in {"completed", "failed", "retried"}:
-            if (attempt.number, attempt.outcome != "completed") not in by_number:
-                yield f"it has a {attempt.outcome} attempt without such an execution"
+        happened = (attempt.number, attempt.outcome != "completed") in by_number
+        if attempt.outcome in {"completed", "failed", "retried"} and not happened:
+            yield f"it has a {attempt.outcome} attempt without such an execution"
 
 
 def _cancel_rules(row: Any, runs: list[Execution], answered: float | None) -> Iterator[str]:
@@ -172,7 +174,7 @@ def _rerun_rules(
 ) -> Iterator[str]:
     ended_at = row.completed_at.timestamp()
     handed_back = {attempt.number for attempt in attempts if attempt.outcome == HANDED_BACK}
-    for earlier, later in zip(runs, runs[1:], strict=False):
+    for earlier, later in pairwise(runs):
         if later.started > ended_at:
             yield "it ran again after its end"
         elif earlier.pid in faults.killed:

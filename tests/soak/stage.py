@@ -150,9 +150,7 @@ class Stage:
             arguments = [f"s{number}", count, plan.seconds, plan.seed, plan.sender_threads, json.dumps(plan.kinds)]
             command = [sys.executable, "-m", "tests.soak.sender", *map(str, arguments)]
             with (self.directory / f"sender-{number}.log").open("wb") as log:
-                started.append(
-                    subprocess.Popen(command, cwd=PROJECT_DIR, env=self.environment, stdout=log, stderr=log)
-                )
+                started.append(subprocess.Popen(command, cwd=PROJECT_DIR, env=self.environment, stdout=log, stderr=log))
         return started
 
     # The faults.
@@ -210,7 +208,7 @@ class Stage:
     def _mended(self, what: str) -> None:
         self.done.append((time.time(), what))
 
-    def play(self) -> list[threading.Thread]:
+    def play(self) -> list[threading.Timer]:
         """Start all faults of the plan, at the times that the seed says; join them to know that all is mended."""
         plan, chance = self.plan, random.Random(f"{self.plan.seed} faults")
         timers: list[threading.Timer] = []
@@ -230,7 +228,7 @@ class Stage:
             at(plan.seconds * chance.uniform(0.6, 0.9), self.empty_redis, 0.0)
         for timer in timers:
             timer.start()
-        return list(timers)
+        return timers
 
 
 @contextmanager
