@@ -31,7 +31,6 @@ from workers import tasks
 from workers.errors import SendError
 
 HANG_S = 300.0 if FULL else 3.0
-LEASE_S = 3.0
 MAX_GROWTH_MB = 50
 MESSAGES = 20_000 if FULL else 400
 WRITES = 16_000 if FULL else 800
