@@ -6,6 +6,7 @@ may break what at one time: Redis is behind one lock (restart and flush), each w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -45,7 +46,9 @@ class Worker:
         threads = str(self._stage.plan.threads)
         command = [str(COMMANDS / "dramatiq"), "workers", "--processes", "1", "--threads", threads]
         with self.log.open("ab") as log:
-            return subprocess.Popen(command, cwd=PROJECT_DIR, env=self._stage.environment, stdout=log, stderr=log)
+            return subprocess.Popen(
+                command, cwd=PROJECT_DIR, env=self._stage.environment, stdout=log, stderr=log, start_new_session=True
+            )
 
     def family(self) -> list[psutil.Process]:
         """The process and its children: the last is the one that runs tasks."""
@@ -57,10 +60,11 @@ class Worker:
 
     def kill(self) -> dict[int, float]:
         """`kill -9` of all of it; returns who was killed when."""
-        family = self.family()
-        killed = {member.pid: time.time() for member in family}
-        for member in reversed(family):
-            _signal(member, signal.SIGKILL)
+        # why: stopped first, or it could start a child after the look at its family; that one would run on unseen.
+        _signal(self.process, signal.SIGSTOP)
+        killed = {member.pid: time.time() for member in self.family()}
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         return killed
 
@@ -70,16 +74,14 @@ class Worker:
 
     def deploy(self) -> None:
         """Let it finish and go, then start another."""
-        _signal(psutil.Process(self.process.pid), signal.SIGTERM)
+        _signal(self.process, signal.SIGTERM)
         self.process.wait()
         self.restart()
 
 
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
         process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
 
 
 class Stage:
