@@ -22,11 +22,14 @@ check: $(STAMP)  ## the gate: ruff, format, types, import contract, callboard ch
 	$(BIN)/callboard check
 	$(MAKE) test
 
-bench: $(STAMP)  ## compare the bus with Dramatiq's own Redis broker, side by side in one run
+bench: $(STAMP)  ## compare bus and ledger with Dramatiq's own Redis broker and a naive status table, side by side
 	$(BIN)/python -m tests.benchmarks.bus
+	$(BIN)/python -m tests.benchmarks.ledger
 
-soak: $(STAMP)  ## the bus's tests with their full numbers: a million messages, leases of 25 s, 200 faults
-	CALLBOARD_TEST_FULL=1 $(BIN)/pytest tests/workers/broker -n 1 -o timeout=1800
+soak: $(STAMP)  ## the bus's tests and the faults with their full numbers, then everything at once on both databases
+	CALLBOARD_TEST_FULL=1 $(BIN)/pytest tests/workers/broker tests/faults -n 1 -o timeout=1800 \
+		--deselect tests/faults/test_soak.py::test_everything_at_once_loses_nothing
+	$(BIN)/python -m tests.soak --database both
 
 fix: $(STAMP)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

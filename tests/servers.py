@@ -96,6 +96,13 @@ class OwnPostgres:
         """Start it again."""
         self._server.ensure_postgres_running()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Signal all of its processes: SIGSTOP hangs it, SIGCONT lets it go on."""
+        pid = self._server.get_pid()
+        assert pid is not None
+        for process in [psutil.Process(pid), *psutil.Process(pid).children()]:
+            process.send_signal(number)
+
     def cleanup(self) -> None:
         """Stop it and remove its data."""
         self._server.cleanup()

@@ -13,11 +13,13 @@ import pytest
 from tests import servers
 from tests.conftest import FAST
 from tests.servers import OwnRedis
+from tests.soak import evidence
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 
 
-StartWorker = Callable[[], "subprocess.Popen[bytes]"]
+StartWorker = Callable[..., "subprocess.Popen[bytes]"]
+"""Takes further variables of the environment by name."""
 
 
 @pytest.fixture
@@ -29,17 +31,18 @@ def start_worker(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> I
         **FAST,
         "CALLBOARD_REDIS_URL": own_redis.url,
         "CALLBOARD_DATABASE_URL": ledger_database,
-        "CALLBOARD_ACTOR_MODULES": "tests.probes",
+        "CALLBOARD_ACTOR_MODULES": "tests.probes,tests.soak.actors",
+        evidence.VARIABLE: str(tmp_path / "witness"),
         "CALLBOARD_SHUTDOWN_TIMEOUT_S": "3",
     }
 
-    def start() -> "subprocess.Popen[bytes]":
+    def start(**more: str) -> "subprocess.Popen[bytes]":
         with (tmp_path / f"worker-{len(started)}.log").open("wb") as log:
             command = [
                 str(Path(sys.executable).parent / "dramatiq"),
                 *("workers", "--processes", "1", "--threads", "4", "--worker-shutdown-timeout", "3000"),
             ]
-            process = subprocess.Popen(command, cwd=PROJECT_DIR, env=environment, stdout=log, stderr=log)
+            process = subprocess.Popen(command, cwd=PROJECT_DIR, env={**environment, **more}, stdout=log, stderr=log)
         started.append(process)
         return process
 

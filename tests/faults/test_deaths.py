@@ -8,6 +8,7 @@
 | … and a task outlasts its grace   | it is pending again at once, and runs elsewhere                           |
 | Redis, `kill -9`, and it returns  | waiting, delayed and running tasks all complete                           |
 | the database, while tasks run     | outcomes are written when it is back; nothing starts meanwhile; each once |
+| the old code, of a new actor      | its task waits, uncounted, until a worker with the new code is there      |
 """
 
 import signal
@@ -24,6 +25,7 @@ from models.task import TERMINAL, Task, TaskStatus
 from tests import probes
 from tests.faults.conftest import StartWorker, kill_tree
 from tests.servers import OwnPostgres, OwnRedis, wait_until
+from tests.soak import actors, evidence
 from workers import callboard, tasks
 from workers.errors import BusUnavailable, LedgerUnavailable
 
@@ -190,3 +192,20 @@ def test_with_redis_gone_a_send_says_so_and_leaves_no_row(own_redis: OwnRedis, l
     assert tasks.get_task_count() == 0
     own_redis.start()
     assert callboard.broker.depth("jobs").live == 0
+
+
+def test_a_task_that_the_old_code_does_not_know_waits_for_the_new_code(
+    start_worker: StartWorker, paper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(evidence.VARIABLE, str(tmp_path / "witness"))
+    start_worker(CALLBOARD_ACTOR_MODULES="tests.soak.actors")
+    unknown = probes.note.send(str(paper)).message_id
+    known = actors.send(actors.short, "known")
+
+    ended(known)
+    assert (row(unknown).status, row(unknown).attempt) == (TaskStatus.PENDING, 0)
+    start_worker()
+
+    (found,) = ended(unknown)
+    assert (found.status, found.attempt, found.retry_count) == (TaskStatus.COMPLETED, 1, 0)
+    assert probes.lines(paper) == ["ran"]

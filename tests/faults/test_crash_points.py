@@ -1,0 +1,78 @@
+"""A process dies at each step of a task's way; afterwards there is one terminal row that is true (faults row 7)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+
+from models import database
+from models.task import TERMINAL, Task, TaskStatus
+from tests import probes
+from tests.faults.conftest import PROJECT_DIR, StartWorker
+from tests.faults.crash import SENDER_POINTS, WORKER_POINTS
+from tests.servers import OwnRedis, wait_until
+
+CODE_OF_A_SENDER = "import sys; from tests import probes; probes.note.send(sys.argv[1])"
+
+
+def rows() -> list[Task]:
+    with database.reading() as session:
+        return list(session.exec(select(Task)).all())
+
+
+def armed(point: str, directory: Path) -> dict[str, str]:
+    """Variables of a process that is to die at this point."""
+    return {
+        "CALLBOARD_ACTOR_MODULES": "tests.probes,tests.faults.crash",
+        "CALLBOARD_TEST_CRASH": point,
+        "CALLBOARD_TEST_CRASH_ONCE": str(directory / "crashed"),
+    }
+
+
+def all_end() -> None:
+    wait_until(lambda: all(row.status in TERMINAL for row in rows()), within_s=30, what="each row to be terminal")
+
+
+@pytest.mark.parametrize("point", WORKER_POINTS)
+def test_a_worker_that_dies_on_the_way_leaves_a_task_that_completes_once(
+    start_worker: StartWorker, tmp_path: Path, point: str
+) -> None:
+    paper = tmp_path / "paper"
+    first = start_worker(**armed(point, tmp_path))
+    probes.note.send(str(paper))
+    first.wait(timeout=30)  # why: dramatiq ends when its worker process dies
+
+    start_worker()
+    all_end()
+
+    (row,) = rows()
+    assert (row.status, row.result, row.retry_count) == (TaskStatus.COMPLETED, "ran", 0)
+    ran_before_the_crash = point not in {"fetched", "claimed"}
+    ended_before_the_crash = ran_before_the_crash and row.attempt == 1
+    assert len(probes.lines(paper)) == (2 if ran_before_the_crash and not ended_before_the_crash else 1)
+
+
+@pytest.mark.parametrize("point", SENDER_POINTS)
+def test_a_sender_that_dies_on_the_way_leaves_a_task_that_runs_or_nothing(
+    start_worker: StartWorker, own_redis: OwnRedis, ledger_database: str, tmp_path: Path, point: str
+) -> None:
+    paper = tmp_path / "paper"
+    environment = {
+        **os.environ,
+        **armed(point, tmp_path),
+        "CALLBOARD_REDIS_URL": own_redis.url,
+        "CALLBOARD_DATABASE_URL": ledger_database,
+    }
+    command = [sys.executable, "-c", CODE_OF_A_SENDER, str(paper)]
+    sender = subprocess.run(command, cwd=PROJECT_DIR, env=environment, check=False)
+    assert sender.returncode == -9
+
+    start_worker()
+    all_end()
+
+    ran = len(probes.lines(paper))
+    assert [row.status for row in rows()] == [TaskStatus.COMPLETED] * ran
+    assert ran == 1

@@ -1,0 +1,160 @@
+"""Servers that hang or are full, and workers that were away too long (faults rows 5, 14 and 15), and 8 writers (19).
+
+| what                                     | what must come of it                                                      |
+|------------------------------------------|---------------------------------------------------------------------------|
+| the database hangs (SIGSTOP) under load  | nothing starts untracked, no attempt is used up, memory stays where it is |
+| a worker hangs for longer than its lease | another runs its task; what it has to say afterwards is refused           |
+| Redis at `maxmemory`                     | what was accepted is acknowledged and drains; nothing is lost             |
+| eight processes write to one SQLite file | none hears "locked"                                                       |
+"""
+
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from models import database, task_query
+from models.task import TERMINAL, Task, TaskStatus
+from tests import probes
+from tests.faults.conftest import StartWorker, kill_tree
+from tests.servers import OwnPostgres, OwnRedis, wait_until
+from tests.soak import actors, evidence
+from tests.soak.plan import Plan
+from tests.soak.run import run
+from tests.workers.broker.scale import FULL
+from workers import tasks
+from workers.errors import SendError
+
+HANG_S = 300.0 if FULL else 3.0
+MAX_GROWTH_MB = 50
+MESSAGES = 20_000 if FULL else 400
+WRITES = 16_000 if FULL else 800
+WRITERS = 8
+
+
+def row(task_id: str) -> Task:
+    found = tasks.get_task(task_id)
+    assert found is not None
+    return found
+
+
+def ended(*task_ids: str) -> list[Task]:
+    wait_until(lambda: all(row(task_id).status in TERMINAL for task_id in task_ids), within_s=60, what="all to end")
+    return [row(task_id) for task_id in task_ids]
+
+
+def memory_mb(pid: int) -> float:
+    bytes_used: int = max(one.memory_info().rss for one in psutil.Process(pid).children(recursive=True))
+    return bytes_used / 2**20
+
+
+def hang_postgres(server: OwnPostgres) -> Callable[[], None]:
+    server.signal(signal.SIGSTOP)
+    return lambda: server.signal(signal.SIGCONT)
+
+
+def hang_sqlite(url: str) -> Callable[[], None]:
+    holder = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+
+    def let_go() -> None:
+        holder.execute("ROLLBACK")
+        holder.close()
+
+    return let_go
+
+
+@pytest.mark.parametrize("ledger_database", ["sqlite", "own_postgres"], indirect=True)
+def test_a_database_that_hangs_delays_and_loses_nothing(
+    start_worker: StartWorker, request: pytest.FixtureRequest, ledger_database: str, tmp_path: Path
+) -> None:
+    paper = tmp_path / "paper"
+    worker = start_worker()
+    running = [probes.note.send(str(paper), f"running {number}", 0.5).message_id for number in range(4)]
+    wait_until(lambda: len(probes.lines(paper)) == 4, within_s=20, what="the tasks to start")
+    waiting = [probes.note.send(str(paper), f"waiting {number}").message_id for number in range(20)]
+    before_mb = memory_mb(worker.pid)
+
+    is_sqlite = ledger_database.startswith("sqlite")
+    let_go = hang_sqlite(ledger_database) if is_sqlite else hang_postgres(request.getfixturevalue("own_postgres"))
+    time.sleep(HANG_S)  # why: it hangs for that long
+    started = len(probes.lines(paper))
+    growth_mb = memory_mb(worker.pid) - before_mb
+    let_go()
+
+    assert {(task.status, task.attempt) for task in ended(*running, *waiting)} == {(TaskStatus.COMPLETED, 1)}
+    assert len(probes.lines(paper)) == 24
+    assert started <= 8  # the four, and those that were claimed before it hung
+    assert growth_mb < MAX_GROWTH_MB
+
+
+def test_what_a_worker_says_that_was_away_too_long_is_refused(
+    start_worker: StartWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(evidence.VARIABLE, str(tmp_path / "witness"))
+    frozen = start_worker()
+    task_id = actors.send(actors.slow, "it", 1.0)
+
+    def runs() -> list[evidence.Execution]:
+        return evidence.read(tmp_path / "witness").executions[task_id]
+
+    wait_until(lambda: len(runs()) == 1, within_s=20, what="the task to start")
+    family = psutil.Process(frozen.pid).children(recursive=True)
+    for process in family:
+        process.send_signal(signal.SIGSTOP)
+    other = start_worker()
+    (after_other,) = ended(task_id)
+    kill_tree(other)
+    for process in family:
+        process.send_signal(signal.SIGCONT)
+    wait_until(lambda: all(run.ended for run in runs()), within_s=20, what="the frozen execution to end")
+    frozen.send_signal(signal.SIGTERM)
+    frozen.wait(timeout=20)  # why: it has said all that it had to say
+
+    with database.reading() as session:
+        outcomes = [attempt.outcome for attempt in task_query.attempts(session, task_id)]
+    assert outcomes == ["lost", "completed"]
+    first, second = runs()
+    assert (after_other.status, after_other.attempt) == (TaskStatus.COMPLETED, second.attempt)
+    assert row(task_id).result == after_other.result == second.value
+    assert first.value != second.value
+
+
+def test_with_redis_full_what_was_accepted_completes(
+    start_worker: StartWorker, own_redis: OwnRedis, ledger_database: str, tmp_path: Path
+) -> None:
+    paper = tmp_path / "paper"
+    sent = [probes.note.send(str(paper), f"task {number}").message_id for number in range(MESSAGES)]
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("maxmemory", "1mb")
+        try:
+            sent.append(probes.note.send(str(paper), "while full").message_id)
+        except SendError:
+            before = tasks.get_task_count()
+            assert before == len(sent)
+        start_worker()
+        waiting = set(sent[:MESSAGES])
+        wait_until(lambda: tasks.get_task_count(TaskStatus.COMPLETED) >= len(waiting), within_s=120, what="the drain")
+        client.config_set("maxmemory", "0")
+
+    assert {task.status for task in ended(*sent)} == {TaskStatus.COMPLETED}
+    assert sorted(probes.lines(paper)) == sorted({*probes.lines(paper)})
+
+
+def test_eight_processes_write_to_one_sqlite_file_and_none_is_refused() -> None:
+    report = run(
+        Plan(
+            database="sqlite", tasks=WRITES, seconds=0.1, seed=1, settle_s=90, workers=1, threads=4,
+            sender_processes=WRITERS, sender_threads=1, kinds={"short": 1},
+        )
+    )  # fmt: skip
+
+    print(report)
+    assert not report.findings
+    assert not report.seen.refused
+    assert report.seen.starts == WRITES
