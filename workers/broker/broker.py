@@ -121,6 +121,7 @@ class CallboardBroker(Broker):
         self.queues: set[str] = set()
         self.settlement_sink: Callable[[Settlement], None] | None = None
         self.on_lease_lost: Callable[[Parcel], None] | None = None
+        self.on_fetched: Callable[[list[Parcel]], None] | None = None
         self.on_settlement_refused: Callable[[Settlement], None] | None = None
         self._idle_block_s = idle_block_s
         self._revoke_after_s = revoke_after_s
@@ -455,6 +456,14 @@ class CallboardBroker(Broker):
         log.warning("Stale %s of message %s was refused.", settlement.verdict.name, settlement.message_id)
         if self.on_settlement_refused is not None:
             self.on_settlement_refused(settlement)
+
+    def fetched(self, parcels: list[Parcel]) -> None:
+        """Messages came, and are about to be handed to the threads."""
+        if self.on_fetched is not None:
+            try:
+                self.on_fetched(parcels)
+            except Exception:  # a listener is a stranger's code; the bus goes on
+                log.exception("A listener failed when messages were fetched.")
 
     def lease_lost(self, parcel: Parcel) -> None:
         """A message that runs here is another's by now, or was cancelled."""

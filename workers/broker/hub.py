@@ -39,6 +39,7 @@ class Hub(Thread):
     """Fetches for one worker process from one tag.
 
     accept: makes parcels of deliveries; None for one that is not for the threads (undecodable, unknown actor).
+    inspect: called with what a fetch brought, before the threads get it. Must not raise.
     give_back: called with parcels that were revoked.
     limits: asked before each fetch for the limits known here, as the bus takes them.
     idle_block_s: longest pop; also how long a message may wait whose wake-up was lost with a dying process.
@@ -51,6 +52,7 @@ class Hub(Thread):
         work_queue: WorkQueue,
         *,
         accept: Callable[[Delivery, float], Parcel | None],
+        inspect: Callable[[list[Parcel]], None],
         give_back: Callable[[list[Parcel]], None],
         limits: Callable[[], Sequence[str]],
         idle_block_s: float,
@@ -61,6 +63,7 @@ class Hub(Thread):
         self._owner = owner
         self._work_queue = work_queue
         self._accept = accept
+        self._inspect = inspect
         self._give_back = give_back
         self._limits = limits
         self._idle_block_s = idle_block_s
@@ -182,6 +185,8 @@ class Hub(Thread):
             parcel = self._accept(delivery, sent_s)
             if parcel is not None:
                 parcels.append(parcel)
+        if parcels:
+            self._inspect(parcels)
         if self._holds:
             self._give_back(parcels)  # told to hold while the answer was on its way
         else:
