@@ -25,12 +25,13 @@ import random
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from dramatiq import Message
 from dramatiq.middleware import SkipMessage
+from msgspec.structs import replace
 from sqlalchemy.exc import DataError
 
 from models import database, task_moves
