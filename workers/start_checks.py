@@ -10,7 +10,6 @@ supervisor of ours. Opens connections when it runs, none when it is imported.
 """
 
 import ipaddress
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ from workers.settings import Mode, Risk, Settings, hide_secrets
 
 MAX_SKEW_S = 1.0
 """Redis's clock decides delays and leases, a host's clock when schedules are due: they have to agree."""
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -161,14 +159,13 @@ def skew_s(server_s: float, before_s: float, after_s: float) -> float:
 
 def _check_memory(where: str, server: Any) -> Iterator[Finding]:
     try:
-        policy = server.info("memory").get("maxmemory_policy") or server.config_get("maxmemory-policy")
+        policy = server.info("memory").get("maxmemory_policy")
     except redis.ResponseError as error:
         yield _unasked(where, "eviction policy", error)
         return
-    policy = policy["maxmemory-policy"] if isinstance(policy, dict) else policy
     if policy != "noeviction":
-        yield Finding(f"{where} drops keys when its memory is full (maxmemory-policy {policy}), and accepted tasks "
-                      "with them; expected noeviction: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
+        yield Finding(f"{where} drops keys when its memory is full (maxmemory-policy {policy}), accepted tasks too; "
+                      "expected noeviction: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
                       Risk.REDIS_EVICTION)  # fmt: skip
 
 
@@ -205,15 +202,27 @@ def _check_postgres(where: str, now_s: Callable[[], float]) -> Iterator[Finding]
         driver: Any = session.connection().connection.driver_connection
         wire = driver.pgconn
         host = (wire.host or b"").decode()
-        remote = not (host == "" or host.startswith(("/", "@")) or _is_loopback(host))
-        by_certificate = "sslcert" in database.engine().url.query
-        password, tls = wire.used_password or wire.used_gssapi or by_certificate, wire.ssl_in_use
+        proves_itself = wire.used_password or wire.used_gssapi or "sslcert" in database.engine().url.query
+        tls = bool(wire.ssl_in_use)
     yield from _check_skew(where, server_s, before_s, after_s)
-    if remote and not password:
+    yield from check_database_link(where, host, proves_itself=proves_itself, tls=tls)
+
+
+def check_database_link(where: str, host: str, *, proves_itself: bool, tls: bool) -> Iterator[Finding]:
+    """Off loopback, the database must ask for a password (or a certificate, or a ticket), and be used over TLS.
+
+    Args:
+        where: the database, for people.
+        host: what the driver is connected to: a name, an address, or the folder of a socket.
+        proves_itself, tls: what the connection has.
+    """
+    if host == "" or host.startswith(("/", "@")) or _is_loopback(host):
+        return
+    if not proves_itself:
         yield Finding(f"{where} is not on this machine and asked for no password; expected one: a line with "
                       "scram-sha-256 in its pg_hba.conf, and postgresql://user:password@… in DATABASE_URL",
                       Risk.DATABASE_PASSWORD)  # fmt: skip
-    if remote and not tls:
+    if not tls:
         yield Finding(f"{where} is not on this machine and is used without TLS; expected ?sslmode=require (or "
                       "stronger) in DATABASE_URL, and ssl = on there",
                       Risk.DATABASE_TLS)  # fmt: skip

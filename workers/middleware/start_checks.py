@@ -1,4 +1,4 @@
-"""Makes the start checks when a worker process boots: for plain `dramatiq workers`, which nothing of ours has checked."""
+"""Makes the start checks when a worker process boots that no supervisor of ours has started."""
 
 import logging
 import sys

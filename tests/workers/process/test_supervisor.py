@@ -110,7 +110,7 @@ def test_a_child_that_ignores_the_request_is_killed_after_its_grace(watched: Wat
 
     assert child.process is not None
     assert child.process.returncode == -signal.SIGKILL
-    assert watched.lines("deaf")[-1] == "did not stop within 0 s and is killed"
+    assert watched.lines("deaf")[-1] == "did not stop within 0.5 s and is killed"
 
 
 def test_a_child_that_does_not_become_ready_is_named(watched: Watched) -> None:
