@@ -16,6 +16,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_a_rolling_restart_under_load_replaces_each_process_and_runs_everything_
 ) -> None:
     workers = supervise()
     before = workers.wait_for_workers(2)
-    sent = send(paper, 300, 0.1)
+    sent = send(paper, 300, 0.2)
     wait_until(lambda: len(probes.lines(paper)) > 20, within_s=30, what="some tasks to start")
 
     workers.process.send_signal(signal.SIGHUP)
@@ -229,6 +230,22 @@ def test_without_restarting_a_death_ends_it_after_the_others_have_finished(
     assert workers.process.wait(timeout=20) == 1
     assert "is not to be started again (CALLBOARD_RESTART_WORKERS)" in workers.output
     assert sorted(row(task_id).status for task_id in sent) == [TaskStatus.COMPLETED, TaskStatus.RUNNING]
+
+
+@on_sqlite
+def test_a_process_that_stood_still_and_goes_on_is_not_taken_for_unwell(supervise: StartWorkers, paper: Path) -> None:
+    workers = supervise(*("--processes", "1"), CALLBOARD_BUS_TIMEOUT_S="0.75", CALLBOARD_STALL_TIMEOUT_S="3")
+    before = workers.wait_for_workers(1)
+    still = [workers.process.pid, *(one.pid for one in workers.family)]
+
+    for pid in still:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(4)  # why: standing still takes time
+    for pid in reversed(still):
+        os.kill(pid, signal.SIGCONT)
+
+    assert_each_ran_once(paper, send(paper, 10, 0.1))
+    assert workers.workers() == before
 
 
 @on_sqlite

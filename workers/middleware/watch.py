@@ -35,8 +35,9 @@ EXIT_UNWELL = 70
 """Exit status of a worker process that found itself unwell (sysexits.h: an internal error)."""
 INTERVAL_S = 0.5
 END_WITHIN_S = 5.0
-_ASLEEP_AFTER_S = 10 * INTERVAL_S
-"""A watcher that finds itself this late was stopped with its process, and starts counting anew."""
+_ASLEEP_AFTER_S = 5.0
+"""A watcher that finds itself this late (or half a stall time-out, if that is less) was stopped with its process, and
+starts counting anew."""
 _logger = logging.getLogger(__name__)
 
 
@@ -81,9 +82,10 @@ class Watch(dramatiq.Middleware):
 
     def _run(self, broker: CallboardBroker, worker: dramatiq.Worker) -> None:
         awake_since_s = last_s = time.monotonic()
+        asleep_after_s = min(_ASLEEP_AFTER_S, self._stall_timeout_s / 2)
         while not self._closing.is_set():
             now_s = time.monotonic()
-            if now_s - last_s > _ASLEEP_AFTER_S:
+            if now_s - last_s > asleep_after_s:
                 awake_since_s = now_s
             last_s = now_s
             found = symptoms(
