@@ -31,8 +31,10 @@ from tests.faults import mortal_probes
 from tests.faults.conftest import PROJECT_DIR, kill_tree
 from tests.faults.test_deaths import ended, row
 from tests.servers import OwnRedis, wait_until
+from tests.workers.broker.scale import FULL
 from workers.middleware.watch import EXIT_UNWELL
 
+ROLLS = 20 if FULL else 1
 BIN = Path(sys.executable).parent
 READY = re.compile(r"^(worker\.\d+).*\[PID (\d+)\].*Worker process is ready", re.MULTILINE)
 on_sqlite = pytest.mark.parametrize("ledger_database", ["sqlite"], indirect=True)
@@ -130,12 +132,17 @@ def test_a_rolling_restart_under_load_replaces_each_process_and_runs_everything_
 ) -> None:
     workers = supervise()
     before = workers.wait_for_workers(2)
-    sent = send(paper, 300, 0.2)
+    sent = send(paper, 300 * ROLLS, 0.2)
     wait_until(lambda: len(probes.lines(paper)) > 20, within_s=30, what="some tasks to start")
 
-    workers.process.send_signal(signal.SIGHUP)
+    for number in range(ROLLS):
+        workers.process.send_signal(signal.SIGHUP)
+        wait_until(
+            lambda number=number: workers.output.count("worker.2  | is up again") > number,  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
+            within_s=60,
+            what=f"the end of restart {number}",
+        )
 
-    workers.wait_for("worker.2  | is up again", within_s=40)
     assert_each_ran_once(paper, sent)
     after = workers.workers()
     assert set(before) == set(after) == {"worker.1", "worker.2"}
@@ -195,6 +202,20 @@ def test_a_worker_thread_that_dies_is_noticed_and_its_process_replaced(supervise
     after = probes.note.send(str(paper), "after").message_id
     assert {(task.status, task.attempt) for task in ended(bomb, beside, after)} == {(TaskStatus.COMPLETED, 1)}
     assert Counter(probes.lines(paper)) == Counter(["beside", "armed", "after"])
+
+
+@on_sqlite
+def test_a_thread_that_dies_with_its_message_in_hand_gives_it_back(supervise: StartWorkers, paper: Path) -> None:
+    workers = supervise("--processes", "1")
+    workers.wait_for_workers(1)
+
+    torn = mortal_probes.tear_at_the_thread.send(str(paper)).message_id
+
+    workers.wait_for("3 of 4 worker threads are left")
+    workers.wait_for_workers(2)
+    (found,) = ended(torn)
+    assert (found.status, found.attempt, found.result) == (TaskStatus.COMPLETED, 2, 2)
+    assert probes.lines(paper) == ["torn", "torn"]
 
 
 @on_sqlite
