@@ -102,6 +102,13 @@ def paper(tmp_path: Path) -> Path:
     return tmp_path / "evidence"
 
 
+def has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def send(paper: Path, count: int, seconds: float) -> list[str]:
     return [probes.note.send(str(paper), f"task {number}", seconds).message_id for number in range(count)]
 
@@ -229,7 +236,7 @@ def test_if_the_supervisor_is_killed_its_workers_finish_what_runs_and_end(superv
     workers.process.wait(timeout=10)
 
     wait_until(
-        lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in workers.family),
+        lambda: all(has_ended(one) for one in workers.family),
         within_s=20,
         what="the end of its processes",
     )
@@ -269,10 +276,9 @@ def test_a_process_that_stood_still_and_goes_on_is_not_taken_for_unwell(supervis
     assert workers.workers() == before
 
 
-@on_sqlite
-def test_plain_dramatiq_workers_end_with_a_status_of_their_own_when_a_thread_dies(
-    own_redis: OwnRedis, ledger_database: str, paper: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def plain(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> Iterator[Started]:
+    """`dramatiq workers` as a process manager would run it, without a supervisor of ours."""
     environment = {
         **os.environ,
         **FAST,
@@ -281,11 +287,25 @@ def test_plain_dramatiq_workers_end_with_a_status_of_their_own_when_a_thread_die
         "CALLBOARD_ACTOR_MODULES": "tests.probes,tests.faults.mortal_probes",
     }
     command = [str(BIN / "dramatiq"), "workers", "--processes", "1", "--threads", "2"]
-    plain = Started(command, environment, tmp_path / "plain.log")
-    try:
-        mortal_probes.leave_a_bomb.send(str(paper))
+    made = Started(command, environment, tmp_path / "plain.log")
+    yield made
+    kill_tree(made.process)
 
-        assert plain.process.wait(timeout=40) == EXIT_UNWELL
-        assert "1 of 2 worker threads are left" in plain.output
-    finally:
-        kill_tree(plain.process)
+
+@on_sqlite
+def test_plain_dramatiq_workers_end_with_a_status_of_their_own_when_a_thread_dies(plain: Started, paper: Path) -> None:
+    mortal_probes.leave_a_bomb.send(str(paper))
+
+    assert plain.process.wait(timeout=40) == EXIT_UNWELL
+    assert "1 of 2 worker threads are left" in plain.output
+
+
+@on_sqlite
+def test_a_worker_process_does_not_outlive_its_main_process(plain: Started) -> None:
+    wait_until(lambda: "Worker process is ready" in plain.output, within_s=30, what="the worker")
+    (worker,) = psutil.Process(plain.process.pid).children()
+
+    plain.process.kill()
+    plain.process.wait(timeout=10)
+
+    wait_until(lambda: has_ended(worker), within_s=20, what="the end of the worker process")

@@ -283,4 +283,4 @@ def test_a_queue_that_no_actor_uses_is_refused(environment: dict[str, str]) -> N
     )  # fmt: skip
 
     assert ended.returncode == 2
-    assert "--queues: no actor uses emial: expected of " in ended.stderr
+    assert "--queues: no actor uses emial: expected some of " in ended.stderr

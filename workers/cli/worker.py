@@ -29,7 +29,9 @@ def worker(
     known = callboard.broker.get_declared_queues()
     unknown = sorted(set(wanted) - known)
     if unknown:
-        raise CallboardError(f"--queues: no actor uses {', '.join(unknown)}: expected of {', '.join(sorted(known))}")
+        raise CallboardError(
+            f"--queues: no actor uses {', '.join(unknown)}: expected some of {', '.join(sorted(known))}"
+        )
     for finding in start_checks.enforce(start_checks.run(settings, callboard.broker.client), settings):
         say("supervisor", f"warning: {finding}")
     callboard.broker.close()

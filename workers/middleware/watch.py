@@ -82,6 +82,8 @@ class Watch(dramatiq.Middleware):
 
     def _run(self, broker: CallboardBroker, worker: dramatiq.Worker) -> None:
         awake_since_s = last_s = time.monotonic()
+        main_process = multiprocessing.parent_process()
+        assert main_process is not None
         asleep_after_s = min(_ASLEEP_AFTER_S, self._stall_timeout_s / 2)
         while not self._closing.is_set():
             now_s = time.monotonic()
@@ -91,6 +93,8 @@ class Watch(dramatiq.Middleware):
             found = symptoms(
                 broker, worker, self._also(), stall_timeout_s=self._stall_timeout_s, awake_s=now_s - awake_since_s
             )
+            if not main_process.is_alive():
+                found.append("its main process is gone")  # killed: nobody would pass on a signal or a log line
             if found and not self._closing.is_set():
                 self._end(found)
             self._beat()
