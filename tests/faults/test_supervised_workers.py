@@ -32,6 +32,7 @@ from tests.faults.conftest import PROJECT_DIR, kill_tree
 from tests.faults.test_deaths import ended, row
 from tests.servers import OwnRedis, wait_until
 from tests.workers.broker.scale import FULL
+from workers import callboard
 from workers.middleware.watch import EXIT_UNWELL
 
 ROLLS = 20 if FULL else 1
@@ -113,9 +114,11 @@ def send(paper: Path, count: int, seconds: float) -> list[str]:
     return [probes.note.send(str(paper), f"task {number}", seconds).message_id for number in range(count)]
 
 
-def assert_each_ran_once(paper: Path, sent: list[str]) -> None:
+def assert_each_ran_once(paper: Path, sent: list[str], *workers: Started) -> None:
     assert {(task.status, task.attempt) for task in ended(*sent)} == {(TaskStatus.COMPLETED, 1)}
     assert Counter(probes.lines(paper)) == Counter(f"task {number}" for number in range(len(sent)))
+    wait_until(lambda: callboard.broker.depth("jobs").live == 0, within_s=10, what="the bus to be empty")
+    assert not any("Traceback" in one.output for one in workers)
 
 
 def test_told_to_stop_under_load_it_loses_and_doubles_nothing(supervise: StartWorkers, paper: Path) -> None:
@@ -126,9 +129,9 @@ def test_told_to_stop_under_load_it_loses_and_doubles_nothing(supervise: StartWo
     first.process.send_signal(signal.SIGTERM)
     assert first.process.wait(timeout=20) == 0
     left = len(probes.lines(paper))
-    supervise()
+    second = supervise()
 
-    assert_each_ran_once(paper, sent)
+    assert_each_ran_once(paper, sent, first, second)
     assert left < len(sent)
     assert "is killed" not in first.output
 
@@ -150,7 +153,7 @@ def test_a_rolling_restart_under_load_replaces_each_process_and_runs_everything_
             what=f"the end of restart {number}",
         )
 
-    assert_each_ran_once(paper, sent)
+    assert_each_ran_once(paper, sent, workers)
     after = workers.workers()
     assert set(before) == set(after) == {"worker.1", "worker.2"}
     assert not set(before.values()) & set(after.values())
@@ -272,7 +275,7 @@ def test_a_process_that_stood_still_and_goes_on_is_not_taken_for_unwell(supervis
     for pid in reversed(still):
         os.kill(pid, signal.SIGCONT)
 
-    assert_each_ran_once(paper, send(paper, 10, 0.1))
+    assert_each_ran_once(paper, send(paper, 10, 0.1), workers)
     assert workers.workers() == before
 
 
