@@ -41,7 +41,7 @@ from dramatiq.middleware import MiddlewareError, Retries
 from .bus import Bus, Change, Posting, Receipt, Removal
 from .connect import RedisClient, connect
 from .consumer import CrewConsumer, LoneConsumer
-from .crew import Crew
+from .crew import Crew, CrewHealth
 from .dead_letter import DeadLetter
 from .depth import QueueDepth
 from .envelope import HEADER_BYTES, attempt_of, pack, priority_of, unpack
@@ -474,6 +474,10 @@ class CallboardBroker(Broker):
     def held(self) -> list[Parcel]:
         """Returns what the workers of this process hold, running or not."""
         return [parcel for crew in self._crews for parcel in list(crew.held.values())]
+
+    def health(self) -> list[CrewHealth]:
+        """How the threads of this process's workers on the bus are; empty where no worker runs."""
+        return [crew.health() for crew in list(self._crews)]
 
     def hold_fetching(self, reason: str) -> None:
         """Fetches nothing more and gives the unstarted back, until every reason given is taken back. Holds for workers

@@ -80,6 +80,7 @@ class Hub(Thread):
         self._remember_until_s = 0.0
         self._faults_seen = 0
         self._dry = False
+        self._turned_s = time.monotonic()
 
     # --- for other threads ---------------------------------------------------------------------------------------
 
@@ -105,6 +106,12 @@ class Hub(Thread):
         """Takes back one reason not to fetch."""
         self._holds.discard(reason)
         self._needed.set()
+
+    @property
+    def alive_s(self) -> float:
+        """When the thread last showed that it is not stuck (monotonic clock). Waiting for a server is not being stuck:
+        a turn without one takes no longer than connecting and three answers may."""
+        return max(self._turned_s, self._line.tried_s)
 
     def stop_fetching(self) -> None:
         """For good: the worker is about to stop."""
@@ -135,6 +142,7 @@ class Hub(Thread):
         self._line.close()
 
     def _turn(self) -> None:
+        self._turned_s = time.monotonic()
         self._revoke()
         if self._holds or not self._served:
             self._rest(lambda: bool(self._served) and not self._holds)

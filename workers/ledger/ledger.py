@@ -24,6 +24,7 @@ attempt is used up; outcomes wait with the scribe, unacknowledged.
 
 import contextlib
 import logging
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -127,6 +128,10 @@ class Ledger:
 
     def _adopt(self, message: Parcel | Message[Any]) -> NewTask:
         return self.adopt(message)
+
+    def threads(self) -> list[threading.Thread]:
+        """Threads that must live as long as the worker runs."""
+        return [thread for thread in (self.scribe.thread, self.presence.thread) if thread is not None]
 
     # --- sending -------------------------------------------------------------------------------------------------
 
