@@ -67,8 +67,10 @@ local function permits(lane, actor)
   concurrency, rate, per_us = tonumber(concurrency), tonumber(rate), tonumber(per_us)
   local free = room
   if concurrency > 0 then
+    -- What ran when the data went is not registered again yet; counting now would find every permit free. No generation:
+    -- the data went under the caller's open connection, and it will begin one next.
+    if generation == 0 then return 0 end
     if now_us < emptied_us + grace_us then
-      -- What ran when the data went is not registered again yet; counting now would find every permit free.
       permit_us = math.min(permit_us or emptied_us + grace_us, emptied_us + grace_us)
       return 0
     end
