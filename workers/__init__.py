@@ -32,7 +32,7 @@ from workers.middleware.retries import Retries
 from workers.middleware.signals import OneStop
 from workers.middleware.status import Status
 from workers.middleware.time_limit import TimeLimit
-from workers.registry import Registry, RegistryMiddleware, check_rate
+from workers.registry import Registry, RegistryMiddleware
 from workers.settings import Settings
 
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
@@ -80,7 +80,7 @@ def _limit(declared: dramatiq.Actor[..., Any] | None) -> Limit | None:
     concurrency, rate_limit = options.get("concurrency"), options.get("rate_limit")
     if concurrency is None and rate_limit is None:
         return None
-    rate, per_s = (None, None) if rate_limit is None else check_rate(rate_limit)
+    rate, per_s = rate_limit or (None, None)
     return Limit(concurrency, rate, per_s)
 
 
