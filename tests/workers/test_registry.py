@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -231,17 +232,14 @@ def test_a_rate_is_read_where_it_is_declared(registry: Registry, written: Any, s
         ),
     ],
 )
-@pytest.mark.parametrize("declare", ["ours", "dramatiqs"])
+@pytest.mark.parametrize("declare", [partial(actor, task_type=TaskType.EMAIL), dramatiq.actor])
 def test_a_limit_that_is_none_is_refused_at_import_with_the_form(
-    registry: Registry, options: dict[str, Any], declare: str
+    registry: Registry, options: dict[str, Any], declare: Any
 ) -> None:
     (name,) = options
 
     with pytest.raises(InvalidTask, match=f"{name}: expected .*got") as refused:
-        if declare == "ours":
-            actor(task_type=TaskType.EMAIL, **options)(work)
-        else:
-            dramatiq.actor(**options)(work)
+        declare(**options)(work)
 
     assert refused.value.field == name
     assert registry.actors == {}
