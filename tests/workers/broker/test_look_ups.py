@@ -50,8 +50,8 @@ class Hands:
         self.later_s += seconds
         self._open()
 
-    def send(self, attempt: int = 0) -> None:
-        self.bus.enqueue([Posting("m", pack(b"{}", priority=5, attempt=attempt), "default")])
+    def send(self, attempt: int = 0, *, queue: str = "default") -> None:
+        self.bus.enqueue([Posting("m", pack(b"{}", priority=5, attempt=attempt), queue)])
 
     def take(self, owner: str) -> tuple[int, str | None]:
         """Returns fence and previous owner of the one message."""
@@ -218,6 +218,29 @@ def test_a_fence_is_the_number_of_the_attempt_it_begins(hands: Hands, client: re
     assert hands.bus.reregister(hands.line, "eve", [hands.delivery])[0] is Outcome.DONE
     hands.wait(60)
     assert hands.take("fay")[0] == 8
+
+
+def test_a_permit_goes_and_comes_with_the_lease(hands: Hands, client: redis.Redis) -> None:
+    held = f"{hands.bus.keys.prefix}queue:default|one:held"
+    hands.send(queue="default|one")
+
+    hands.take("ann")
+    assert client.smembers(held) == {b"m"}
+    hands.wait(60)
+    hands.bus.tidy(hands.line)
+    assert client.smembers(held) == set()
+    assert hands.bus.renew(hands.line, "ann", [("m", 1)]) == [Outcome.DONE]
+    assert client.smembers(held) == {b"m"}
+    hands.send(attempt=5, queue="default|one")  # replaces it: its holder's answer will be stale
+    assert client.smembers(held) == set()
+    assert hands.take("bob")[0] == 6
+    client.delete(*client.scan_iter(f"{hands.bus.keys.prefix}*"))  # the data is gone
+    hands.line.greet()
+    assert hands.bus.reregister(hands.line, "bob", [hands.delivery]) == [Outcome.DONE]
+    assert client.smembers(held) == {b"m"}
+    assert hands.settle(Verdict.DEAD, reason="enough") is Outcome.DONE
+    assert client.smembers(held) == set()
+    assert client.zcard(f"{hands.bus.keys.prefix}queue:default:dead") == 1
 
 
 def test_a_parcel_tells_when_it_arrived_by_the_servers_clock(
