@@ -82,7 +82,7 @@ def _limit(declared: dramatiq.Actor[..., Any] | None) -> Limit | None:
     concurrency, rate_limit = options.get("concurrency"), options.get("rate_limit")
     if concurrency is None and rate_limit is None:
         return None
-    rate, per_s = (None, None) if rate_limit is None else check_rate(rate_limit)
+    rate, per_s = rate_limit or (None, None)
     return Limit(concurrency, rate, per_s)
 
 

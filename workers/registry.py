@@ -86,6 +86,10 @@ class DuplicateActor(CallboardError, MiddlewareError):
         super().__init__(f"{name!r} is declared at {source_of(declared)} and at {source_of(other)}: rename one of them")
 
 
+class InvalidLimit(InvalidTask, MiddlewareError):
+    """An actor's `concurrency` or `rate_limit` is none; a MiddlewareError for the reason of DuplicateActor."""
+
+
 class CallboardActor(dramatiq.Actor[..., Any]):
     """Dramatiq's actor with time-ordered ids, checked options, and `eta=` and `priority=` on each send.
 
@@ -231,7 +235,7 @@ def actor(
 
     Raises:
         DuplicateActor: a name is taken.
-        InvalidTask: a priority outside 1–10, or a limit that is none.
+        InvalidTask: a priority outside 1–10; InvalidLimit, one of them: a concurrency or rate that is none.
     """
     type_queue, type_priority = TYPE_DEFAULTS[task_type]
     default_priority = type_priority if priority is None else priority
@@ -246,8 +250,8 @@ def actor(
     options |= {option: round(seconds * 1000) for option, seconds in milliseconds.items() if seconds is not None}
     options |= {} if max_retries is None else {"max_retries": max_retries}
     options |= {} if retry_when is None else {"retry_when": retry_when}
-    options |= {} if concurrency is None else {"concurrency": check_concurrency(concurrency)}
-    options |= {} if rate_limit is None else {"rate_limit": check_rate(rate_limit)}
+    options |= {} if concurrency is None else {"concurrency": concurrency}
+    options |= {} if rate_limit is None else {"rate_limit": rate_limit}
 
     def declare(function: Callable[..., Any]) -> CallboardActor:
         canonical = name or f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
@@ -272,7 +276,10 @@ class RegistryMiddleware(dramatiq.Middleware):
         self.registry = registry
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Register; an error here ends the import."""
+        """Check the limits and register; an error here ends the import."""
+        for name, check in (("concurrency", check_concurrency), ("rate_limit", check_rate)):
+            if actor.options.get(name) is not None:
+                actor.options[name] = check(actor.options[name])
         self.registry.add(actor)
 
 
@@ -287,16 +294,16 @@ def check_priority(priority: object) -> int:
 
 
 def check_concurrency(concurrency: object) -> int:
-    """The concurrency if it is a whole number, 1–100,000; raises InvalidTask if not."""
+    """The concurrency if it is a whole number, 1–100,000; raises InvalidLimit if not."""
     if not _is_whole(concurrency, 1, MAX_CONCURRENCY):
-        raise InvalidTask(
+        raise InvalidLimit(
             f"concurrency: expected a whole number, 1–{MAX_CONCURRENCY}, got {concurrency!r}", field="concurrency"
         )
     return cast("int", concurrency)
 
 
 def check_rate(rate_limit: object) -> tuple[int, float]:
-    """(starts, seconds) of "10/s", "100/m", "5/h" or (10, 1.0); raises InvalidTask for anything else."""
+    """(starts, seconds) of "10/s", "100/m", "5/h" or (10, 1.0); raises InvalidLimit for anything else."""
     match rate_limit:
         case str() if found := _RATE.fullmatch(rate_limit):
             rate, seconds = int(found[1]), _UNIT_S[found[2]]
@@ -305,7 +312,7 @@ def check_rate(rate_limit: object) -> tuple[int, float]:
         case _:
             rate, seconds = 0, 0.0
     if not (_is_whole(rate, 1, MAX_RATE) and 0 < seconds <= MAX_RATE_WINDOW_S):
-        raise InvalidTask(
+        raise InvalidLimit(
             f'rate_limit: expected "10/s", "100/m", "5/h" or (starts, seconds) with 1–{MAX_RATE} starts in at most '
             f"{MAX_RATE_WINDOW_S} seconds, got {rate_limit!r}; for more starts take a shorter time",
             field="rate_limit",
