@@ -34,7 +34,7 @@ from workers.middleware.start_checks import StartChecks
 from workers.middleware.status import Status
 from workers.middleware.time_limit import TimeLimit
 from workers.middleware.watch import Watch
-from workers.registry import Registry, RegistryMiddleware, check_rate
+from workers.registry import Registry, RegistryMiddleware
 from workers.settings import Settings
 
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
