@@ -67,13 +67,18 @@ class SqliteDirect:
         for pragma in database.SQLITE_PRAGMAS:
             self._connection.execute(f"PRAGMA {pragma}")
         self._gate = database.Gate(path)
+        self._writes = False
 
-    def begin(self) -> None:
-        """Queue for the write lock and take it."""
-        self._gate.begin(self._connection.execute)
+    def begin(self, *, writes: bool) -> None:
+        """Queue for the write lock and take it; who only reads needs none."""
+        self._writes = writes
+        if writes:
+            self._gate.begin(self._connection.execute)
 
     def end(self, *, commit: bool) -> None:
         """Commit or roll back, and let the next one in."""
+        if not self._writes:
+            return
         try:
             self._connection.execute("COMMIT" if commit else "ROLLBACK")
         finally:
@@ -121,7 +126,7 @@ class PostgresDirect:
         # why: the same few statements all the time. A transaction-pooling PgBouncer must be 1.21 or newer for it.
         self._connection.prepare_threshold = 3
 
-    def begin(self) -> None:
+    def begin(self, *, writes: bool) -> None:
         """Nothing: a statement alone is a transaction."""
         _watchdog.watch(self)
 
@@ -210,6 +215,13 @@ _idle_for = ""
 
 
 @contextmanager
+def reading() -> Iterator[SqliteDirect | PostgresDirect]:
+    """A connection for single statements that only read; never waits for a writer. Raises as `transaction`."""
+    with _lent(writes=False) as connection:
+        yield connection
+
+
+@contextmanager
 def transaction() -> Iterator[SqliteDirect | PostgresDirect]:
     """A connection for one short transaction: committed when the block ends, rolled back when it raises.
 
@@ -220,10 +232,16 @@ def transaction() -> Iterator[SqliteDirect | PostgresDirect]:
             is raised at the end of the block: make what you do repeatable.
         SchemaMissing: the tables are not there.
     """
+    with _lent(writes=True) as connection:
+        yield connection
+
+
+@contextmanager
+def _lent(*, writes: bool) -> Iterator[SqliteDirect | PostgresDirect]:
     connection: SqliteDirect | PostgresDirect | None = None
     try:
         connection = _take()
-        connection.begin()
+        connection.begin(writes=writes)
         try:
             yield connection
         except BaseException:

@@ -269,6 +269,15 @@ def standing(to: Direct, task_ids: Sequence[str]) -> dict[str, Standing]:
     }
 
 
+def untouched(to: Direct, task_ids: Sequence[str]) -> set[str]:
+    """Those that no attempt has begun of, and nobody wants cancelled."""
+    sql = (
+        "SELECT task_id FROM background_tasks WHERE status = 'pending' AND attempt = 0 AND cancel_requested_at IS NULL"
+        " AND task_id"
+    )
+    return {row[0] for row in _for_ids(to, sql, task_ids)}
+
+
 def lost_attempts(to: Direct, task_id: str) -> int:
     """How many attempts of a task were lost with their worker."""
     sql = "SELECT count(*) FROM task_attempts WHERE task_id = ? AND outcome = 'lost'"

@@ -30,8 +30,10 @@ from workers.ledger.ledger import Ledger
 from workers.middleware.event_loop import EventLoop
 from workers.middleware.retries import Retries
 from workers.middleware.signals import OneStop
+from workers.middleware.start_checks import StartChecks
 from workers.middleware.status import Status
 from workers.middleware.time_limit import TimeLimit
+from workers.middleware.watch import Watch
 from workers.registry import Registry, RegistryMiddleware, check_rate
 from workers.settings import Settings
 
@@ -106,6 +108,13 @@ def _compose(settings: Settings) -> Callboard:
         middleware=[
             RegistryMiddleware(registry),
             OneStop(),
+            StartChecks(settings),
+            Watch(
+                stall_timeout_s=settings.stall_timeout_s,
+                shutdown_timeout_s=settings.shutdown_timeout_s,
+                pulse_fd=settings.pulse_fd,
+                also=ledger.threads,
+            ),
             Status(
                 ledger,
                 params_max_bytes=settings.params_max_bytes,

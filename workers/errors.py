@@ -2,6 +2,7 @@
 
     CallboardError
     ├── SettingsError             a setting has a wrong value; nothing was started
+    ├── StartRefused              the servers around a worker are not fit for production mode; nothing was started
     ├── SendError                 a send() that raised: there is neither a row that will run nor a message
     │   ├── InvalidTask           unknown actor, parameters, priority …: sending it again cannot help
     │   ├── LedgerUnavailable     the database did not take the row
@@ -25,6 +26,10 @@ class CallboardError(Exception):
 
 class SettingsError(CallboardError):
     """One or more settings are wrong; the message has a line for each."""
+
+
+class StartRefused(CallboardError):
+    """The start checks found something in production mode; the message lists all of it."""
 
 
 class SendError(CallboardError, MiddlewareError):

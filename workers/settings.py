@@ -47,13 +47,28 @@ class Mode(StrEnum):
     PRODUCTION = "production"
 
 
+class Risk(StrEnum):
+    """What the checks at the start of a worker look for; each can be accepted by its name."""
+
+    REDIS_EVICTION = "redis-eviction"
+    REDIS_PERSISTENCE = "redis-persistence"
+    REDIS_PASSWORD = "redis-password"  # noqa: S105 - the name of a risk
+    REDIS_TLS = "redis-tls"
+    DATABASE_PASSWORD = "database-password"  # noqa: S105 - the name of a risk
+    DATABASE_TLS = "database-tls"
+    CLOCK = "clock"
+
+
 class Settings(BaseSettings):
     """All settings with their defaults; see README for the table."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=PROJECT_DIR / ".env", extra="ignore")
 
     mode: Mode = Mode.DEVELOPMENT
-    """In production a domain module that fails to import stops the start; in development it is reported."""
+    """In production a domain module that fails to import, or a finding of the start checks, stops the start; in
+    development it is reported."""
+    accepted_risks: Annotated[tuple[Risk, ...], NoDecode] = ()
+    """Findings of the start checks that are known and accepted, separated by commas: as in a network of one's own."""
     var_dir: Path = PROJECT_DIR / "var"
     """What Callboard writes: database, Redis, mails, documents."""
     redis_url: str | None = Field(default=None, validation_alias=AliasChoices("CALLBOARD_REDIS_URL", "REDIS_URL"))
@@ -72,15 +87,21 @@ class Settings(BaseSettings):
     """Further modules with actors, separated by commas."""
 
     processes: int = Field(default=2, ge=1, le=256)
-    """Worker processes of `callboard up`."""
+    """Worker processes of `callboard up` and `callboard worker`."""
     threads: int = Field(default=10, ge=1, le=1_000)
     """Threads of each worker process."""
     shutdown_timeout_s: int = Field(default=25, ge=1, le=3_600)
     """How long a stopping worker lets running tasks finish."""
+    restart_workers: bool = True
+    """Whether a worker process that dies is started again; if not, its supervisor stops the others and ends."""
     bus_timeout_s: float = Field(default=10.0, gt=0, le=60)
     """How long a Redis command may take; above the stalls that the server is known to have."""
     send_timeout_s: float = Field(default=0.25, gt=0, le=60)
     """How long `send()` waits for the bus before it leaves the task to the relay."""
+    stall_timeout_s: float = Field(default=60.0, gt=0, le=3_600, validate_default=True)
+    """A worker process that is silent, or whose fetching or settling thread is stuck, for this long is restarted."""
+    pulse_fd: int | None = Field(default=None, ge=3)
+    """Set by `callboard worker` and `callboard up` for their workers: the pipe on which they say that they are well."""
     lease_s: int = Field(default=20, ge=1, le=3_600)
     """A worker that the bus has not heard of for this long is dead and its messages go to others."""
     heartbeat_s: float = Field(default=3.0, gt=0, le=600)
@@ -113,7 +134,7 @@ class Settings(BaseSettings):
     pdf_font_path: Path | None = None
     """A TrueType font for reports in scripts that the built-in one lacks."""
 
-    @field_validator("actor_modules", "alert_recipients", mode="before")
+    @field_validator("actor_modules", "alert_recipients", "accepted_risks", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -205,6 +226,15 @@ class Settings(BaseSettings):
         if lease_s is not None and value * 5 >= lease_s:
             raise ValueError(f"expected less than a fifth of CALLBOARD_LEASE_S ({lease_s}), so that a dead worker is "
                              "known to be dead when its messages come back")  # fmt: skip
+        return value
+
+    @field_validator("stall_timeout_s")
+    @classmethod
+    def _outlasts_the_bus(cls, value: float, info: Any) -> float:
+        bus_timeout_s = info.data.get("bus_timeout_s")
+        if bus_timeout_s is not None and value < bus_timeout_s * 4:
+            raise ValueError(f"expected at least four times CALLBOARD_BUS_TIMEOUT_S ({bus_timeout_s}), so that a "
+                             "worker that waits for Redis is not taken for one that is stuck")  # fmt: skip
         return value
 
     @field_validator("max_backoff_s")

@@ -56,6 +56,8 @@ WRONG = {
     "CALLBOARD_REDIS_CA_FILE": ("/nowhere.pem", "'/nowhere.pem' is wrong: expected the path of a file"),
     "CALLBOARD_SHARDS": ("a=email;b=email", "'a=email;b=email' is wrong: expected each queue on one shard"),
     "CALLBOARD_PRIORITY_AGEING_S": ("0", "'0' is wrong: input should be greater than 0"),
+    "CALLBOARD_ACCEPTED_RISKS": ("clock,tls", "is wrong: input should be 'redis-eviction', "),
+    "CALLBOARD_STALL_TIMEOUT_S": ("30", "'30' is wrong: expected at least four times CALLBOARD_BUS_TIMEOUT_S (10.0)"),
     "CALLBOARD_TIME_LIMIT_S": ("nan", "'nan' is wrong: input should be"),
     "CALLBOARD_MAX_RETRIES": ("-1", "'-1' is wrong: input should be greater than or equal to 0"),
     "CALLBOARD_API_PORT": ("65536", "'65536' is wrong: input should be less than or equal to 65535"),

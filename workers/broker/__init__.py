@@ -4,6 +4,7 @@ from .broker import CallboardBroker
 from .bus import Change, Receipt, Removal
 from .codec import MessageCodec
 from .connect import connect
+from .crew import CrewHealth
 from .dead_letter import DeadLetter
 from .depth import PriorityDepth, QueueDepth
 from .errors import BusFull, BusRefused, BusUnavailable
@@ -19,6 +20,7 @@ __all__ = [
     "BusUnavailable",
     "CallboardBroker",
     "Change",
+    "CrewHealth",
     "DeadLetter",
     "Delivery",
     "Generation",

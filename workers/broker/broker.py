@@ -41,7 +41,7 @@ from dramatiq.middleware import MiddlewareError, Retries
 from .bus import Bus, Change, Posting, Receipt, Removal
 from .connect import RedisClient, connect
 from .consumer import CrewConsumer, LoneConsumer
-from .crew import Crew
+from .crew import Crew, CrewHealth
 from .dead_letter import DeadLetter
 from .depth import QueueDepth
 from .envelope import HEADER_BYTES, attempt_of, pack, priority_of, unpack
@@ -121,6 +121,7 @@ class CallboardBroker(Broker):
         self.queues: set[str] = set()
         self.settlement_sink: Callable[[Settlement], None] | None = None
         self.on_lease_lost: Callable[[Parcel], None] | None = None
+        self.on_fetched: Callable[[list[Parcel]], None] | None = None
         self.on_settlement_refused: Callable[[Settlement], None] | None = None
         self._idle_block_s = idle_block_s
         self._revoke_after_s = revoke_after_s
@@ -456,6 +457,14 @@ class CallboardBroker(Broker):
         if self.on_settlement_refused is not None:
             self.on_settlement_refused(settlement)
 
+    def fetched(self, parcels: list[Parcel]) -> None:
+        """Messages came, and are about to be handed to the threads."""
+        if self.on_fetched is not None:
+            try:
+                self.on_fetched(parcels)
+            except Exception:  # a listener is a stranger's code; the bus goes on
+                log.exception("A listener failed when messages were fetched.")
+
     def lease_lost(self, parcel: Parcel) -> None:
         """A message that runs here is another's by now, or was cancelled."""
         log.warning("Lost the lease of %s, which is still running here.", parcel.message_id)
@@ -465,6 +474,10 @@ class CallboardBroker(Broker):
     def held(self) -> list[Parcel]:
         """Returns what the workers of this process hold, running or not."""
         return [parcel for crew in self._crews for parcel in list(crew.held.values())]
+
+    def health(self) -> list[CrewHealth]:
+        """How the threads of this process's workers on the bus are; empty where no worker runs."""
+        return [crew.health() for crew in list(self._crews)]
 
     def hold_fetching(self, reason: str) -> None:
         """Fetches nothing more and gives the unstarted back, until every reason given is taken back. Holds for workers

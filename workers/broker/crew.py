@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any, Protocol, cast
 
@@ -38,8 +39,23 @@ class Owner(Protocol):
     def bus_of(self, queue_name: str) -> Bus: ...
     def lane_of(self, queue_name: str, actor_name: str) -> str: ...
     def limits(self) -> Sequence[str]: ...
+    def fetched(self, parcels: list[Parcel]) -> None: ...
     def lease_lost(self, parcel: Parcel) -> None: ...
     def settlement_refused(self, settlement: Settlement) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CrewHealth:
+    """How a worker process's threads on the bus are.
+
+    dead_threads: names of those that ended although nobody told them to.
+    hub_silent_s, settler_silent_s: since their last turn; of several tags, the longest. Without a server they go on
+        turning.
+    """
+
+    dead_threads: tuple[str, ...]
+    hub_silent_s: float
+    settler_silent_s: float
 
 
 class Crew:
@@ -87,6 +103,7 @@ class Crew:
                 self.owner,
                 self.work_queue,
                 accept=self._accept,
+                inspect=broker.fetched,
                 give_back=self.give_back,
                 limits=broker.limits,
                 idle_block_s=idle_block_s,
@@ -172,6 +189,17 @@ class Crew:
             return None
         self.held[parcel.message_id] = parcel
         return parcel
+
+    def health(self) -> CrewHealth:
+        """How its threads are. Once the worker is closing they end by and by, and none counts as dead."""
+        now_s = time.monotonic()
+        hubs, settlers = list(self._hubs.values()), list(self._settlers.values())
+        dead = [] if self.closing.is_set() else [one.name for one in (*hubs, *settlers) if not one.is_alive()]
+        return CrewHealth(
+            tuple(dead),
+            hub_silent_s=now_s - min(hub.alive_s for hub in hubs),
+            settler_silent_s=now_s - min(settler.alive_s for settler in settlers),
+        )
 
     # --- the end -------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ class Hub(Thread):
     """Fetches for one worker process from one tag.
 
     accept: makes parcels of deliveries; None for one that is not for the threads (undecodable, unknown actor).
+    inspect: called with what a fetch brought, before the threads get it. Must not raise.
     give_back: called with parcels that were revoked.
     limits: asked before each fetch for the limits known here, as the bus takes them.
     idle_block_s: longest pop; also how long a message may wait whose wake-up was lost with a dying process.
@@ -51,6 +52,7 @@ class Hub(Thread):
         work_queue: WorkQueue,
         *,
         accept: Callable[[Delivery, float], Parcel | None],
+        inspect: Callable[[list[Parcel]], None],
         give_back: Callable[[list[Parcel]], None],
         limits: Callable[[], Sequence[str]],
         idle_block_s: float,
@@ -61,6 +63,7 @@ class Hub(Thread):
         self._owner = owner
         self._work_queue = work_queue
         self._accept = accept
+        self._inspect = inspect
         self._give_back = give_back
         self._limits = limits
         self._idle_block_s = idle_block_s
@@ -77,6 +80,7 @@ class Hub(Thread):
         self._remember_until_s = 0.0
         self._faults_seen = 0
         self._dry = False
+        self._turned_s = time.monotonic()
 
     # --- for other threads ---------------------------------------------------------------------------------------
 
@@ -102,6 +106,12 @@ class Hub(Thread):
         """Takes back one reason not to fetch."""
         self._holds.discard(reason)
         self._needed.set()
+
+    @property
+    def alive_s(self) -> float:
+        """When the thread last showed that it is not stuck (monotonic clock). Waiting for a server is not being stuck:
+        a turn without one takes no longer than connecting and three answers may."""
+        return max(self._turned_s, self._line.tried_s)
 
     def stop_fetching(self) -> None:
         """For good: the worker is about to stop."""
@@ -132,6 +142,7 @@ class Hub(Thread):
         self._line.close()
 
     def _turn(self) -> None:
+        self._turned_s = time.monotonic()
         self._revoke()
         if self._holds or not self._served:
             self._rest(lambda: bool(self._served) and not self._holds)
@@ -182,6 +193,8 @@ class Hub(Thread):
             parcel = self._accept(delivery, sent_s)
             if parcel is not None:
                 parcels.append(parcel)
+        if parcels:
+            self._inspect(parcels)
         if self._holds:
             self._give_back(parcels)  # told to hold while the answer was on its way
         else:

@@ -90,6 +90,8 @@ class Line:
         self._wire: _Wire | None = None
         self._pid = os.getpid()
         self.faults = 0
+        self.tried_s = 0.0
+        """When a call was last seen to be without an answer (monotonic clock): whoever waits for a server is alive."""
 
     def call(self, code: Script, *arguments: Argument, deadline_s: float | None = None) -> Any:
         """Runs a script, as often as it takes to get an answer.
@@ -105,6 +107,7 @@ class Line:
                 return self._once(code, arguments, deadline_s)
             except Exception as error:
                 self.faults += 1
+                self.tried_s = time.monotonic()
                 self._drop(error)
                 if isinstance(error, redis.ResponseError) and "STALECALL" in str(error):
                     raise BusUnavailable("a later call of this thread was executed before this one") from error
@@ -153,7 +156,7 @@ class Line:
             give_up_s = now_s + timeout_s + 5.0
             poke_s = give_up_s if due_s is None or poke is None else now_s + due_s
             while not wire.can_read(timeout=max(min(0.2, poke_s - now_s), 0.0)):
-                now_s = time.monotonic()
+                self.tried_s = now_s = time.monotonic()
                 if now_s >= poke_s and poke is not None:
                     poke()
                     poke_s = give_up_s

@@ -79,6 +79,8 @@ class Parcel(MessageProxy):
         # Dramatiq has acknowledged it: an enqueue of the same id from now on is a sending like any other.
         self.sealed = False
         self.lost = False
+        # Whoever listens to fetches may note here that he knows it to be unstarted anywhere.
+        self.vouched = False
 
     @property
     def message(self) -> Parcel:

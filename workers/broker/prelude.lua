@@ -45,6 +45,19 @@ local function clock_us()
   return time[1] * 1000000 + time[2] + tonumber(ARGV[1])
 end
 
+-- The time at which a message arrives that arrives now: after all that came before it, even if the server's clock was
+-- set back.
+local function arrive(now_us)
+  local at_us = math.max(now_us, tonumber(redis.call('GET', CLOCK) or '0') + 1)
+  redis.call('SET', CLOCK, digits(at_us))
+  return at_us
+end
+
+-- A delayed message arrives when it is due: who comes later arrives later.
+local function arrived(due_us)
+  if due_us > tonumber(redis.call('GET', CLOCK) or '0') then redis.call('SET', CLOCK, digits(due_us)) end
+end
+
 -- A record is: version 'A', priority 'a'..'j', attempt (5 digits), payload.
 local function priority_of(record) return string.byte(record, 2) - 96 end
 local function attempt_of(record) return tonumber(string.sub(record, 3, 7)) or 0 end
@@ -152,7 +165,10 @@ local function promote(now_us, budget)
       end
     end
     if #ids > 0 then redis.call('ZREMRANGEBYRANK', delayed, 0, #ids - 1) end
-    if #added > 0 then in_chunks('ZADD', waiting_of(queue), added, 2) end
+    if #added > 0 then
+      in_chunks('ZADD', waiting_of(queue), added, 2)
+      arrived(tonumber(flat[#flat]))
+    end
     budget = budget - #ids
     redue(queue)
     if rehead(queue) then wake(queue, #added / 2) end

@@ -71,7 +71,7 @@ for i = 1, count do
       if due_us then
         delay_until(queue, id, due_us)
       else
-        redis.call('ZADD', waiting_of(queue), score_of(now_us, priority_of(record)), id)
+        redis.call('ZADD', waiting_of(queue), score_of(arrive(now_us), priority_of(record)), id)
         touched[queue] = (touched[queue] or 0) + 1
       end
     else

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 _BATCH: Final = 500
 _TIDY_EVERY_S: Final = 60.0
 _LAST_TRY_S: Final = 5.0
+_LONGEST_REST_S: Final = 2.0
+"""An idle settler turns at least this often, so that one that is stuck can be told from one that has nothing to do."""
 
 
 class Settler(Thread):
@@ -65,6 +67,7 @@ class Settler(Thread):
         self._renew_at_s = time.monotonic() + bus.policy.lease_s / 3
         self._tidy_at_s = time.monotonic() + _TIDY_EVERY_S
         self._reregister = False
+        self._turned_s = time.monotonic()
         bus.watch.subscribe(self._generation_changed)
 
     def submit(self, settlement: Settlement) -> None:
@@ -78,6 +81,11 @@ class Settler(Thread):
     def pending(self) -> int:
         """Decisions not executed yet."""
         return len(self._pending)
+
+    @property
+    def alive_s(self) -> float:
+        """When the thread last showed that it is not stuck (monotonic clock), as the hub's."""
+        return max(self._turned_s, self._line.tried_s)
 
     def end(self, timeout_s: float = _LAST_TRY_S) -> None:
         """Executes what is pending, for at most that long, and ends the thread."""
@@ -106,12 +114,13 @@ class Settler(Thread):
         self._line.close()
 
     def _turn(self) -> None:
-        now_s = time.monotonic()
+        self._turned_s = now_s = time.monotonic()
         if not self._pending and not self._ending.is_set():
             self._idle = True
             # Whoever appended before it saw `_idle` true did not set the event: look again.
             if not self._pending:
-                self._wanted.wait(max(min(self._renew_at_s, self._tidy_at_s) - now_s, 0.001))
+                due_s = min(self._renew_at_s, self._tidy_at_s) - now_s
+                self._wanted.wait(max(min(due_s, _LONGEST_REST_S), 0.001))
             self._idle = False
             self._wanted.clear()
         if self._pending:

@@ -7,15 +7,17 @@ from typing import Annotated
 import typer
 
 from models import database, schema
-from workers import callboard
+from workers import callboard, start_checks
 from workers.params import model_of
 from workers.registry import aliases_of, default_priority_of, function_of, source_of, type_of
+from workers.settings import Mode
 
 
 def check() -> None:
     """Find what is wrong before anything runs; exit code 1 if there is something.
 
-    Looks at: settings, domain modules, schedules, and the tables of the database if it can be reached.
+    Looks at: settings, domain modules, schedules, the tables of the database if there is one, and then at what a worker
+    looks at when it starts: Redis's eviction and persistence, passwords and TLS off this machine, clocks.
     """
     problems = [
         f"{failure.module} cannot be imported ({failure.error}): mend it, its actors are missing"
@@ -27,6 +29,11 @@ def check() -> None:
 
     problems += agenda.problems()
     problems += _schema_problems()
+    warnings: list[str] = []
+    if not problems and _has_database():
+        problems, warnings = _around_the_worker()
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
     for problem in problems:
         typer.echo(problem, err=True)
     if problems:
@@ -74,6 +81,17 @@ def _shard_problems() -> list[str]:
         for queue in queues
         if queue not in known
     ]
+
+
+def _around_the_worker() -> tuple[list[str], list[str]]:
+    """What the start checks find: what would stop a start in this mode, and what would not."""
+    settings = callboard.settings
+    findings = start_checks.run(settings, callboard.broker.client)
+    is_strict = settings.mode is Mode.PRODUCTION
+    return (
+        [str(finding) for finding in findings if finding.stops and is_strict],
+        [str(finding) for finding in findings if not (finding.stops and is_strict)],
+    )
 
 
 def _has_database() -> bool:

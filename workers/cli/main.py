@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from models.database import DatabaseError
-from workers.cli import check, enqueue, tasks, up
+from workers.cli import check, enqueue, tasks, up, worker
 from workers.errors import BusUnavailable, CallboardError, LedgerUnavailable, OutcomeUnknown
 
 EXIT_FAILED = 1
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("up")(up.up)
+app.command("worker")(worker.worker)
 app.command("migrate")(up.migrate)
 app.command("sample")(up.load_sample)
 app.command("check")(check.check)

@@ -2,6 +2,7 @@
 
 import sys
 import zlib
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -19,7 +20,7 @@ def up() -> None:
     """
     from workers.process.up import up as bring_up  # why: only this verb needs the process machinery.
 
-    bring_up(callboard.settings, _say)
+    bring_up(callboard.settings, say)
 
 
 def migrate(
@@ -36,8 +37,9 @@ def load_sample() -> None:
     typer.echo(f"{loaded} information reports added" if loaded else "there are reports already; nothing was added")
 
 
-def _say(name: str, line: str) -> None:
-    colour = "white" if name == "up" else _COLOURS[zlib.crc32(name.encode()) % len(_COLOURS)]
-    typer.secho(f"{name:<10}| ", fg=colour, nl=False)
-    typer.echo(line)
-    sys.stdout.flush()
+def say(name: str, line: str) -> None:
+    """Show a line of one of several processes."""
+    colour = "white" if name in ("up", "supervisor") else _COLOURS[zlib.crc32(name.encode()) % len(_COLOURS)]
+    with suppress(OSError):  # whoever was reading is gone; the processes go on
+        typer.echo(typer.style(f"{name:<10}| ", fg=colour) + line)  # in one write, for several threads say things
+        sys.stdout.flush()

@@ -44,6 +44,7 @@ class LedgerBroker(CallboardBroker):
         self._down_until_s = 0.0
         super().__init__(owner_name=ledger.presence.take_id, **options)
         self.settlement_sink = self._settle
+        self.on_fetched = lambda parcels: ledger.vouch(parcels, self.generation)
 
     def get_actor(self, actor_name: str) -> Any:
         """The actor of a canonical name or alias; raises ActorNotFound."""

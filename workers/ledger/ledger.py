@@ -12,10 +12,11 @@ A message's way through a worker:
 Why the outcome is not written in `after_process_message`: Dramatiq logs and swallows what is raised there and then
 acknowledges (spec/traps.md 2). The acknowledgement is ours.
 
-Which messages ask the row: those delivered before (a worker died with it, it is a retry), those that the relay or
-reconcile sent (the first copy may have run), those without our envelope (they may have no row), and those that became
-available before the bus's present generation (its server was restarted or emptied: what it says of them may be old).
-Any other is on its first and only delivery: nobody can have run it.
+Which messages ask the row: those delivered before (a worker died with it, it is a retry) and those without our
+envelope (they may have no row). Those that the relay or reconcile sent (another copy may have run), and those that
+became available before the bus's present generation (its server was restarted or emptied: what it says of them may be
+old), are looked up in one query a fetch (`vouch`); they ask only if their row is not untouched. Any other is on its
+first and only delivery: nobody can have run it.
 
 With the database down: accept raises LedgerUnavailable and nothing is sent; begin waits, so nothing new starts and no
 attempt is used up; outcomes wait with the scribe, unacknowledged.
@@ -23,6 +24,7 @@ attempt is used up; outcomes wait with the scribe, unacknowledged.
 
 import contextlib
 import logging
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -127,6 +129,10 @@ class Ledger:
     def _adopt(self, message: Parcel | Message[Any]) -> NewTask:
         return self.adopt(message)
 
+    def threads(self) -> list[threading.Thread]:
+        """Threads that must live as long as the worker runs."""
+        return [thread for thread in (self.scribe.thread, self.presence.thread) if thread is not None]
+
     # --- sending -------------------------------------------------------------------------------------------------
 
     def accept(self, tasks: Sequence[NewTask]) -> bool:
@@ -175,7 +181,7 @@ class Ledger:
     @staticmethod
     def _is_accepted(task_id: str) -> bool | None:
         try:
-            with direct.transaction() as to:
+            with direct.reading() as to:
                 return task_id in task_moves.standing(to, [task_id])
         except DatabaseError:
             return None
@@ -225,6 +231,24 @@ class Ledger:
         message.options[ATTEMPT] = begun.attempt  # why: should it be sent again, this is the last one that was made.
         self._running[delivery] = begun
         return begun
+
+    def vouch(self, parcels: Sequence[Parcel], generation: Generation) -> None:
+        """Look up fetched messages whose first delivery this is, but perhaps not the first copy; those whose rows are
+        untouched need not ask. A database that is away vouches for none."""
+        doubtful = [
+            parcel
+            for parcel in parcels
+            if parcel.delivery.fence == 1 and ENVELOPE in parcel.options and _may_be_old(parcel, generation)
+        ]
+        if not doubtful:
+            return
+        try:
+            with direct.reading() as to:
+                untouched = task_moves.untouched(to, [parcel.message_id for parcel in doubtful])
+        except DatabaseError:
+            return
+        for parcel in doubtful:
+            parcel.vouched = parcel.message_id in untouched
 
     def _ask(self, start: Start, message: Parcel) -> Running | Refused:
         granted = self.scribe.ask(start) or self._decide_refused(start, message)
@@ -370,14 +394,14 @@ def check_id(task_id: str) -> None:
 
 def _must_ask(message: Parcel, generation: Generation) -> bool:
     """Whether this message may have run before, whatever the bus says of it."""
-    options = message.options
-    return (
-        message.delivery.fence > 1
-        or CHECK in options
-        or ENVELOPE not in options
-        or generation.number == 0
-        or message.arrived_us <= generation.since_us
-    )
+    if message.delivery.fence > 1 or ENVELOPE not in message.options:
+        return True
+    return not message.vouched and _may_be_old(message, generation)
+
+
+def _may_be_old(message: Parcel, generation: Generation) -> bool:
+    """Whether another copy of it may have been there."""
+    return CHECK in message.options or generation.number == 0 or message.arrived_us <= generation.since_us
 
 
 def _delivery_of(message: Parcel) -> Delivery:

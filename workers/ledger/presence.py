@@ -36,10 +36,10 @@ class Presence:
         self.heartbeat_s = heartbeat_s
         self.dead_after_s = heartbeat_s * MISSED_BEATS
         """A worker that has not been heard of for this long is dead."""
-        self._threads = threads
+        self.threads = threads
         self._started_at = datetime.now(UTC)
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
 
     def take_id(self) -> str:
         """Give this process a new id: the worker's on the rows, and the owner's on the bus."""
@@ -54,14 +54,14 @@ class Presence:
         self._stopping = threading.Event()
         self._prune()
         self._beat()
-        self._thread = threading.Thread(target=self._run, name="callboard-presence", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="callboard-presence", daemon=True)
+        self.thread.start()
 
     def stop(self) -> None:
         """Say that the process is gone."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(timeout=self.heartbeat_s)
+        if self.thread is not None:
+            self.thread.join(timeout=self.heartbeat_s)
         try:
             with database.writing() as session:
                 session.execute(
@@ -109,7 +109,7 @@ class Presence:
                         worker_id=self.worker_id,
                         hostname=socket.gethostname(),
                         pid=os.getpid(),
-                        threads=self._threads,
+                        threads=self.threads,
                         started_at=self._started_at,
                         heartbeat_at=now,
                     )

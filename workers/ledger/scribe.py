@@ -105,7 +105,7 @@ class Scribe:
         self._clear = threading.Event()
         self._clear.set()
         self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
 
     # --- for the worker's threads --------------------------------------------------------------------------------
 
@@ -168,25 +168,25 @@ class Scribe:
         self._bus = bus
         self.stopping.clear()
         self._closing.clear()
-        self._thread = threading.Thread(target=self._run, name="callboard-scribe", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="callboard-scribe", daemon=True)
+        self.thread.start()
 
     def stop(self, timeout_s: float) -> None:
         """Write what is held, for at most that long, and end. What is left comes back with its lease and runs again."""
         self._closing.set()
         self._wake()
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        if self.thread is not None:
+            self.thread.join(timeout_s)
         self.stopping.set()
         self._wake()
-        if self._thread is not None:
-            self._thread.join(1.0)
+        if self.thread is not None:
+            self.thread.join(1.0)
         if self._ends:
             _logger.error("%d outcomes were not written: the database is away. Their tasks will run again.", self.held)
 
     def is_alive(self) -> bool:
         """Whether its thread runs."""
-        return self._thread is not None and self._thread.is_alive()
+        return self.thread is not None and self.thread.is_alive()
 
     # --- the thread ----------------------------------------------------------------------------------------------
 

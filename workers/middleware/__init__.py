@@ -2,6 +2,8 @@
 
 `before_*` hooks run from first to last, `after_*` hooks from last to first (spec/traps.md 1). So:
   Registry      first: an actor must be known before anything looks at its options
+  StartChecks   before whatever needs the database or Redis
+  Watch         wherever; it acts only when a worker boots and stops
   Status        before Retries: its after-hook sees what Retries decided
   Retries       decides whether a failed attempt is tried again
   …             pipelines, callbacks, groups, shutdown notices: Dramatiq's own

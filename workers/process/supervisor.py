@@ -1,15 +1,21 @@
-"""A supervisor of child processes: starts them in order, restarts one that dies, stops all of them.
+"""A supervisor of child processes: starts them in order, restarts one that dies or hangs, renews and stops them.
 
 States of a child, and who moves it:
 
     stopped ─start→ running ─dies→ waiting (back-off 0.5–10 s) ─start→ running
-       ↑               └─stop→ stopping ─exits, or is killed after its grace→ stopped
-       └──────────────────────────────────────────────────────────────────┘
+                     │  └─ no pulse for its stall time-out: killed, which is a death like any other
+                     └─renew→ stopping ─exits, or is killed after its grace→ running (anew)
+                     └─stop → stopping ─exits, or is killed after its grace→ stopped
+
+A child with a stall time-out has a pipe on which its workers write while they are well (workers/middleware/watch.py).
+Its first byte says that it is up. Renewing (`request_renewal`, a rolling restart) takes one such child after the other:
+told to stop, started anew, up, then the next. If the new one does not come up, the ones behind it are left as they are.
 
 Each child leads a session of its own: Ctrl-C in the terminal reaches the supervisor alone, which then stops the
 children in reverse order of their start, so that workers finish while Redis is still there. When the main process of a
 child dies, what is left of its session is killed before it is started again: a worker whose parent was killed must not
-run on unseen. If the supervisor itself is killed, the kernel ends each child's main process (Linux: PR_SET_PDEATHSIG).
+run on unseen. If the supervisor itself is killed, the kernel ends each child's main process (Linux: PR_SET_PDEATHSIG),
+and a worker finds its pipe without a reader and stops.
 """
 
 import ctypes
@@ -19,6 +25,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -26,8 +33,13 @@ FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 10.0
 STEADY_AFTER_S = 30.0
 """A child that ran for this long starts again with the first back-off."""
+BOOT_TIMEOUT_S = 60.0
+"""How long a child may take until its first pulse; more if its stall time-out is."""
+PULSE_VARIABLE = "CALLBOARD_PULSE_FD"
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.1
+_ASLEEP_AFTER_S = 2.0
+"""A supervisor that finds itself this late was stopped, and so perhaps were its children: no silence counts."""
 
 Say = Callable[[str, str], None]
 """(child's name, line) → shown to the person."""
@@ -42,22 +54,42 @@ class Child:
         command: argument vector.
         grace_s: how long it may take to stop before it is killed.
         ready: called after the first start until it returns True; None if there is nothing to wait for.
+        stall_timeout_s: it is killed after so many seconds without a pulse; None: it has none.
+        restart: whether it is started again when it dies; if not, its death ends the supervision.
     """
 
     name: str
     command: Sequence[str]
     grace_s: float = 5.0
     ready: Callable[[], bool] | None = None
+    stall_timeout_s: float | None = None
+    restart: bool = True
     process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
     started_at_s: float = field(default=0.0, init=False)
     backoff_s: float = field(default=FIRST_BACKOFF_S, init=False)
     restart_at_s: float | None = field(default=None, init=False)
-    told_to_stop: bool = field(default=False, init=False)
-    """A second SIGTERM would make Dramatiq drop what it is running."""
+    kill_at_s: float | None = field(default=None, init=False)
+    """Set when it was told to stop. A second SIGTERM would make Dramatiq drop what it is running."""
+    pulse: int | None = field(default=None, init=False)
+    """The end of its pipe that is read here."""
+    heard_at_s: float = field(default=0.0, init=False)
+    is_up: bool = field(default=False, init=False)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its main process runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def is_stalled(self, now_s: float) -> bool:
+        """Whether it has been silent for too long."""
+        if self.stall_timeout_s is None:
+            return False
+        patience_s = self.stall_timeout_s if self.is_up else max(self.stall_timeout_s, BOOT_TIMEOUT_S)
+        return now_s - self.heard_at_s > patience_s
 
 
 class ChildFailed(Exception):
-    """A child did not become ready; the message names it."""
+    """A child did not become ready, or died and is not to be started again; the message names it."""
 
 
 class Supervisor:
@@ -71,14 +103,23 @@ class Supervisor:
 
     def __init__(self, *, environment: Mapping[str, str], say: Say, ready_timeout_s: float = 20.0) -> None:
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        self._environment.pop(PULSE_VARIABLE, None)
         self._say = say
         self._ready_timeout_s = ready_timeout_s
         self._children: list[Child] = []
         self._stop = threading.Event()
+        self._renewal_wanted = threading.Event()
+        self._to_renew: deque[tuple[Child, subprocess.Popen[bytes] | None]] = deque()
+        """Children to renew, each with the process that is to go; the first is the one in progress."""
+        self._turned_at_s = 0.0
 
     def request_stop(self) -> None:
         """Make `watch` return; safe in a signal handler."""
         self._stop.set()
+
+    def request_renewal(self) -> None:
+        """Renew the children that have a pulse, one after the other; safe in a signal handler."""
+        self._renewal_wanted.set()
 
     def start(self, child: Child) -> None:
         """Start a child and wait until it is ready.
@@ -99,16 +140,21 @@ class Supervisor:
                 return
 
     def watch(self) -> None:
-        """Restart children that die, until `request_stop`."""
+        """Restart children that die or hang, renew them when asked to, until `request_stop`.
+
+        Raises:
+            ChildFailed: one died that is not to be started again.
+        """
+        self._turned_at_s = time.monotonic()
         while not self._stop.wait(_POLL_S):
             now_s = time.monotonic()
+            if now_s - self._turned_at_s > _ASLEEP_AFTER_S:
+                for child in self._children:
+                    child.heard_at_s = now_s
+            self._turned_at_s = now_s
             for child in self._children:
-                if child.restart_at_s is not None:
-                    if now_s >= child.restart_at_s:
-                        child.restart_at_s = None
-                        self._spawn(child)
-                elif child.process is not None and child.process.poll() is not None:
-                    self._bury(child, now_s)
+                self._look_after(child, now_s)
+            self._renew()
 
     def stop(self) -> None:
         """Stop all children, the last started first; one that outlasts its grace is killed."""
@@ -120,30 +166,99 @@ class Supervisor:
         for child in reversed(self._children):
             self._end(child)
 
+    def _look_after(self, child: Child, now_s: float) -> None:
+        self._listen(child, now_s)
+        if child.restart_at_s is not None:
+            if now_s >= child.restart_at_s:
+                self._spawn(child)
+        elif child.process is not None and not child.is_running:
+            self._bury(child, now_s)
+        elif child.kill_at_s is not None:
+            if now_s >= child.kill_at_s:
+                self._kill_late(child)
+        elif child.process is not None and child.is_stalled(now_s):
+            self._say(child.name, f"has given no sign of life for {now_s - child.heard_at_s:.0f} s and is killed")
+            _kill_session(child.process.pid)
+            child.process.wait()
+
     def _bury(self, child: Child, now_s: float) -> None:
         assert child.process is not None
         _kill_session(child.process.pid)
+        if child.kill_at_s is not None:
+            self._say(child.name, "stopped; starting it anew")
+            self._spawn(child)
+            return
+        ended = f"ended with status {child.process.returncode}"
+        if not child.restart:
+            raise ChildFailed(f"{child.name} {ended}, and is not to be started again (CALLBOARD_RESTART_WORKERS)")
         if now_s - child.started_at_s > STEADY_AFTER_S:
             child.backoff_s = FIRST_BACKOFF_S
-        self._say(child.name, f"ended with status {child.process.returncode}; starting it again in "
-                              f"{child.backoff_s:.1f} s")  # fmt: skip
+        self._say(child.name, f"{ended}; starting it again in {child.backoff_s:.1f} s")
         child.restart_at_s = now_s + child.backoff_s
         child.backoff_s = min(child.backoff_s * 2, MAX_BACKOFF_S)
 
+    def _renew(self) -> None:
+        """One look at the renewal: what is to be done next, if anything."""
+        if not self._to_renew:
+            if self._renewal_wanted.is_set():
+                self._renewal_wanted.clear()
+                self._to_renew.extend((one, one.process) for one in self._children if one.stall_timeout_s is not None)
+            return
+        child, old = self._to_renew[0]
+        if child.process is old:
+            if child.kill_at_s is None and child.restart_at_s is None:
+                self._say(child.name, "is told to stop, to be started anew")
+                self._tell(child)
+        elif child.restart_at_s is not None:
+            left = ", ".join(one.name for one, _ in list(self._to_renew)[1:])
+            self._say(child.name, "did not come up; " + (f"not renewed: {left}" if left else "no other is renewed"))
+            self._to_renew.clear()
+        elif child.is_up:
+            self._say(child.name, "is up again")
+            self._to_renew.popleft()
+
     def _spawn(self, child: Child) -> None:
-        child.started_at_s = time.monotonic()
-        child.process = subprocess.Popen(
-            list(child.command),
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_die_with_parent  # noqa: PLW1509 - it calls prctl alone, which takes no lock
-            if sys.platform == "linux"
-            else None,
-        )
+        child.started_at_s = child.heard_at_s = time.monotonic()
+        child.restart_at_s = child.kill_at_s = None
+        child.is_up = False
+        environment, handed = self._environment, tuple[int, ...]()
+        if child.pulse is not None:
+            os.close(child.pulse)
+            child.pulse = None
+        if child.stall_timeout_s is not None:
+            child.pulse, theirs = os.pipe()
+            os.set_blocking(child.pulse, False)
+            handed = (theirs,)
+            environment = {**environment, PULSE_VARIABLE: str(theirs)}
+        try:
+            child.process = subprocess.Popen(
+                list(child.command),
+                env=environment,
+                pass_fds=handed,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent  # noqa: PLW1509 - it calls prctl alone, which takes no lock
+                if sys.platform == "linux"
+                else None,
+            )
+        finally:
+            for descriptor in handed:
+                os.close(descriptor)
         threading.Thread(target=self._relay, args=(child.name, child.process), daemon=True).start()
+
+    @staticmethod
+    def _listen(child: Child, now_s: float) -> None:
+        if child.pulse is None:
+            return
+        try:
+            heard = os.read(child.pulse, 65_536)
+        except BlockingIOError:
+            return
+        if heard:
+            child.heard_at_s = now_s
+            child.is_up = True
 
     def _relay(self, name: str, process: "subprocess.Popen[bytes]") -> None:
         assert process.stdout is not None
@@ -153,22 +268,31 @@ class Supervisor:
 
     @staticmethod
     def _tell(child: Child) -> None:
-        if child.process is not None and child.process.poll() is None and not child.told_to_stop:
-            child.told_to_stop = True
+        if child.process is not None and child.is_running and child.kill_at_s is None:
+            child.kill_at_s = time.monotonic() + child.grace_s
             child.process.send_signal(signal.SIGTERM)
+
+    def _kill_late(self, child: Child) -> None:
+        assert child.process is not None
+        self._say(child.name, f"did not stop within {child.grace_s:g} s and is killed")
+        _kill_session(child.process.pid)
+        child.process.wait()
 
     def _end(self, child: Child) -> None:
         process = child.process
         if process is None:
             return
         self._tell(child)
-        if process.poll() is None:
+        if child.kill_at_s is not None and child.is_running:
             try:
-                process.wait(child.grace_s)
+                process.wait(max(child.kill_at_s - time.monotonic(), 0))
             except subprocess.TimeoutExpired:
-                self._say(child.name, f"did not stop within {child.grace_s:.0f} s and is killed")
+                self._kill_late(child)
         _kill_session(process.pid)
         process.wait()
+        if child.pulse is not None:
+            os.close(child.pulse)
+            child.pulse = None
 
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None

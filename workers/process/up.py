@@ -18,10 +18,10 @@ from pathlib import Path
 import redis
 
 from models import database, schema
-from workers import sample
+from workers import sample, start_checks
 from workers.broker.local import make_client
 from workers.errors import CallboardError
-from workers.process import embedded_redis
+from workers.process import embedded_redis, worker
 from workers.process.supervisor import Child, ChildFailed, Supervisor
 from workers.settings import Settings, hide_secrets
 
@@ -68,6 +68,7 @@ def _up(settings: Settings, say: Callable[[str, str], None]) -> None:
         else:
             say("up", f"Redis: using the server at {hide_secrets(found)}")
         _prepare_database(settings, say)
+        _check_start(settings, redis_url, say)
         if catcher_port is not None:
             say("up", f"mail: no CALLBOARD_SMTP_URL is set, so mails are caught and kept in {settings.var_dir}/mail/")
             supervisor.start(_catcher_child(settings, catcher_port))
@@ -108,13 +109,15 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 
 def _system(settings: Settings) -> list[Child]:
-    commands = Path(sys.executable).parent
-    worker = [
-        *(str(commands / "dramatiq"), "workers", "--processes", "1", "--threads", str(settings.threads)),
-        *("--worker-shutdown-timeout", str(WORKER_GRACE_S * 1000)),
-    ]
-    children = [Child(f"worker.{number}", worker, grace_s=STOP_WITHIN_S) for number in range(1, settings.processes + 1)]
-    children.append(Child("scheduler", [str(commands / "periodiq"), "periodic"]))
+    children = worker.children(
+        settings,
+        processes=settings.processes,
+        threads=settings.threads,
+        queues=(),
+        drain_s=WORKER_GRACE_S,
+        hand_back_s=STOP_WITHIN_S - WORKER_GRACE_S,
+    )
+    children.append(Child("scheduler", [str(Path(sys.executable).parent / "periodiq"), "periodic"]))
     children.append(Child("web", [sys.executable, "-m", "workers.web"], ready=lambda: _api_answers(settings)))
     return children
 
@@ -160,6 +163,16 @@ def _prepare_database(settings: Settings, say: Callable[[str, str], None]) -> No
         loaded = sample.load(settings)
         if loaded:
             say("up", f"sample data: {loaded} information reports, FIR-2026-000101 to -00010{loaded}")
+
+
+def _check_start(settings: Settings, redis_url: str, say: Callable[[str, str], None]) -> None:
+    client = make_client(redis_url, var_dir=settings.var_dir, timeout_s=settings.bus_timeout_s,
+                         ca_file=settings.redis_ca_file)  # fmt: skip
+    try:
+        for finding in start_checks.enforce(start_checks.run(settings, client), settings):
+            say("up", f"warning: {finding}")
+    finally:
+        client.close()
 
 
 def _exists() -> bool:

@@ -119,6 +119,7 @@ class BusMachine(RuleBasedStateMachine):
                 m.state = "waiting"
             elif m.state == "delayed" and m.due_s <= self.now_s:
                 m.state, m.order = "waiting", (m.due_s, m.order[1])
+                self.latest_s = max(self.latest_s, m.due_s)
 
     def arrival(self) -> tuple[int, int]:
         self.latest_s = max(self.latest_s, self.now_s)
@@ -265,8 +266,7 @@ class BusMachine(RuleBasedStateMachine):
             self.dead[m.message_id] = self.messages.pop(m.message_id)
         elif verdict is Verdict.RETRY:
             m.attempt, m.owner = m.attempt + 1, "-"
-            # By the clock as it is, even if arrivals have run ahead of it.
-            m.order = (self.now_s, next(self.numbers))
+            m.order = self.arrival()
             m.state = "delayed" if delay_s else "waiting"
             m.due_s = self.now_s + delay_s
         else:

@@ -110,7 +110,7 @@ def test_a_child_that_ignores_the_request_is_killed_after_its_grace(watched: Wat
 
     assert child.process is not None
     assert child.process.returncode == -signal.SIGKILL
-    assert watched.lines("deaf")[-1] == "did not stop within 0 s and is killed"
+    assert watched.lines("deaf")[-1] == "did not stop within 0.5 s and is killed"
 
 
 def test_a_child_that_does_not_become_ready_is_named(watched: Watched) -> None:
@@ -136,3 +136,75 @@ def test_servers_stop_after_what_leans_on_them(watched: Watched, tmp_path: Path)
     watched.supervisor.stop()
 
     assert order.read_text() == "worker server "
+
+
+PULSE = "import os, time\nwhile True:\n    os.write(int(os.environ['CALLBOARD_PULSE_FD']), b'.')\n    time.sleep(0.05)"
+FALLS_SILENT = "import os, signal\nos.write(int(os.environ['CALLBOARD_PULSE_FD']), b'.')\nsignal.pause()"
+
+
+def test_a_child_without_a_pulse_is_killed_and_started_again(watched: Watched) -> None:
+    silent, sibling = (
+        Child("silent", python(FALLS_SILENT), stall_timeout_s=3),
+        Child("sibling", python(PULSE), stall_timeout_s=3),
+    )
+    watched.supervisor.start(silent)
+    watched.supervisor.start(sibling)
+    watched.watch()
+    before, untouched = pid_of(silent), pid_of(sibling)
+
+    wait_until(lambda: pid_of(silent) != before, within_s=20, what="a new process")
+
+    assert watched.lines("silent")[:2] == [
+        "has given no sign of life for 3 s and is killed",
+        "ended with status -9; starting it again in 0.5 s",
+    ]
+    assert (pid_of(sibling), watched.lines("sibling")) == (untouched, [])
+
+
+def test_a_renewal_takes_one_child_after_the_other(watched: Watched) -> None:
+    renewed = [Child(f"worker.{number}", python(PULSE), stall_timeout_s=60) for number in (1, 2)]
+    other = Child("other", python(FOREVER))
+    for child in (*renewed, other):
+        watched.supervisor.start(child)
+    watched.watch()
+    before, untouched = {pid_of(child) for child in renewed}, pid_of(other)
+
+    watched.supervisor.request_renewal()
+
+    wait_until(lambda: "is up again" in watched.lines("worker.2"), within_s=20, what="the end of the renewal")
+    steps = ["is told to stop, to be started anew", "stopped; starting it anew", "is up again"]
+    assert watched.said == [(child.name, step) for child in renewed for step in steps]
+    assert not before & {pid_of(child) for child in renewed}
+    assert pid_of(other) == untouched
+
+
+def test_a_renewal_ends_with_a_child_that_does_not_come_up_again(watched: Watched, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    once = f"import pathlib\nif pathlib.Path({str(broken)!r}).exists(): raise SystemExit(3)\n{PULSE}"
+    first, second = (Child(f"worker.{number}", python(once), stall_timeout_s=60) for number in (1, 2))
+    watched.supervisor.start(first)
+    watched.supervisor.start(second)
+    watched.watch()
+    wait_until(lambda: first.is_up and second.is_up, within_s=20, what="both to be up")
+    untouched = pid_of(second)
+
+    broken.touch()
+    watched.supervisor.request_renewal()
+
+    wait_until(
+        lambda: "did not come up; not renewed: worker.2" in watched.lines("worker.1"), within_s=20, what="the line"
+    )
+    assert (pid_of(second), watched.lines("worker.2")) == (untouched, [])
+
+
+def test_a_child_that_is_not_to_be_started_again_ends_the_watch(watched: Watched) -> None:
+    watched.supervisor.start(Child("mortal", python("raise SystemExit(3)"), restart=False))
+
+    with pytest.raises(ChildFailed, match=r"mortal ended with status 3, and is not to be started again"):
+        watched.supervisor.watch()
+
+
+def test_a_child_without_a_stall_time_out_is_given_no_pipe(watched: Watched) -> None:
+    watched.supervisor.start(Child("echo", python("import os; print(os.environ.get('CALLBOARD_PULSE_FD'))")))
+
+    wait_until(lambda: watched.lines("echo") == ["None"], within_s=5, what="the line")

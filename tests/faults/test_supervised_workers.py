@@ -1,0 +1,314 @@
+"""`callboard worker` under load: what is told to stop, dies, hangs or is renewed loses nothing and doubles nothing.
+
+| what happens                          | what must come of it                                                |
+|---------------------------------------|---------------------------------------------------------------------|
+| SIGTERM under load                    | running tasks end, each runs once, status 0                         |
+| SIGHUP under load                     | one process after the other is replaced, each task runs once        |
+| `kill -9` of a worker process         | it alone is started again                                           |
+| SIGSTOP of a worker process           | it is killed after the stall time-out and started again             |
+| a worker thread dies                  | its process ends itself with status 70, its siblings' tasks finish  |
+| `kill -9` of the supervisor           | its workers finish what runs and end                                |
+| a death, restarting switched off      | the others finish what runs, status 1                               |
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from models.task import TaskStatus
+from tests import probes
+from tests.conftest import FAST
+from tests.faults import mortal_probes
+from tests.faults.conftest import PROJECT_DIR, kill_tree
+from tests.faults.test_deaths import ended, row
+from tests.servers import OwnRedis, wait_until
+from tests.workers.broker.scale import FULL
+from workers import callboard
+from workers.middleware.watch import EXIT_UNWELL
+
+ROLLS = 20 if FULL else 1
+BIN = Path(sys.executable).parent
+READY = re.compile(r"^(worker\.\d+).*\[PID (\d+)\].*Worker process is ready", re.MULTILINE)
+on_sqlite = pytest.mark.parametrize("ledger_database", ["sqlite"], indirect=True)
+
+
+class Started:
+    """A command of ours that runs workers, and what it has printed."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(command, cwd=PROJECT_DIR, env=environment, stdout=out, stderr=out)
+        self.family: set[psutil.Process] = set()
+
+    @property
+    def output(self) -> str:
+        """Everything so far."""
+        return self._log.read_text(errors="replace")
+
+    def workers(self) -> dict[str, int]:
+        """Name → process id of the process that runs tasks, the latest of each."""
+        return {name: int(pid) for name, pid in READY.findall(self.output)}
+
+    def wait_for(self, text: str, *, within_s: float = 30) -> None:
+        """Wait until it has printed this."""
+        wait_until(lambda: text in self.output, within_s=within_s, what=f"{text!r} in:\n{self.output[-2000:]}")
+
+    def wait_for_workers(self, count: int) -> dict[str, int]:
+        """Wait until so many have been ready, ever; the present ones."""
+        wait_until(lambda: len(READY.findall(self.output)) >= count, within_s=30, what=f"{count} ready workers")
+        self.family.update(psutil.Process(self.process.pid).children(recursive=True))
+        return self.workers()
+
+
+StartWorkers = Callable[..., Started]
+
+
+@pytest.fixture
+def supervise(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> Iterator[StartWorkers]:
+    """Starts `callboard worker` on the test's bus and database."""
+    started: list[Started] = []
+
+    def start(*arguments: str, **environment: str) -> Started:
+        settings = {
+            **FAST,
+            "CALLBOARD_REDIS_URL": own_redis.url,
+            "CALLBOARD_DATABASE_URL": ledger_database,
+            "CALLBOARD_ACTOR_MODULES": "tests.probes,tests.faults.mortal_probes",
+        }
+        command = [str(BIN / "callboard"), "worker", "--processes", "2", "--drain-s", "5", *arguments]
+        made = Started(command, {**os.environ, **settings, **environment}, tmp_path / f"workers-{len(started)}.log")
+        started.append(made)
+        return made
+
+    yield start
+    for one in started:
+        kill_tree(one.process)
+        for left in one.family:
+            if left.is_running():
+                left.kill()
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> Path:
+    return tmp_path / "evidence"
+
+
+def has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def send(paper: Path, count: int, seconds: float) -> list[str]:
+    return [probes.note.send(str(paper), f"task {number}", seconds).message_id for number in range(count)]
+
+
+def assert_each_ran_once(paper: Path, sent: list[str], *workers: Started) -> None:
+    assert {(task.status, task.attempt) for task in ended(*sent)} == {(TaskStatus.COMPLETED, 1)}
+    assert Counter(probes.lines(paper)) == Counter(f"task {number}" for number in range(len(sent)))
+    wait_until(lambda: callboard.broker.depth("jobs").live == 0, within_s=10, what="the bus to be empty")
+    assert not any("Traceback" in one.output for one in workers)
+
+
+def test_told_to_stop_under_load_it_loses_and_doubles_nothing(supervise: StartWorkers, paper: Path) -> None:
+    sent = send(paper, 300, 0.1)
+    first = supervise()
+    wait_until(lambda: len(probes.lines(paper)) > 20, within_s=30, what="some tasks to start")
+
+    first.process.send_signal(signal.SIGTERM)
+    assert first.process.wait(timeout=20) == 0
+    left = len(probes.lines(paper))
+    second = supervise()
+
+    assert_each_ran_once(paper, sent, first, second)
+    assert left < len(sent)
+    assert "is killed" not in first.output
+
+
+@on_sqlite
+def test_a_rolling_restart_under_load_replaces_each_process_and_runs_everything_once(
+    supervise: StartWorkers, paper: Path
+) -> None:
+    workers = supervise()
+    before = workers.wait_for_workers(2)
+    sent = send(paper, 300 * ROLLS, 0.2)
+    wait_until(lambda: len(probes.lines(paper)) > 20, within_s=30, what="some tasks to start")
+
+    for number in range(ROLLS):
+        workers.process.send_signal(signal.SIGHUP)
+        wait_until(
+            lambda number=number: workers.output.count("worker.2  | is up again") > number,  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
+            within_s=60,
+            what=f"the end of restart {number}",
+        )
+
+    assert_each_ran_once(paper, sent, workers)
+    after = workers.workers()
+    assert set(before) == set(after) == {"worker.1", "worker.2"}
+    assert not set(before.values()) & set(after.values())
+    said = workers.output
+    assert said.index("worker.1  | is up again") < said.index("worker.2  | is told to stop")
+    assert workers.process.poll() is None
+
+
+@on_sqlite
+def test_a_killed_worker_process_is_started_again_alone(supervise: StartWorkers, paper: Path) -> None:
+    workers = supervise()
+    before = workers.wait_for_workers(2)
+    sent = send(paper, 100, 0.05)
+    wait_until(lambda: len(probes.lines(paper)) > 10, within_s=30, what="some tasks to start")
+
+    os.kill(before["worker.1"], signal.SIGKILL)
+
+    after = workers.wait_for_workers(3)
+    assert after["worker.1"] != before["worker.1"]
+    assert after["worker.2"] == before["worker.2"]
+    assert {task.status for task in ended(*sent)} == {TaskStatus.COMPLETED}
+    assert psutil.pid_exists(before["worker.2"])
+
+
+@on_sqlite
+def test_a_process_that_stands_still_is_killed_and_its_tasks_run_elsewhere(
+    supervise: StartWorkers, paper: Path
+) -> None:
+    workers = supervise(
+        *("--processes", "1"), CALLBOARD_BUS_TIMEOUT_S="0.75", CALLBOARD_STALL_TIMEOUT_S="3", CALLBOARD_THREADS="2"
+    )
+    before = workers.wait_for_workers(1)
+    sent = send(paper, 6, 1.0)
+    wait_until(lambda: len(probes.lines(paper)) > 1, within_s=30, what="some tasks to start")
+
+    os.kill(before["worker.1"], signal.SIGSTOP)
+
+    workers.wait_for("worker.1  | has given no sign of life for 3 s and is killed")
+    workers.wait_for("worker.1  | ended with status -9; starting it again in 0.5 s")
+    assert {task.status for task in ended(*sent)} == {TaskStatus.COMPLETED}
+    assert workers.workers()["worker.1"] != before["worker.1"]
+
+
+@on_sqlite
+def test_a_worker_thread_that_dies_is_noticed_and_its_process_replaced(supervise: StartWorkers, paper: Path) -> None:
+    workers = supervise("--processes", "1")
+    workers.wait_for_workers(1)
+    beside = probes.note.send(str(paper), "beside", 2.5).message_id
+    wait_until(lambda: probes.lines(paper) == ["beside"], within_s=20, what="the neighbour to start")
+
+    bomb = mortal_probes.leave_a_bomb.send(str(paper)).message_id
+
+    workers.wait_for("is unwell and ends itself, to be started again: 3 of 4 worker threads are left")
+    workers.wait_for(f"worker.1  | ended with status {EXIT_UNWELL}; starting it again in 0.5 s")
+    workers.wait_for_workers(2)
+    after = probes.note.send(str(paper), "after").message_id
+    assert {(task.status, task.attempt) for task in ended(bomb, beside, after)} == {(TaskStatus.COMPLETED, 1)}
+    assert Counter(probes.lines(paper)) == Counter(["beside", "armed", "after"])
+
+
+@on_sqlite
+def test_a_thread_that_dies_with_its_message_in_hand_gives_it_back(supervise: StartWorkers, paper: Path) -> None:
+    workers = supervise("--processes", "1")
+    workers.wait_for_workers(1)
+
+    torn = mortal_probes.tear_at_the_thread.send(str(paper)).message_id
+
+    workers.wait_for("3 of 4 worker threads are left")
+    workers.wait_for_workers(2)
+    (found,) = ended(torn)
+    assert (found.status, found.attempt, found.result) == (TaskStatus.COMPLETED, 2, 2)
+    assert probes.lines(paper) == ["torn", "torn"]
+
+
+@on_sqlite
+def test_if_the_supervisor_is_killed_its_workers_finish_what_runs_and_end(supervise: StartWorkers, paper: Path) -> None:
+    workers = supervise()
+    workers.wait_for_workers(2)
+    sent = send(paper, 4, 1.0)
+    wait_until(lambda: len(probes.lines(paper)) == 4, within_s=20, what="the tasks to start")
+
+    workers.process.kill()
+    workers.process.wait(timeout=10)
+
+    wait_until(
+        lambda: all(has_ended(one) for one in workers.family),
+        within_s=20,
+        what="the end of its processes",
+    )
+    assert len(workers.family) >= 4
+    assert {(row(task_id).status, row(task_id).attempt) for task_id in sent} == {(TaskStatus.COMPLETED, 1)}
+
+
+@on_sqlite
+def test_without_restarting_a_death_ends_it_after_the_others_have_finished(
+    supervise: StartWorkers, paper: Path
+) -> None:
+    workers = supervise(CALLBOARD_RESTART_WORKERS="false", CALLBOARD_THREADS="1")
+    before = workers.wait_for_workers(2)
+    sent = send(paper, 2, 2.0)
+    wait_until(lambda: len(probes.lines(paper)) == 2, within_s=20, what="the tasks to start")
+
+    os.kill(before["worker.2"], signal.SIGKILL)
+
+    assert workers.process.wait(timeout=20) == 1
+    assert "is not to be started again (CALLBOARD_RESTART_WORKERS)" in workers.output
+    assert sorted(row(task_id).status for task_id in sent) == [TaskStatus.COMPLETED, TaskStatus.RUNNING]
+
+
+@on_sqlite
+def test_a_process_that_stood_still_and_goes_on_is_not_taken_for_unwell(supervise: StartWorkers, paper: Path) -> None:
+    workers = supervise(*("--processes", "1"), CALLBOARD_BUS_TIMEOUT_S="0.75", CALLBOARD_STALL_TIMEOUT_S="3")
+    before = workers.wait_for_workers(1)
+    still = [workers.process.pid, *(one.pid for one in workers.family)]
+
+    for pid in still:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(4)  # why: standing still takes time
+    for pid in reversed(still):
+        os.kill(pid, signal.SIGCONT)
+
+    assert_each_ran_once(paper, send(paper, 10, 0.1), workers)
+    assert workers.workers() == before
+
+
+@pytest.fixture
+def plain(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> Iterator[Started]:
+    """`dramatiq workers` as a process manager would run it, without a supervisor of ours."""
+    environment = {
+        **os.environ,
+        **FAST,
+        "CALLBOARD_REDIS_URL": own_redis.url,
+        "CALLBOARD_DATABASE_URL": ledger_database,
+        "CALLBOARD_ACTOR_MODULES": "tests.probes,tests.faults.mortal_probes",
+    }
+    command = [str(BIN / "dramatiq"), "workers", "--processes", "1", "--threads", "2"]
+    made = Started(command, environment, tmp_path / "plain.log")
+    yield made
+    kill_tree(made.process)
+
+
+@on_sqlite
+def test_plain_dramatiq_workers_end_with_a_status_of_their_own_when_a_thread_dies(plain: Started, paper: Path) -> None:
+    mortal_probes.leave_a_bomb.send(str(paper))
+
+    assert plain.process.wait(timeout=40) == EXIT_UNWELL
+    assert "1 of 2 worker threads are left" in plain.output
+
+
+@on_sqlite
+def test_a_worker_process_does_not_outlive_its_main_process(plain: Started) -> None:
+    wait_until(lambda: "Worker process is ready" in plain.output, within_s=30, what="the worker")
+    (worker,) = psutil.Process(plain.process.pid).children()
+
+    plain.process.kill()
+    plain.process.wait(timeout=10)
+
+    wait_until(lambda: has_ended(worker), within_s=20, what="the end of the worker process")

@@ -1,0 +1,260 @@
+"""What is wrong with the servers around a worker, looked for when it starts (spec/traps.md 14).
+
+Each finding says what was found, what is expected and how to mend it. In development they are warnings; in production
+mode any one that stops the start ends it with status 2, all of them listed, unless its risk is accepted by name
+(CALLBOARD_ACCEPTED_RISKS). What cannot be asked (a server that is down, an ACL that forbids the question) is a warning
+in every mode: a worker has to be able to start before its servers are back.
+
+Used by `callboard worker`, `callboard up`, `callboard check`, and by the boot of a worker process that has no
+supervisor of ours. Opens connections when it runs, none when it is imported.
+"""
+
+import ipaddress
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import dramatiq
+import redis
+from dramatiq.encoder import Encoder, PickleEncoder
+from sqlalchemy import text
+
+from models import database
+from workers.broker.connect import RedisClient
+from workers.broker.local import describe
+from workers.errors import StartRefused
+from workers.settings import Mode, Risk, Settings, hide_secrets
+
+MAX_SKEW_S = 1.0
+"""Redis's clock decides delays and leases, a host's clock when schedules are due: they have to agree."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Args:
+        text: what was found, what is expected, how to mend it.
+        risk: its name, if it can be accepted.
+        stops: whether it stops a start in production mode.
+    """
+
+    text: str
+    risk: Risk | None = None
+    stops: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.text} [{self.risk}]" if self.risk else self.text
+
+
+def run(
+    settings: Settings,
+    client: RedisClient,
+    *,
+    encoder: Encoder | None = None,
+    now_s: Callable[[], float] = time.time,
+) -> list[Finding]:
+    """Look at everything, and return what is wrong; what is accepted is left out.
+
+    Args:
+        client: of the bus.
+        encoder: of messages; None for the one that Dramatiq has.
+        now_s: this host's clock, Unix seconds.
+    """
+    found = [
+        *check_encoder(encoder or dramatiq.get_encoder()),
+        *check_redis_url(settings.redis_url),
+        *check_redis(client, now_s=now_s),
+        *check_database(now_s=now_s),
+    ]
+    return [finding for finding in found if finding.risk not in settings.accepted_risks]
+
+
+def enforce(findings: Iterable[Finding], settings: Settings) -> list[Finding]:
+    """Return the findings, to be shown as warnings.
+
+    Raises:
+        StartRefused: in production mode, if one of them stops the start; its message lists all of those.
+    """
+    listed = list(findings)
+    stopping = [finding for finding in listed if finding.stops]
+    if stopping and settings.mode is Mode.PRODUCTION:
+        lines = "".join(f"\n  - {finding}" for finding in stopping)
+        raise StartRefused(f"the start is refused in production mode:{lines}\nMend this, or accept a risk that has a "
+                           "name in brackets with CALLBOARD_ACCEPTED_RISKS")  # fmt: skip
+    return listed
+
+
+# --- each check ------------------------------------------------------------------------------------------------------
+
+
+def check_encoder(encoder: Encoder) -> Iterator[Finding]:
+    """Messages must not be pickles: whoever can write to Redis could run any code in a worker."""
+    if isinstance(encoder, PickleEncoder):
+        yield Finding(
+            f"messages are pickled ({type(encoder).__name__}), so whoever reaches Redis can run code in the workers; "
+            "expected JSON: remove the call of dramatiq.set_encoder"
+        )
+
+
+def check_redis_url(url: str | None) -> Iterator[Finding]:
+    """Off loopback, the address needs a password and TLS. None is the local server."""
+    if url is None:
+        return
+    parts = urlsplit(url)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    if parts.scheme == "unix" or all(_is_loopback(_host_of(host)) for host in hosts.split(",")):
+        return
+    where = f"Redis at {hide_secrets(url)}"
+    if not credentials.partition(":")[2] and "password=" not in parts.query:
+        yield Finding(f"{where} is not on this machine and is used without a password; expected one: set `requirepass` "
+                      "or an ACL user there, and redis://user:password@… in REDIS_URL",
+                      Risk.REDIS_PASSWORD)  # fmt: skip
+    if not parts.scheme.startswith("rediss"):
+        yield Finding(f"{where} is not on this machine and is used without TLS; expected rediss:// in REDIS_URL, and "
+                      "CALLBOARD_REDIS_CA_FILE for an authority of your own",
+                      Risk.REDIS_TLS)  # fmt: skip
+
+
+def check_redis(client: RedisClient, *, now_s: Callable[[], float] = time.time) -> Iterator[Finding]:
+    """Eviction, persistence and clock of the server, or of each primary of a cluster."""
+    try:
+        for where, server in _servers(client):
+            yield from _check_memory(where, server)
+            yield from _check_persistence(where, server)
+            yield from _check_redis_clock(where, server, now_s)
+    except (redis.RedisError, OSError) as error:
+        yield _unasked(f"Redis at {describe(client)}", "eviction, persistence and clock", error)
+
+
+def check_database(*, now_s: Callable[[], float] = time.time) -> Iterator[Finding]:
+    """Tables, password, TLS and clock of the bound database."""
+    from models import schema  # why: Alembic is slow to import, and `import workers` must be quick.
+
+    where = f"the database {database.describe()}"
+    path = database.sqlite_path()
+    try:
+        current, needed = None if path and not path.exists() else schema.current(), schema.head()
+        if current != needed:
+            yield Finding(
+                f"{where} is at {current or 'no revision'}, this code needs {needed}: run `callboard migrate`"
+            )
+        if path is None:
+            yield from _check_postgres(where, now_s)
+    except database.DatabaseError as error:
+        yield _unasked(where, "tables, password, TLS and clock", error)
+
+
+def skew_s(server_s: float, before_s: float, after_s: float) -> float:
+    """How far a server's clock is surely off ours: 0 if what was measured can be the way there and back.
+
+    Args:
+        server_s: what the server said, Unix seconds.
+        before_s, after_s: our clock when it was asked and when it had answered.
+    """
+    return server_s - after_s if server_s > after_s else min(server_s - before_s, 0.0)
+
+
+def _check_memory(where: str, server: Any) -> Iterator[Finding]:
+    try:
+        policy = server.info("memory").get("maxmemory_policy")
+    except redis.ResponseError as error:
+        yield _unasked(where, "eviction policy", error)
+        return
+    if policy != "noeviction":
+        yield Finding(f"{where} drops keys when its memory is full (maxmemory-policy {policy}), accepted tasks too; "
+                      "expected noeviction: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
+                      Risk.REDIS_EVICTION)  # fmt: skip
+
+
+def _check_persistence(where: str, server: Any) -> Iterator[Finding]:
+    try:
+        if server.info("persistence").get("aof_enabled"):
+            return
+        save = server.config_get("save").get("save")
+    except redis.ResponseError as error:
+        yield _unasked(where, "persistence", error)
+        return
+    if not save:
+        yield Finding(f"{where} keeps nothing on disk (appendonly no, save \"\"), so that its end loses what waits; "
+                      "expected appendonly yes: CONFIG SET appendonly yes, and the same in redis.conf",
+                      Risk.REDIS_PERSISTENCE)  # fmt: skip
+
+
+def _check_redis_clock(where: str, server: Any, now_s: Callable[[], float]) -> Iterator[Finding]:
+    try:
+        before_s = now_s()
+        seconds, microseconds = server.time()
+        after_s = now_s()
+    except redis.ResponseError as error:
+        yield _unasked(where, "clock", error)
+        return
+    yield from _check_skew(where, seconds + microseconds / 1e6, before_s, after_s)
+
+
+def _check_postgres(where: str, now_s: Callable[[], float]) -> Iterator[Finding]:
+    with database.reading() as session:
+        before_s = now_s()
+        server_s = float(session.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+        after_s = now_s()
+        driver: Any = session.connection().connection.driver_connection
+        wire = driver.pgconn
+        host = (wire.host or b"").decode()
+        proves_itself = wire.used_password or wire.used_gssapi or "sslcert" in database.engine().url.query
+        tls = bool(wire.ssl_in_use)
+    yield from _check_skew(where, server_s, before_s, after_s)
+    yield from check_database_link(where, host, proves_itself=proves_itself, tls=tls)
+
+
+def check_database_link(where: str, host: str, *, proves_itself: bool, tls: bool) -> Iterator[Finding]:
+    """Off loopback, the database must ask for a password (or a certificate, or a ticket), and be used over TLS.
+
+    Args:
+        where: the database, for people.
+        host: what the driver is connected to: a name, an address, or the folder of a socket.
+        proves_itself, tls: what the connection has.
+    """
+    if host == "" or host.startswith(("/", "@")) or _is_loopback(host):
+        return
+    if not proves_itself:
+        yield Finding(f"{where} is not on this machine and asked for no password; expected one: a line with "
+                      "scram-sha-256 in its pg_hba.conf, and postgresql://user:password@… in DATABASE_URL",
+                      Risk.DATABASE_PASSWORD)  # fmt: skip
+    if not tls:
+        yield Finding(f"{where} is not on this machine and is used without TLS; expected ?sslmode=require (or "
+                      "stronger) in DATABASE_URL, and ssl = on there",
+                      Risk.DATABASE_TLS)  # fmt: skip
+
+
+def _check_skew(where: str, server_s: float, before_s: float, after_s: float) -> Iterator[Finding]:
+    off_s = skew_s(server_s, before_s, after_s)
+    if abs(off_s) > MAX_SKEW_S:
+        yield Finding(f"the clock of {where} is {abs(off_s):.1f} s {'ahead of' if off_s > 0 else 'behind'} this "
+                      f"machine's; expected at most {MAX_SKEW_S:g} s: let NTP keep both",
+                      Risk.CLOCK)  # fmt: skip
+
+
+def _servers(client: RedisClient) -> Iterator[tuple[str, Any]]:
+    if isinstance(client, redis.RedisCluster):
+        for node in client.get_primaries():
+            yield f"Redis at {node.name}", client.get_redis_connection(node)
+    else:
+        yield f"Redis at {describe(client)}", client
+
+
+def _unasked(where: str, what: str, error: Exception) -> Finding:
+    return Finding(f"{where} could not be asked for its {what} ({hide_secrets(str(error))}): check them yourself, or "
+                   "again when it answers", stops=False)  # fmt: skip
+
+
+def _host_of(address: str) -> str:
+    return address[1 : address.find("]")] if address.startswith("[") else address.partition(":")[0]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
