@@ -316,7 +316,8 @@ class Scribe:
 
     def _answer(self, asked: Sequence[Asked], granted: dict[Attempt, Started]) -> None:
         with self._lock:
-            del self._asked[: len(asked)]
+            # By identity: who gave up because the process stops has taken himself off meanwhile.
+            self._asked = [one for one in self._asked if one not in asked]
         for one in asked:
             one.granted = granted.get((one.start.task_id, one.start.attempt))
             one.answered.set()
