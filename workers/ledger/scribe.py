@@ -40,6 +40,8 @@ SHOW_AFTER_S: Final = 0.05
 """A task that has run for this long is shown as running."""
 OVERDUE_S: Final = 0.25
 _MOST_A_FLUSH: Final = 1_000
+MOST_NOTES: Final = 10_000
+"""Log lines and progress that wait for the database; more are dropped, as what runs on may say without end."""
 _FIRST_BACKOFF_S: Final = 0.05
 _MAX_BACKOFF_S: Final = 2.0
 _HOLD: Final = "the ledger cannot write"
@@ -152,7 +154,9 @@ class Scribe:
         self._begun.pop(attempt, None)
 
     def note(self, line: LogLine | Progress) -> None:
-        """Write a log line or a progress with the next flush."""
+        """Write a log line or a progress with the next flush; dropped if MOST_NOTES wait already."""
+        if len(self._notes) >= MOST_NOTES:
+            return
         self._notes.append(line)
         self._wake()
 
