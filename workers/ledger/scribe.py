@@ -331,11 +331,20 @@ class Scribe:
         for ended in ends:
             settlement = ended.settlement
             if (ended.end.task_id, ended.end.attempt) not in moved:
-                settlement = self._explain(ended)
+                settlement = self._explain_or_bury(ended)
             settlements.append(settlement)
         if settlements and self._bus is not None:
             self._bus.submit_settlements(settlements)
         del self._ends[: len(ends)]
+
+    def _explain_or_bury(self, ended: Ended) -> Settlement:
+        try:
+            return self._explain(ended)
+        except DatabaseError:
+            raise
+        except Exception:  # why: repeated with each flush, it would keep all others from being settled.
+            _logger.exception("the outcome of task %s has no row, and none can be made", ended.end.task_id)
+            return _as(Verdict.DEAD, ended.settlement)
 
     def _explain(self, ended: Ended) -> Settlement:
         """What is to become of a message whose outcome moved no row."""
@@ -350,7 +359,7 @@ class Scribe:
         if recorded is end.outcome:
             return ended.settlement  # why: it was committed before, and only the answer was lost.
         _logger.warning("attempt %d of task %s ended too late: a later one has the row", end.attempt, end.task_id)
-        return _as_done(ended.settlement)
+        return _as(Verdict.ACK, ended.settlement)
 
     # --- the database is away ------------------------------------------------------------------------------------
 
@@ -388,8 +397,8 @@ class Scribe:
                 raise Stopping
 
 
-def _as_done(settlement: Settlement) -> Settlement:
-    return Settlement(settlement.message_id, settlement.queue_name, settlement.owner, settlement.fence, Verdict.ACK)
+def _as(verdict: Verdict, settlement: Settlement) -> Settlement:
+    return Settlement(settlement.message_id, settlement.queue_name, settlement.owner, settlement.fence, verdict)
 
 
 def _unrecordable(end: End) -> End:
