@@ -5,17 +5,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from models import database, task_moves, task_query
-from models.task import Task, TaskAttempt, TaskStatus, WorkerProcess, new_task_id
-from models.task_moves import Claim, Failure
+from models import database, direct, task_moves, task_query
+from models.task import AttemptOutcome, Task, TaskAttempt, TaskStatus, new_task_id
+from models.task_moves import End, NewTask, Start
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-ALIVE_SINCE = NOW - timedelta(seconds=15)
-FAILURE = Failure("ValueError", "what was raised", "Traceback …")
+LATER = NOW + timedelta(minutes=1)
+WORKER = "w-1"
 
 
 def new_task(**columns: Any) -> Task:
-    """A row that is not stored yet."""
+    """A row that is not stored yet, for tests of columns and tables."""
     made: dict[str, Any] = {
         "task_id": new_task_id(),
         "task_name": "diagnostics.run_self_test",
@@ -27,56 +27,77 @@ def new_task(**columns: Any) -> Task:
     return Task(**made | columns)
 
 
-def accepted(**columns: Any) -> str:
+def new_row(**fields: Any) -> NewTask:
+    """What `task_moves.accept` takes."""
+    made: dict[str, Any] = {
+        "task_id": new_task_id(),
+        "task_name": "diagnostics.run_self_test",
+        "task_type": "health",
+        "queue": "health",
+        "created_at": NOW,
+        "enqueued_at": NOW,
+    }
+    return NewTask(**made | fields)
+
+
+def accepted(**fields: Any) -> str:
     """The id of a new pending row."""
-    task = new_task(**columns)
-    with database.writing() as session:
-        assert task_moves.accept(session, task)
+    task = new_row(**fields)
+    with direct.transaction() as to:
+        assert task_moves.accept(to, [task]) == 1
     return task.task_id
 
 
-def beat(worker_id: str, at: datetime = NOW, *, stopped_at: datetime | None = None) -> None:
-    """Write a worker's heartbeat."""
-    with database.writing() as session:
-        session.merge(
-            WorkerProcess(
-                worker_id=worker_id, hostname="h", pid=1, threads=1, started_at=at, heartbeat_at=at,
-                stopped_at=stopped_at,
-            )
-        )  # fmt: skip
+def a_start(task_id: str, attempt: int = 1, worker_id: str = WORKER, **fields: Any) -> Start:
+    """The start of an attempt, at NOW."""
+    return Start(task_id, attempt, worker_id, NOW, **fields)
 
 
-def claim(task_id: str, worker_id: str = "alive", *, message_attempt: int = 1) -> Any:
-    """Claim in a transaction of its own."""
-    with database.writing() as session:
-        return task_moves.claim(
-            session, task_id, message_attempt=message_attempt, worker_id=worker_id, now=NOW, alive_since=ALIVE_SINCE
-        )
+def an_end(task_id: str, attempt: int = 1, **fields: Any) -> End:
+    """The end of an attempt that completed, a second after its start."""
+    made: dict[str, Any] = {
+        "worker_id": WORKER,
+        "started_at": NOW,
+        "finished_at": NOW + timedelta(seconds=1),
+        "status": TaskStatus.COMPLETED,
+        "outcome": AttemptOutcome.COMPLETED,
+    }
+    return End(task_id=task_id, attempt=attempt, **made | fields)
 
 
-def running(worker_id: str = "alive") -> str:
-    """The id of a row whose first attempt runs on this worker; alive only if it has a heartbeat."""
+def start(task_id: str, attempt: int = 1, worker_id: str = WORKER, **fields: Any) -> bool:
+    """Start in a transaction of its own; whether it was granted."""
+    with direct.transaction() as to:
+        return bool(task_moves.start(to, [a_start(task_id, attempt, worker_id, **fields)]))
+
+
+def end(task_id: str, attempt: int = 1, **fields: Any) -> bool:
+    """End in a transaction of its own; whether the row moved."""
+    with direct.transaction() as to:
+        return bool(task_moves.end(to, [an_end(task_id, attempt, **fields)]))
+
+
+def running(worker_id: str = WORKER) -> str:
+    """The id of a row whose first attempt runs on this worker."""
     task_id = accepted()
-    assert isinstance(claim(task_id, worker_id), Claim)
+    assert start(task_id, worker_id=worker_id)
     return task_id
 
 
 def in_status(status: TaskStatus) -> str:
-    """The id of a new row in this status; a running one is held by a live worker."""
+    """The id of a new row in this status."""
     if status is TaskStatus.PENDING:
         return accepted()
     if status is TaskStatus.CANCELLED:
         task_id = accepted()
-        with database.writing() as session:
-            assert task_moves.cancel(session, task_id, by="test", now=NOW)
+        with direct.transaction() as to:
+            assert task_moves.cancel(to, task_id, reason="by test", now=NOW)
         return task_id
-    beat("alive")
     task_id = running()
-    with database.writing() as session:
-        if status is TaskStatus.COMPLETED:
-            assert task_moves.complete(session, task_id, attempt=1, result=1, now=NOW)
-        if status is TaskStatus.FAILED:
-            assert task_moves.fail(session, task_id, attempt=1, reason="x", failure=FAILURE, now=NOW)
+    if status is TaskStatus.COMPLETED:
+        assert end(task_id, result="1")
+    if status is TaskStatus.FAILED:
+        assert end(task_id, status=TaskStatus.FAILED, outcome=AttemptOutcome.FAILED, reason="x")
     return task_id
 
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from sqlmodel import col, select
 
-from models import database, schedule, task_moves, task_query
+from models import database, direct, schedule, task_moves, task_query
 from models.schedule import RunOutcome, Schedule, ScheduleRun
 from models.task import Task, new_task_id
-from tests.models.rows import NOW, at_once, new_task
+from tests.models.rows import NOW, at_once, new_row
 
 DUE = NOW - timedelta(seconds=2)
 NEXT = NOW + timedelta(seconds=58)
@@ -28,11 +28,11 @@ def stored(**columns: object) -> Schedule:
 
 def fire(due: Schedule) -> bool:
     """Claim the due time and accept its task, as the agenda does."""
-    task = new_task(schedule_id=due.schedule_id)
+    task = new_row(schedule_id=due.schedule_id)
     with database.writing() as session:
         taken = schedule.claim(session, due, now=NOW, next_run_at=NEXT, task_id=task.task_id)
         if taken:
-            task_moves.accept(session, task)
+            task_moves.accept(direct.Within(session), [task])
     return taken
 
 
@@ -79,12 +79,12 @@ def test_of_several_schedulers_that_look_at_once_exactly_one_fires() -> None:
 @pytest.mark.usefixtures("any_database")
 def test_a_scheduler_that_dies_before_its_commit_has_done_nothing() -> None:
     due = stored()
-    task = new_task(schedule_id=due.schedule_id)
+    task = new_row(schedule_id=due.schedule_id)
 
     def fire_and_die() -> None:
         with database.writing() as session:
             assert schedule.claim(session, due, now=NOW, next_run_at=NEXT, task_id=task.task_id)
-            assert task_moves.accept(session, task)
+            assert task_moves.accept(direct.Within(session), [task])
             session.flush()
             raise SystemExit
 

@@ -10,10 +10,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 from sqlmodel import SQLModel
 
-from models import database, schema, tables
+from models import database, direct, schema, tables, task_moves, task_query
 from models.database import DatabaseError, DatabaseUnavailable
+from models.task import AttemptOutcome
 from tests.models.conftest import fresh_postgres
-from tests.models.rows import accepted, row
+from tests.models.rows import LATER, NOW, WORKER, accepted, attempts, end, row, running
 
 TABLES = {getattr(tables, name).__tablename__ for name in tables.__all__}
 
@@ -77,9 +78,25 @@ def test_every_step_has_a_way_back(empty_database: str) -> None:
     assert table_names() == set()
 
 
+def test_the_step_to_group_commit_and_back_keeps_attempts(empty_database: str) -> None:
+    schema.upgrade()
+    task_id = running()
+    with direct.transaction() as to:
+        task_moves.note_lost_delivery(to, task_id, 2, "w-2", LATER)
+
+    schema.downgrade("0001")
+    with database.reading() as session:
+        before = [(one.number, one.worker_id, one.started_at) for one in task_query.attempts(session, task_id)]
+    schema.upgrade()
+
+    assert before == [(1, WORKER, NOW), (2, "w-2", LATER)]
+    assert [(one.number, one.outcome) for one in attempts(task_id)] == [(1, None), (2, AttemptOutcome.LOST)]
+    assert end(task_id, attempt=1)
+
+
 def test_below_the_first_step_there_is_nothing_and_the_error_says_so(empty_database: str) -> None:
     schema.upgrade()
-    schema.downgrade()
+    schema.downgrade("base")
 
     with pytest.raises(DatabaseError, match="is empty: there is nothing to go back to"):
         schema.downgrade()

@@ -1,341 +1,486 @@
-"""Every pair of statuses against the moves, the claim's rules, and the races, on both databases."""
+"""Every status against every move, what the moves write, batches, and the races, on both databases."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import product
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
-from sqlmodel import Session
 
-from models import database, task_moves, task_query
-from models.task import MOVES, TERMINAL, AttemptOutcome, TaskLog, TaskStatus, new_task_id
-from models.task_moves import (
-    ERROR_MAX_CHARS,
-    LOG_LINES_PER_ATTEMPT,
-    MAX_LOST_ATTEMPTS,
-    Claim,
-    Failure,
-    NotYet,
-    Refusal,
-)
+from models import database, direct, task_moves, task_notes, task_query
+from models.direct import Direct
+from models.task import MOVES, TERMINAL, AttemptOutcome, TaskStatus, new_task_id
+from models.task_moves import ERROR_MAX_CHARS, Loss, Started
+from models.task_notes import LOG_LINES_PER_ATTEMPT, LogLine, Progress
 from tests.models.rows import (
-    ALIVE_SINCE,
-    FAILURE,
+    LATER,
     NOW,
+    WORKER,
+    a_start,
     accepted,
+    an_end,
     at_once,
     attempts,
-    beat,
-    claim,
+    end,
     everything,
     in_status,
-    new_task,
+    new_row,
     row,
     running,
+    start,
 )
 
 pytestmark = pytest.mark.usefixtures("any_database")
 
 PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = TaskStatus
-LATER = NOW + timedelta(minutes=1)
+ENDED_AT = NOW + timedelta(seconds=1)
+WORDS = f"worker {WORKER} died or was cut off while it had this attempt"
+RETRIED: dict[str, Any] = {
+    "status": PENDING, "outcome": AttemptOutcome.RETRIED, "eta": LATER, "retried": True, "error_type": "ValueError",
+    "error_message": "what was raised", "traceback": "Traceback …",
+}  # fmt: skip
+FAILURE: dict[str, Any] = {
+    "status": FAILED, "outcome": AttemptOutcome.FAILED, "reason": "retries exhausted", "error_type": "ValueError",
+    "error_message": "what was raised",
+}  # fmt: skip
+SHUT_DOWN: dict[str, Any] = {"status": PENDING, "outcome": AttemptOutcome.SHUT_DOWN}
+SKIPPED: dict[str, Any] = {"status": CANCELLED, "outcome": AttemptOutcome.SKIPPED, "reason": "skipped: off"}
+
+BEGUN = {"attempt": 1, "worker_id": WORKER, "started_at": NOW, "eta": None}
+AGAIN = {"progress": None, "progress_message": None, "reason": None, "completed_at": None}
 
 
-def try_claim(session: Session, task_id: str) -> bool:
-    return isinstance(
-        task_moves.claim(
-            session, task_id, message_attempt=1, worker_id="another", now=NOW, alive_since=ALIVE_SINCE
+@dataclass(frozen=True)
+class Move:
+    """One move: how it is made, the statuses that it leaves, and all that it writes."""
+
+    make: Callable[[Direct, str], Any]
+    leaves: tuple[TaskStatus, ...]
+    writes: dict[str, Any]
+
+
+STATUS_MOVES = {
+    "start, checked": Move(
+        lambda to, id_: task_moves.start(to, [a_start(id_, 2, "w-2")]),
+        (PENDING,),
+        {**BEGUN, "status": RUNNING, "attempt": 2, "worker_id": "w-2", "progress": None, "progress_message": None},
+    ),
+    "start, unchecked": Move(
+        lambda to, id_: task_moves.start(to, [a_start(id_, checked=False)]),
+        (PENDING,),
+        {**BEGUN, "status": RUNNING, "progress": None, "progress_message": None},
+    ),
+    "complete": Move(
+        lambda to, id_: task_moves.end(to, [an_end(id_, result="[42]")]),
+        (PENDING, RUNNING),
+        {**BEGUN, "status": COMPLETED, "result": [42], "completed_at": ENDED_AT, "progress": 1.0},
+    ),
+    "fail": Move(
+        lambda to, id_: task_moves.end(to, [an_end(id_, **FAILURE)]),
+        (PENDING, RUNNING),
+        {
+            **BEGUN, "status": FAILED, "reason": "retries exhausted", "completed_at": ENDED_AT,
+            "error_type": "ValueError", "error_message": "what was raised",
+        },
+    ),
+    "retry": Move(
+        lambda to, id_: task_moves.end(to, [an_end(id_, **RETRIED)]),
+        (PENDING, RUNNING),
+        {
+            **BEGUN, **AGAIN, "status": PENDING, "eta": LATER, "retry_count": 1, "enqueued_at": ENDED_AT,
+            "error_type": "ValueError", "error_message": "what was raised",
+        },
+    ),
+    "skip": Move(
+        lambda to, id_: task_moves.end(to, [an_end(id_, **SKIPPED)]),
+        (PENDING, RUNNING),
+        {**BEGUN, "status": CANCELLED, "reason": "skipped: off", "completed_at": ENDED_AT},
+    ),
+    "hand back": Move(
+        lambda to, id_: task_moves.end(to, [an_end(id_, **SHUT_DOWN)]),
+        (PENDING, RUNNING),
+        {**BEGUN, **AGAIN, "status": PENDING, "enqueued_at": ENDED_AT},
+    ),
+    "lose": Move(
+        lambda to, id_: task_moves.lose(to, [Loss(id_, 1, WORKER)], LATER),
+        (RUNNING,),
+        {**AGAIN, "status": PENDING, "eta": None, "enqueued_at": None},
+    ),
+    "lose for good": Move(
+        lambda to, id_: task_moves.lose(to, [Loss(id_, 1, WORKER, "worker lost")], LATER),
+        (RUNNING,),
+        {
+            **AGAIN, "status": FAILED, "eta": None, "enqueued_at": None, "reason": "worker lost",
+            "completed_at": LATER, "error_type": "WorkerLost", "error_message": WORDS,
+        },
+    ),
+    "cancel": Move(
+        lambda to, id_: task_moves.cancel(to, id_, reason="by Ada", now=LATER),
+        (PENDING,),
+        {"status": CANCELLED, "reason": "by Ada", "completed_at": LATER, "cancel_requested_at": LATER, "eta": None},
+    ),
+    "refuse": Move(
+        lambda to, id_: task_moves.refuse(
+            to, id_, reason="poison", error_type="Undecodable", error_message="no", now=LATER
         ),
-        Claim,
-    )  # fmt: skip
-
-
-def try_take_over(session: Session, task_id: str) -> bool:
-    everybody_is_dead = NOW + timedelta(seconds=1)
-    return isinstance(
-        task_moves.claim(
-            session, task_id, message_attempt=0, worker_id="another", now=NOW, alive_since=everybody_is_dead
-        ),
-        Claim,
-    )  # fmt: skip
-
-
-def try_complete(session: Session, task_id: str) -> bool:
-    return task_moves.complete(session, task_id, attempt=1, result="late", now=NOW)
-
-
-def try_fail(session: Session, task_id: str) -> bool:
-    return task_moves.fail(session, task_id, attempt=1, reason="late", failure=FAILURE, now=NOW)
-
-
-def try_fail_unstarted(session: Session, task_id: str) -> bool:
-    return task_moves.fail_unstarted(session, task_id, reason="late", failure=FAILURE, now=NOW)
-
-
-def try_retry(session: Session, task_id: str) -> bool:
-    return task_moves.retry(session, task_id, attempt=1, eta=LATER, failure=FAILURE, now=NOW)
-
-
-def try_cancel(session: Session, task_id: str) -> bool:
-    return task_moves.cancel(session, task_id, by="test", now=NOW)
-
-
-def try_hand_back(session: Session, task_id: str) -> bool:
-    return task_moves.hand_back(session, task_id, attempt=1, now=NOW)
-
-
-def try_skip(session: Session, task_id: str) -> bool:
-    return task_moves.skip(session, task_id, attempt=1, reason="late", now=NOW)
-
-
-STATUS_MOVES: dict[Callable[[Session, str], bool], tuple[frozenset[TaskStatus], TaskStatus]] = {
-    try_claim: (frozenset({PENDING}), RUNNING),
-    try_take_over: (frozenset({PENDING, RUNNING}), RUNNING),
-    try_complete: (frozenset({RUNNING}), COMPLETED),
-    try_fail: (frozenset({RUNNING}), FAILED),
-    try_fail_unstarted: (frozenset({PENDING}), FAILED),
-    try_retry: (frozenset({RUNNING}), PENDING),
-    try_cancel: (frozenset({PENDING}), CANCELLED),
-    try_skip: (frozenset({RUNNING}), CANCELLED),
-    try_hand_back: (frozenset({RUNNING}), PENDING),
+        (PENDING,),
+        {
+            "status": FAILED, "reason": "poison", "completed_at": LATER, "error_type": "Undecodable",
+            "error_message": "no", "eta": None,
+        },
+    ),
+    "reopen": Move(
+        lambda to, id_: task_moves.reopen(to, id_),
+        (FAILED, CANCELLED),
+        {
+            **AGAIN, "status": PENDING, "result": None, "eta": None, "cancel_requested_at": None, "retry_count": 0,
+            "enqueued_at": None,
+        },
+    ),
+}  # fmt: skip
+OTHER_WRITES = {
+    "request cancel": Move(
+        lambda to, id_: task_moves.request_cancel(to, id_, reason="by Ada", now=LATER),
+        (PENDING, RUNNING),
+        {"cancel_requested_at": LATER, "reason": "by Ada"},
+    ),
+    "published": Move(
+        lambda to, id_: task_moves.mark_published(to, [id_], LATER) or row(id_).status == PENDING,
+        (PENDING,),
+        {"enqueued_at": LATER},
+    ),
+    "not published": Move(
+        lambda to, id_: task_moves.mark_published(to, [id_], None) or row(id_).status == PENDING,
+        (PENDING,),
+        {"enqueued_at": None},
+    ),
+    "accept again": Move(lambda to, id_: task_moves.accept(to, [new_row(task_id=id_, priority=9)]), (), {}),
+    "progress": Move(
+        lambda to, id_: task_notes.write(to, [Progress(id_, 1, 0.25, "a quarter")])
+        or row(id_).status in (PENDING, RUNNING),
+        (PENDING, RUNNING),
+        {"progress": 0.25, "progress_message": "a quarter"},
+    ),
 }
-"""Move → (the statuses that it leaves, the status that it leads to)."""
+ALL_MOVES = {**STATUS_MOVES, **OTHER_WRITES}
 
 
-@pytest.mark.parametrize(
-    ("start", "move"), [*product(TaskStatus, STATUS_MOVES)], ids=lambda value: getattr(value, "__name__", str(value))
-)
-def test_a_move_is_made_where_it_is_allowed_and_changes_nothing_elsewhere(
-    start: TaskStatus, move: Callable[[Session, str], bool]
-) -> None:
-    leaves, target = STATUS_MOVES[move]
-    task_id = in_status(start)
+def make(move: Move, task_id: str) -> bool:
+    with direct.transaction() as to:
+        return bool(move.make(to, task_id))
+
+
+def lose(task_id: str, attempt: int = 1, worker_id: str = WORKER) -> bool:
+    with direct.transaction() as to:
+        return bool(task_moves.lose(to, [Loss(task_id, attempt, worker_id)], NOW))
+
+
+def eventful(status: TaskStatus) -> str:
+    """A row in this status whose every column has something to lose."""
+    if status is PENDING:
+        return accepted(eta=NOW)
+    task_id = in_status(status) if status is not RUNNING else running()
+    with direct.transaction() as to:
+        task_notes.write(to, [Progress(task_id, 1, 0.5, "half")])
+    return task_id
+
+
+@pytest.mark.parametrize(("status", "name"), [*product(TaskStatus, ALL_MOVES)])
+def test_a_move_writes_what_it_should_where_it_is_allowed_and_nothing_elsewhere(status: TaskStatus, name: str) -> None:
+    move = ALL_MOVES[name]
+    task_id = eventful(status)
+    before, attempts_before = everything(task_id)
+    assert before is not None
+
+    moved = make(move, task_id)
+
+    after, attempts_after = everything(task_id)
+    assert moved == (status in move.leaves)
+    assert after == (before | move.writes if moved else before)
+    if not moved:
+        assert attempts_after == attempts_before
+
+
+@pytest.mark.parametrize(("status", "name"), [(status, name) for name in ALL_MOVES for status in ALL_MOVES[name].leaves])
+def test_a_move_that_is_repeated_changes_nothing(status: TaskStatus, name: str) -> None:
+    task_id = eventful(status)
+    make(ALL_MOVES[name], task_id)
     before = everything(task_id)
 
-    with database.writing() as session:
-        moved = move(session, task_id)
+    make(ALL_MOVES[name], task_id)
 
-    if start in leaves:
-        assert moved
-        assert row(task_id).status == target
-    else:
-        assert not moved
-        assert everything(task_id) == before
+    assert everything(task_id) == before
 
 
 def test_the_moves_are_exactly_the_allowed_pairs() -> None:
-    made = {(start, target) for leaves, target in STATUS_MOVES.values() for start in leaves}
+    made = {(left, move.writes["status"]) for name, move in STATUS_MOVES.items() for left in move.leaves}
+    coalesced = {(PENDING, COMPLETED), (PENDING, PENDING)}
+    reopened = {(FAILED, PENDING), (CANCELLED, PENDING)}
 
-    assert made == {(start, target) for start, targets in MOVES.items() for target in targets}
+    allowed = {(left, target) for left, targets in MOVES.items() for target in targets} - {(RUNNING, RUNNING)}
+    assert made == allowed | coalesced | reopened
     assert {COMPLETED, FAILED, CANCELLED} == TERMINAL
 
 
-@pytest.mark.parametrize("end", sorted(TERMINAL))
-def test_nothing_else_is_written_on_a_terminal_row_either(end: TaskStatus) -> None:
-    task_id = in_status(end)
-    before = everything(task_id)
-
-    with database.writing() as session:
-        task_moves.published(session, task_id, LATER)
-        assert not task_moves.report_progress(session, task_id, attempt=1, progress=0.5, message="late")
-        assert not task_moves.withdraw(session, task_id)
-        assert not task_moves.accept(session, new_task(task_id=task_id, priority=9))
-
-    assert everything(task_id) == before
-
-
-def test_a_row_is_accepted_once() -> None:
-    task = new_task(priority=3)
-    again = new_task(task_id=task.task_id, priority=9)
-
-    with database.writing() as session:
-        first, second = task_moves.accept(session, task), task_moves.accept(session, again)
-
-    assert (first, second, row(task.task_id).priority) == (True, False, 3)
-
-
-def test_a_claim_says_what_the_run_needs_and_records_the_attempt() -> None:
-    task_id = accepted(correlation_id="c-1", eta=NOW)
-
-    granted = claim(task_id, "w-1")
-
-    found = row(task_id)
-    assert granted == Claim(attempt=1, retry_count=0, correlation_id="c-1")
-    assert (found.status, found.attempt, found.worker_id, found.started_at, found.eta) == (RUNNING, 1, "w-1", NOW, None)
-    assert [(one.number, one.worker_id, one.outcome) for one in attempts(task_id)] == [(1, "w-1", None)]
-
-
-def test_a_message_without_a_row_is_refused() -> None:
-    assert claim(new_task_id()) is Refusal.UNKNOWN
-
-
-def test_a_message_that_is_delivered_twice_runs_once() -> None:
-    beat("alive")
-    task_id = running("alive")
-    before = everything(task_id)
-
-    assert claim(task_id, "another") is Refusal.RUNNING
-    assert claim(task_id, "alive") is Refusal.RUNNING
-    assert everything(task_id) == before
-
-
-@pytest.mark.parametrize("end", sorted(TERMINAL))
-def test_a_message_of_a_task_that_has_ended_is_refused(end: TaskStatus) -> None:
-    assert claim(in_status(end), message_attempt=99) is Refusal.SUPERSEDED
-
-
-def test_an_old_message_of_a_task_that_waits_for_its_retry_waits_too() -> None:
+@pytest.mark.parametrize(
+    ("name", "outcome", "error"),
+    [
+        ("complete", AttemptOutcome.COMPLETED, None), ("fail", AttemptOutcome.FAILED, "what was raised"),
+        ("retry", AttemptOutcome.RETRIED, "what was raised"), ("skip", AttemptOutcome.SKIPPED, None),
+        ("hand back", AttemptOutcome.SHUT_DOWN, None), ("lose", AttemptOutcome.LOST, WORDS),
+        ("lose for good", AttemptOutcome.LOST, WORDS),
+    ],
+)  # fmt: skip
+def test_the_attempt_keeps_how_it_ended(name: str, outcome: AttemptOutcome, error: str | None) -> None:
     task_id = running()
-    with database.writing() as session:
-        assert try_retry(session, task_id)
 
-    assert claim(task_id, message_attempt=1) == NotYet(LATER)
-    assert claim(task_id, message_attempt=2) == Claim(attempt=2, retry_count=1, correlation_id=None)
+    make(STATUS_MOVES[name], task_id)
+
+    (found,) = attempts(task_id)
+    ended_at = LATER if outcome is AttemptOutcome.LOST else ENDED_AT
+    assert (found.number, found.worker_id, found.started_at, found.finished_at) == (1, WORKER, NOW, ended_at)
+    assert (found.outcome, found.error_message) == (outcome, error)
+    assert found.traceback == ("Traceback …" if name == "retry" else None)
+    with direct.reading() as to:
+        assert task_moves.outcome_of(to, task_id, 1) is outcome
+        assert task_moves.outcome_of(to, task_id, 2) is None
+
+
+def test_a_row_is_withdrawn_only_before_its_first_attempt() -> None:
+    fresh, *others = accepted(), *(in_status(status) for status in TaskStatus if status is not PENDING)
+    retried = running()
+    assert end(retried, **RETRIED)
+
+    with direct.transaction() as to:
+        assert task_moves.withdraw(to, fresh)
+        assert not task_moves.withdraw(to, fresh)
+        assert not any(task_moves.withdraw(to, task_id) for task_id in (retried, *others))
+
+    assert everything(fresh) == (None, [])
+
+
+# --- what a checked start asks ---------------------------------------------------------------------------------------
+
+
+def test_a_start_says_what_the_run_needs() -> None:
+    task_id = accepted(correlation_id="c-1")
+    assert start(task_id)
+    assert end(task_id, **RETRIED | {"eta": NOW})
+
+    with direct.transaction() as to:
+        granted = task_moves.start(to, [a_start(task_id, 2)])
+
+    assert granted == {(task_id, 2): Started(retry_count=1, correlation_id="c-1")}
+    assert [(one.number, one.outcome) for one in attempts(task_id)] == [(1, AttemptOutcome.RETRIED), (2, None)]
+
+
+def test_an_old_message_waits_for_the_retry_that_it_does_not_know_of() -> None:
+    task_id = running()
+    assert end(task_id, **RETRIED)
+
+    assert not start(task_id, 2, sent_attempt=0)
+    assert start(task_id, 2, sent_attempt=1)
 
 
 def test_an_old_message_starts_the_retry_once_it_is_due() -> None:
     task_id = running()
-    with database.writing() as session:
-        task_moves.retry(session, task_id, attempt=1, eta=NOW, failure=FAILURE, now=NOW)
+    assert end(task_id, **RETRIED | {"eta": NOW})
 
-    assert claim(task_id, message_attempt=1) == Claim(attempt=2, retry_count=1, correlation_id=None)
+    assert start(task_id, 2, sent_attempt=0)
 
 
-def test_a_task_handed_back_at_shutdown_is_pending_and_counts_no_retry() -> None:
+def test_a_task_that_somebody_wants_cancelled_does_not_start_if_it_can_be_helped() -> None:
+    asked, begun = accepted(), accepted()
+    with direct.transaction() as to:
+        for task_id in (asked, begun):
+            assert task_moves.request_cancel(to, task_id, reason="by Ada", now=NOW)
+
+    assert not start(asked)
+    assert start(begun, checked=False)
+
+
+def test_the_words_of_a_cancel_request_outlive_a_retry_and_a_loss() -> None:
+    retried, lost = running(), running()
+    with direct.transaction() as to:
+        for task_id in (retried, lost):
+            assert task_moves.request_cancel(to, task_id, reason="by Ada", now=NOW)
+
+    assert end(retried, **RETRIED)
+    assert lose(lost)
+
+    assert (row(retried).reason, row(lost).reason) == ("by Ada", "by Ada")
+
+
+def test_a_number_that_is_on_record_does_not_start_again() -> None:
     task_id = running()
-    with database.writing() as session:
-        assert task_moves.hand_back(session, task_id, attempt=1, now=NOW)
-        assert not task_moves.complete(session, task_id, attempt=1, result="late", now=NOW)
+    assert end(task_id, **RETRIED | {"eta": NOW})
 
-    assert (row(task_id).status, row(task_id).retry_count, row(task_id).eta) == (PENDING, 0, None)
-    assert attempts(task_id)[0].outcome == AttemptOutcome.SHUT_DOWN
-    assert claim(task_id, message_attempt=1) == Claim(attempt=2, retry_count=0, correlation_id=None)
+    assert not start(task_id, 1)
+    assert not start(task_id, 1, checked=False)
 
 
-HOLDERS = {
-    "beats": ({"at": NOW}, Refusal.RUNNING),
-    "just in time": ({"at": ALIVE_SINCE}, Refusal.RUNNING),
-    "silent": ({"at": ALIVE_SINCE - timedelta(microseconds=1)}, Claim(2, 0, None)),
-    "stopped": ({"at": NOW, "stopped_at": NOW}, Claim(2, 0, None)),
-    "never seen": (None, Claim(2, 0, None)),
-}
+# --- the fence -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("heartbeat", "expected"), HOLDERS.values(), ids=HOLDERS.keys())
-def test_a_task_is_taken_over_from_a_dead_worker_only(
-    heartbeat: dict[str, Any] | None, expected: Claim | Refusal
-) -> None:
-    holder = f"w-{new_task_id()}"
-    if heartbeat is not None:
-        beat(holder, **heartbeat)
-    task_id = running(holder)
-
-    assert claim(task_id, "another") == expected
-
-
-def test_a_lost_attempt_is_recorded_and_uses_up_no_retry() -> None:
+def test_the_outcome_of_a_worker_declared_dead_is_kept_until_a_later_attempt_starts() -> None:
     task_id = running("dead")
+    assert lose(task_id, worker_id="dead")
 
-    granted = claim(task_id, "another")
+    assert end(task_id, worker_id="dead", result="42")
 
-    assert granted == Claim(attempt=2, retry_count=0, correlation_id=None)
-    assert (row(task_id).retry_count, row(task_id).worker_id) == (0, "another")
-    lost, current = attempts(task_id)
-    assert (lost.number, lost.outcome, lost.finished_at, lost.error_type) == (1, AttemptOutcome.LOST, NOW, "WorkerLost")
-    assert lost.error_message == "worker dead died while it ran this attempt"
-    assert (current.number, current.worker_id, current.outcome) == (2, "another", None)
+    assert (row(task_id).status, row(task_id).result, row(task_id).retry_count) == (COMPLETED, 42, 0)
+    assert [one.outcome for one in attempts(task_id)] == [AttemptOutcome.COMPLETED]
 
 
-def test_the_outcome_of_a_worker_thought_dead_is_kept_until_another_has_claimed() -> None:
+@pytest.mark.parametrize("late", [{}, FAILURE, RETRIED, SHUT_DOWN, SKIPPED])
+def test_an_outcome_is_refused_once_a_later_attempt_has_started(late: dict[str, Any]) -> None:
     task_id = running("dead")
-
-    with database.writing() as session:
-        assert task_moves.complete(session, task_id, attempt=1, result=42, now=NOW)
-
-    assert (row(task_id).status, row(task_id).result) == (COMPLETED, 42)
-    assert claim(task_id, "another") is Refusal.SUPERSEDED
-
-
-@pytest.mark.parametrize("late", [try_complete, try_fail, try_retry], ids=lambda move: move.__name__)
-def test_a_late_outcome_is_refused_once_another_has_claimed(late: Callable[[Session, str], bool]) -> None:
-    task_id = running("dead")
-    assert claim(task_id, "another").attempt == 2
+    assert lose(task_id, worker_id="dead")
+    assert start(task_id, 2)
     before = everything(task_id)
 
-    with database.writing() as session:
-        assert not late(session, task_id)
-        assert not task_moves.report_progress(session, task_id, attempt=1, progress=1, message="late")
+    assert not end(task_id, worker_id="dead", **late)
+    with direct.transaction() as to:
+        task_notes.write(to, [Progress(task_id, 1, 1.0, "late")])
 
     assert everything(task_id) == before
 
 
-def test_a_task_whose_workers_die_is_failed_as_poison_after_the_last_allowed_death() -> None:
-    task_id = running("dead")
-    for death in range(1, MAX_LOST_ATTEMPTS):
-        assert claim(task_id, "dead").attempt == death + 1
-
-    assert claim(task_id, "another") is Refusal.POISON
-
-    found = row(task_id)
-    assert (found.status, found.reason, found.error_type, found.retry_count) == (FAILED, "poison", "WorkerLost", 0)
-    assert found.completed_at == NOW
-    assert [(one.number, one.outcome) for one in attempts(task_id)] == [
-        (number, AttemptOutcome.LOST) for number in range(1, MAX_LOST_ATTEMPTS + 1)
-    ]
-    assert claim(task_id, "another") is Refusal.SUPERSEDED
-
-
-def test_a_retry_counts_and_says_when_and_why() -> None:
+def test_only_the_attempt_that_runs_can_be_lost() -> None:
     task_id = running()
+    before = everything(task_id)
 
-    with database.writing() as session:
-        assert task_moves.retry(session, task_id, attempt=1, eta=LATER, failure=FAILURE, now=NOW)
+    assert not lose(task_id, attempt=2)
+    assert not lose(task_id, worker_id="another")
+
+    assert everything(task_id) == before
+
+
+def test_a_delivery_that_vanished_before_its_row_heard_of_it_is_on_record() -> None:
+    task_id = accepted()
+    assert start(task_id, 2, "w-2")
+
+    with direct.transaction() as to:
+        task_moves.note_lost_delivery(to, task_id, 1, "w-1", NOW)
+        task_moves.note_lost_delivery(to, task_id, 1, "w-1", LATER)
+        assert task_moves.lost_attempts(to, task_id) == 1
+
+    found = [(one.number, one.worker_id, one.started_at, one.outcome) for one in attempts(task_id)]
+    assert found == [(1, "w-1", None, AttemptOutcome.LOST), (2, "w-2", NOW, None)]
+
+
+def test_a_vanished_delivery_that_is_on_record_with_its_outcome_stays_as_it_is() -> None:
+    task_id = running()
+    assert end(task_id, **RETRIED | {"eta": NOW})
+    before = attempts(task_id)
+
+    with direct.transaction() as to:
+        task_moves.note_lost_delivery(to, task_id, 1, "another", LATER)
+
+    assert attempts(task_id) == before
+
+
+def test_a_shutdown_keeps_the_error_of_the_attempt_before() -> None:
+    task_id = running()
+    assert end(task_id, **RETRIED | {"eta": NOW})
+    assert start(task_id, 2)
+
+    assert end(task_id, 2, **SHUT_DOWN)
 
     found = row(task_id)
-    assert (found.status, found.retry_count, found.eta, found.attempt) == (PENDING, 1, LATER, 1)
-    assert (found.error_type, found.error_message) == ("ValueError", "what was raised")
-    assert attempts(task_id)[0].traceback == "Traceback …"
+    assert (found.status, found.attempt, found.retry_count, found.error_message) == (PENDING, 2, 1, "what was raised")
 
 
 def test_success_after_a_retry_leaves_no_error_on_the_row() -> None:
     task_id = running()
-    with database.writing() as session:
-        try_retry(session, task_id)
-    claim(task_id, message_attempt=2)
+    assert end(task_id, **RETRIED | {"eta": NOW})
+    assert start(task_id, 2)
 
-    with database.writing() as session:
-        assert task_moves.complete(session, task_id, attempt=2, result=None, now=NOW)
+    assert end(task_id, 2)
 
     found = row(task_id)
-    assert (found.status, found.error_type, found.error_message, found.progress) == (COMPLETED, None, None, 1.0)
-    assert [one.outcome for one in attempts(task_id)] == [AttemptOutcome.RETRIED, AttemptOutcome.COMPLETED]
+    assert (found.status, found.error_type, found.error_message, found.retry_count) == (COMPLETED, None, None, 1)
 
 
-def test_a_withdrawn_row_is_gone_as_if_it_had_never_been() -> None:
-    task_id = accepted()
+# --- batches ---------------------------------------------------------------------------------------------------------
 
-    with database.writing() as session:
-        assert task_moves.withdraw(session, task_id)
-
-    assert everything(task_id) == (None, [])
+KINDS: list[dict[str, Any]] = [{"result": "1"}, FAILURE, RETRIED, SHUT_DOWN, SKIPPED]
 
 
-@pytest.mark.parametrize("status", [RUNNING, *sorted(TERMINAL)])
-def test_a_row_that_a_worker_has_is_not_withdrawn(status: TaskStatus) -> None:
-    task_id = in_status(status)
+def test_a_batch_of_mixed_outcomes_does_to_each_row_what_it_would_do_alone() -> None:
+    ids = [new_task_id() for _ in range(500)]
+    with direct.transaction() as to:
+        assert task_moves.accept(to, [new_row(task_id=task_id) for task_id in ids]) == 500
+        assert task_moves.accept(to, [new_row(task_id=task_id) for task_id in [*ids, new_task_id()]]) == 1
+        shown = task_moves.start(to, [a_start(task_id) for task_id in ids[::2]])
+        assert shown.keys() == {(task_id, 1) for task_id in ids[::2]}
+        task_moves.lose(to, [Loss(task_id, 1, WORKER) for task_id in ids[::20]], NOW)
+        started = task_moves.start(to, [a_start(task_id, 2, "w-2") for task_id in ids[::40]])
+        assert len(started) == 13
+    outrun = set(ids[::40])
 
-    with database.writing() as session:
-        assert not task_moves.withdraw(session, task_id)
+    with direct.transaction() as to:
+        moved = task_moves.end(
+            to,
+            [an_end(task_id, **KINDS[index % 5]) for index, task_id in enumerate(ids)]
+            + [an_end(new_task_id()) for _ in range(3)],
+        )
 
-    assert row(task_id).status == status
+    assert moved == {(task_id, 1) for task_id in ids if task_id not in outrun}
+    for index, task_id in enumerate(ids[:100]):
+        kind = KINDS[index % 5]
+        status = RUNNING if task_id in outrun else kind.get("status", COMPLETED)
+        outcome = AttemptOutcome.LOST if task_id in outrun else kind.get("outcome", AttemptOutcome.COMPLETED)
+        assert (row(task_id).status, attempts(task_id)[0].outcome) == (status, outcome), index
 
 
-def test_a_row_that_waits_for_its_retry_is_not_withdrawn() -> None:
-    task_id = running()
-    with database.writing() as session:
-        try_retry(session, task_id)
-        assert not task_moves.withdraw(session, task_id)
+def test_a_batch_with_a_row_that_the_database_refuses_changes_none() -> None:
+    good, guilty = running(), running()
+    before = everything(good), everything(guilty)
+
+    def write() -> None:
+        with direct.transaction() as to:
+            task_moves.end(to, [an_end(good), an_end(guilty, result='"\ud800"')])
+
+    with pytest.raises(UnicodeEncodeError):
+        write()
+
+    assert (everything(good), everything(guilty)) == before
+
+
+def test_empty_batches_are_nothing() -> None:
+    with direct.transaction() as to:
+        assert task_moves.accept(to, []) == 0
+        assert task_moves.start(to, []) == {}
+        assert task_moves.end(to, []) == set()
+        assert task_moves.lose(to, [], NOW) == set()
+        assert task_moves.standing(to, []) == {}
+        task_moves.mark_published(to, [], NOW)
+        task_notes.write(to, [])
+
+
+# --- text and notes --------------------------------------------------------------------------------------------------
+
+HOSTILE = "\x00\ud800" + "x" * 1_000_000
+
+
+def test_hostile_and_endless_text_is_escaped_and_cut_and_the_row_is_terminal() -> None:
+    failed, refused, cancelled = running(), accepted(), accepted()
+
+    assert end(failed, **FAILURE | dict.fromkeys(("reason", "error_type", "error_message", "traceback"), HOSTILE))
+    with direct.transaction() as to:
+        assert task_moves.refuse(
+            to, refused, reason=HOSTILE, error_type=HOSTILE, error_message=HOSTILE, now=NOW
+        )  # fmt: skip
+        assert task_moves.cancel(to, cancelled, reason=HOSTILE, now=NOW)
+
+    assert {row(failed).status, row(refused).status, row(cancelled).status} == {FAILED, CANCELLED}
+    message = row(failed).error_message or ""
+    assert (len(message), message[:12], message[-5:]) == (ERROR_MAX_CHARS, "\\u0000\\ud800", "[cut]")
+    assert len(attempts(failed)[0].traceback or "") == ERROR_MAX_CHARS
+    assert {len(row(task_id).reason or "") for task_id in (failed, refused, cancelled)} == {500}
+    assert {len(row(task_id).error_type or "") for task_id in (failed, refused)} == {200}
 
 
 @pytest.mark.parametrize(
@@ -344,96 +489,75 @@ def test_a_row_that_waits_for_its_retry_is_not_withdrawn() -> None:
 def test_progress_stays_between_nothing_and_all(reported: float, kept: float) -> None:
     task_id = running()
 
-    with database.writing() as session:
-        assert task_moves.report_progress(session, task_id, attempt=1, progress=reported, message="m" * 600)
+    with direct.transaction() as to:
+        task_notes.write(to, [Progress(task_id, 1, 0.1, HOSTILE), Progress(task_id, 1, reported, None)])
 
     assert row(task_id).progress == kept
     assert len(row(task_id).progress_message or "") == 500
 
 
-HOSTILE = "\x00\ud800" + "x" * 1_000_000
-
-
-def test_hostile_and_endless_text_is_escaped_and_cut_and_the_row_is_terminal() -> None:
-    failed, refused, cancelled = running(), accepted(), accepted()
-    failure = Failure(HOSTILE, HOSTILE, HOSTILE)
-
-    with database.writing() as session:
-        assert task_moves.fail(session, failed, attempt=1, reason=HOSTILE, failure=failure, now=NOW)
-        assert task_moves.fail_unstarted(session, refused, reason=HOSTILE, failure=failure, now=NOW)
-        assert task_moves.cancel(session, cancelled, by=HOSTILE, now=NOW)
-
-    assert {row(failed).status, row(refused).status, row(cancelled).status} == {FAILED, CANCELLED}
-    message = row(failed).error_message or ""
-    assert (len(message), message[:12], message[-5:]) == (ERROR_MAX_CHARS, "\\u0000\\ud800", "[cut]")
-    assert len(attempts(failed)[0].traceback or "") == ERROR_MAX_CHARS
-    assert {len(row(task_id).reason or "") for task_id in (failed, refused, cancelled)} == {500}
-
-
-def test_an_attempt_keeps_a_bounded_number_of_log_lines() -> None:
+def test_an_attempt_keeps_a_bounded_number_of_bounded_log_lines() -> None:
     task_id = running()
-    line = {"task_id": task_id, "attempt": 1, "logged_at": NOW, "level": "info", "message": "m"}
 
-    with database.writing() as session:
-        session.execute(insert(TaskLog), [line] * (LOG_LINES_PER_ATTEMPT - 1))
-        kept = [
-            task_moves.write_log(session, task_id, attempt=1, level="a level of a long name", message=HOSTILE, now=NOW)
-            for _ in range(2)
-        ]
-        kept.append(task_moves.write_log(session, task_id, attempt=2, level="info", message="m", now=NOW))
+    with direct.transaction() as to:
+        task_notes.write(to, [LogLine(task_id, 1, "info", "m", NOW)] * (LOG_LINES_PER_ATTEMPT - 1))
+        task_notes.write(to, [LogLine(task_id, 1, "a level of a long name", HOSTILE, NOW)] * 2)
+        task_notes.write(to, [LogLine(task_id, 1, "info", "too many", NOW), LogLine(task_id, 2, "info", "m", NOW)])
 
-    assert kept == [True, False, True]
     with database.reading() as session:
-        assert len(task_query.logs(session, task_id)) == LOG_LINES_PER_ATTEMPT + 1
+        lines = task_query.logs(session, task_id)
+    assert [sum(line.attempt == number for line in lines) for number in (1, 2)] == [LOG_LINES_PER_ATTEMPT, 1]
+    assert (len(lines[-2].message), lines[-2].level) == (task_notes.LOG_LINE_MAX_CHARS, "a level of a lon")
+
+
+# --- races -----------------------------------------------------------------------------------------------------------
+
+
+def cancel(task_id: str) -> bool:
+    with direct.transaction() as to:
+        return task_moves.cancel(to, task_id, reason="by test", now=NOW)
 
 
 def test_a_task_that_was_answered_cancelled_never_starts() -> None:
-    def cancel(task_id: str) -> bool:
-        with database.writing() as session:
-            return try_cancel(session, task_id)
-
     for _ in range(15):
         task_id = accepted()
 
-        cancelled, claimed = at_once(lambda: cancel(task_id), lambda: claim(task_id))  # noqa: B023 - both end here
+        cancelled, started = at_once(lambda: cancel(task_id), lambda: start(task_id))  # noqa: B023 - both end here
 
-        if cancelled is True:
-            assert claimed is Refusal.SUPERSEDED
-            assert (row(task_id).status, row(task_id).attempt, attempts(task_id)) == (CANCELLED, 0, [])
-        else:
-            assert cancelled is False
-            assert claimed == Claim(1, 0, None)
-            assert row(task_id).status == RUNNING
+        assert sorted([cancelled, started]) == [False, True]
+        assert (row(task_id).status, len(attempts(task_id))) == ((CANCELLED, 0) if cancelled else (RUNNING, 1))
 
 
 def test_of_two_workers_that_get_the_same_message_one_runs_it() -> None:
-    beat("left")
-    beat("right")
-    for make in (accepted, lambda: running("dead")):
-        for _ in range(8):
-            task_id = make()
+    for _ in range(15):
+        task_id = accepted()
 
-            answers = at_once(lambda: claim(task_id, "left"), lambda: claim(task_id, "right"))  # noqa: B023
+        answers = at_once(lambda: start(task_id, 1, "left"), lambda: start(task_id, 2, "right"))  # noqa: B023
 
-            assert sorted(type(answer).__name__ for answer in answers) == ["Claim", "Refusal"], answers
-            assert Refusal.RUNNING in answers
-            assert [one.number for one in attempts(task_id)] == list(range(1, row(task_id).attempt + 1))
+        assert sorted(answers) == [False, True]
+        assert [one.number for one in attempts(task_id)] == [row(task_id).attempt]
 
 
-def test_a_late_outcome_and_a_take_over_exclude_each_other() -> None:
-    def complete(task_id: str) -> bool:
-        with database.writing() as session:
-            return task_moves.complete(session, task_id, attempt=1, result=1, now=NOW)
+def test_a_late_outcome_and_the_next_start_exclude_each_other() -> None:
+    for _ in range(15):
+        task_id = running("dead")
+        assert lose(task_id, worker_id="dead")
 
+        kept, started = at_once(lambda: end(task_id), lambda: start(task_id, 2))  # noqa: B023
+
+        assert sorted([kept, started]) == [False, True]
+        assert row(task_id).status == (COMPLETED if kept else RUNNING)
+        assert attempts(task_id)[0].outcome == (AttemptOutcome.COMPLETED if kept else AttemptOutcome.LOST)
+
+
+def test_an_outcome_and_a_loss_at_once_leave_the_outcome_or_a_row_that_still_takes_it() -> None:
     for _ in range(15):
         task_id = running("dead")
 
-        completed, claimed = at_once(lambda: complete(task_id), lambda: claim(task_id, "another"))  # noqa: B023
+        kept, lost = at_once(lambda: end(task_id), lambda: lose(task_id, worker_id="dead"))  # noqa: B023
 
-        first = attempts(task_id)[0]
-        if completed is True:
-            assert claimed is Refusal.SUPERSEDED
-            assert (row(task_id).status, first.outcome) == (COMPLETED, AttemptOutcome.COMPLETED)
-        else:
-            assert (completed, claimed) == (False, Claim(2, 0, None))
-            assert (row(task_id).status, first.outcome) == (RUNNING, AttemptOutcome.LOST)
+        assert kept or lost
+        if not kept:
+            assert end(task_id)
+        assert row(task_id).status == COMPLETED
+        assert [one.outcome for one in attempts(task_id)] == [AttemptOutcome.COMPLETED]

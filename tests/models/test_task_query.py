@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import event
 from sqlmodel import Session
 
-from models import database, task_moves, task_query
+from models import database, direct, task_moves, task_notes, task_query
 from models.task import TaskStatus, TaskType
+from models.task_notes import LogLine
 from models.task_query import MAX_OFFSET, MAX_PAGE, TaskFilter
 from tests.models.rows import NOW, accepted, in_status, running
 
@@ -26,11 +27,11 @@ ROWS = [
 def stored(empty_tables: str) -> list[str]:
     """The ids of a row for each of ROWS, in the order of their making."""
     ids = []
-    for name, task_type, status in ROWS:
-        task_id = accepted(task_name=name, task_type=task_type)
+    for number, (name, task_type, status) in enumerate(ROWS):
+        task_id = accepted(task_id=f"task-{number}", task_name=name, task_type=task_type)
         if status is CANCELLED:
-            with database.writing() as session:
-                task_moves.cancel(session, task_id, by="test", now=NOW)
+            with direct.transaction() as to:
+                task_moves.cancel(to, task_id, reason="by test", now=NOW)
         ids.append(task_id)
     return ids
 
@@ -93,16 +94,13 @@ def test_text_that_no_row_can_hold_finds_nothing(hostile: str) -> None:
         assert task_query.logs(session, hostile) == []
         assert task_query.page(session, TaskFilter(task_name=hostile)) == []
         assert task_query.count(session, TaskFilter(task_name=hostile)) == 0
-    with database.writing() as session:
-        assert not task_moves.cancel(session, hostile, by=hostile, now=NOW)
 
 
 @pytest.mark.usefixtures("any_database")
 def test_log_lines_can_be_followed() -> None:
     task_id = running()
-    with database.writing() as session:
-        for message in ("one", "two", "three"):
-            task_moves.write_log(session, task_id, attempt=1, level="info", message=message, now=NOW)
+    with direct.transaction() as to:
+        task_notes.write(to, [LogLine(task_id, 1, "info", message, NOW) for message in ("one", "two", "three")])
 
     with database.reading() as session:
         first = task_query.logs(session, task_id)[0]
@@ -112,9 +110,9 @@ def test_log_lines_can_be_followed() -> None:
 
 def test_the_oldest_task_that_could_start_is_found(empty_tables: str) -> None:
     in_status(RUNNING)
-    accepted(eta=NOW + timedelta(hours=1))
-    oldest = accepted()
-    accepted()
+    accepted(task_id="0", eta=NOW + timedelta(hours=1))
+    oldest = accepted(task_id="1")
+    accepted(task_id="2")
 
     with database.reading() as session:
         found = task_query.oldest_pending(session)
@@ -151,7 +149,7 @@ def plan_of(session: Session, statements: list[tuple[str, Any]]) -> str:
 
 PAGES = {
     "all": (TaskFilter(), "sqlite_autoindex_background_tasks_1"),
-    "status": (TaskFilter(status=PENDING), "ix_background_tasks_status_task_id"),
+    "status": (TaskFilter(status=PENDING), "ix_background_tasks_not_completed"),
     "type": (TaskFilter(task_type=TaskType.EMAIL), "ix_background_tasks_type_task_id"),
     "name": (TaskFilter(task_name="email.a"), "ix_background_tasks_name_task_id"),
 }

@@ -40,6 +40,8 @@ SHOW_AFTER_S: Final = 0.05
 """A task that has run for this long is shown as running."""
 OVERDUE_S: Final = 0.25
 _MOST_A_FLUSH: Final = 1_000
+MOST_NOTES: Final = 10_000
+"""Log lines and progress that wait for the database; more are dropped, as what runs on may say without end."""
 _FIRST_BACKOFF_S: Final = 0.05
 _MAX_BACKOFF_S: Final = 2.0
 _HOLD: Final = "the ledger cannot write"
@@ -152,7 +154,9 @@ class Scribe:
         self._begun.pop(attempt, None)
 
     def note(self, line: LogLine | Progress) -> None:
-        """Write a log line or a progress with the next flush."""
+        """Write a log line or a progress with the next flush; dropped if MOST_NOTES wait already."""
+        if len(self._notes) >= MOST_NOTES:
+            return
         self._notes.append(line)
         self._wake()
 
@@ -316,7 +320,8 @@ class Scribe:
 
     def _answer(self, asked: Sequence[Asked], granted: dict[Attempt, Started]) -> None:
         with self._lock:
-            del self._asked[: len(asked)]
+            # By identity: who gave up because the process stops has taken himself off meanwhile.
+            self._asked = [one for one in self._asked if one not in asked]
         for one in asked:
             one.granted = granted.get((one.start.task_id, one.start.attempt))
             one.answered.set()
@@ -326,11 +331,20 @@ class Scribe:
         for ended in ends:
             settlement = ended.settlement
             if (ended.end.task_id, ended.end.attempt) not in moved:
-                settlement = self._explain(ended)
+                settlement = self._explain_or_bury(ended)
             settlements.append(settlement)
         if settlements and self._bus is not None:
             self._bus.submit_settlements(settlements)
         del self._ends[: len(ends)]
+
+    def _explain_or_bury(self, ended: Ended) -> Settlement:
+        try:
+            return self._explain(ended)
+        except DatabaseError:
+            raise
+        except Exception:  # why: repeated with each flush, it would keep all others from being settled.
+            _logger.exception("the outcome of task %s has no row, and none can be made", ended.end.task_id)
+            return _as(Verdict.DEAD, ended.settlement)
 
     def _explain(self, ended: Ended) -> Settlement:
         """What is to become of a message whose outcome moved no row."""
@@ -345,7 +359,7 @@ class Scribe:
         if recorded is end.outcome:
             return ended.settlement  # why: it was committed before, and only the answer was lost.
         _logger.warning("attempt %d of task %s ended too late: a later one has the row", end.attempt, end.task_id)
-        return _as_done(ended.settlement)
+        return _as(Verdict.ACK, ended.settlement)
 
     # --- the database is away ------------------------------------------------------------------------------------
 
@@ -383,8 +397,8 @@ class Scribe:
                 raise Stopping
 
 
-def _as_done(settlement: Settlement) -> Settlement:
-    return Settlement(settlement.message_id, settlement.queue_name, settlement.owner, settlement.fence, Verdict.ACK)
+def _as(verdict: Verdict, settlement: Settlement) -> Settlement:
+    return Settlement(settlement.message_id, settlement.queue_name, settlement.owner, settlement.fence, verdict)
 
 
 def _unrecordable(end: End) -> End:
