@@ -16,7 +16,6 @@ from dramatiq.middleware import (
     CurrentMessage,
     GroupCallbacks,
     Pipelines,
-    ShutdownNotifications,
 )
 from dramatiq.rate_limits.backends import RedisBackend
 
@@ -29,10 +28,14 @@ from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import Ledger
 from workers.middleware.event_loop import EventLoop
 from workers.middleware.retries import Retries
+from workers.middleware.shutdown import ShutdownNotifications
 from workers.middleware.signals import OneStop
 from workers.middleware.status import Status
+from workers.middleware.surround import Surround
 from workers.middleware.time_limit import TimeLimit
 from workers.registry import Registry, RegistryMiddleware
+from workers.runner.broker import MaskedBroker
+from workers.runner.isolated import Isolation
 from workers.settings import Settings
 
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
@@ -85,7 +88,9 @@ def _compose(settings: Settings) -> Callboard:
         timeout_s=settings.bus_timeout_s,
         ca_file=settings.redis_ca_file,
     )
-    broker = LedgerBroker(
+    task_log_level = logging.getLevelNamesMapping()[settings.task_log_level.upper()]
+    isolation = Isolation(result_max_bytes=settings.result_max_bytes, task_log_level=task_log_level)
+    broker = MaskedBroker(
         ledger=ledger,
         registry=registry,
         client=client,
@@ -94,6 +99,7 @@ def _compose(settings: Settings) -> Callboard:
         send_timeout_s=settings.send_timeout_s,
         middleware=[
             RegistryMiddleware(registry),
+            Surround(isolation, task_log_level=task_log_level),
             OneStop(),
             Status(
                 ledger,

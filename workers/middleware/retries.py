@@ -5,11 +5,11 @@ from typing import Any
 import dramatiq
 from dramatiq.broker import Broker, MessageProxy
 
-from workers.errors import PermanentError
+from workers.errors import Cancelled, PermanentError
 
 
 class Retries(dramatiq.middleware.Retries):
-    """Dramatiq's Retries, except that a PermanentError is never retried, whatever the actor's options."""
+    """Dramatiq's Retries, except that a PermanentError or Cancelled is never retried, whatever the actor's options."""
 
     def after_process_message(
         self,
@@ -20,7 +20,7 @@ class Retries(dramatiq.middleware.Retries):
         exception: BaseException | None = None,
     ) -> None:
         """Decide. A retry is not sent here: the broker records it and carries it out with the acknowledgement."""
-        if isinstance(exception, PermanentError):
+        if isinstance(exception, (PermanentError, Cancelled)):
             message.fail()
             return
         super().after_process_message(broker, message, result=result, exception=exception)

@@ -3,9 +3,13 @@
     task = current_task()
     task.progress(3, 10, "third page")
     task.log.info("page %d has %d rows", 3, 100)
+    task.checkpoint()
 
 Outside a worker (an actor called directly, a unit test) the task is inert: progress and log lines go to the ordinary
 logger only. A database that is down loses progress and log lines, never the task: they are not worth failing for.
+
+Where they go is the sink's affair: directly to the database, to the ledger's group commit, or from an isolated child to
+its worker. No interrupt lands while a sink writes.
 """
 
 import logging
@@ -13,13 +17,69 @@ import time
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 
 from models import database, task_moves
+from workers.runner.window import Window, windows
 
 PROGRESS_INTERVAL_S = 0.2
 """Progress is written at most this often, and always when it reaches the end."""
+LINES_PER_ATTEMPT = task_moves.LOG_LINES_PER_ATTEMPT
+LINE_MAX_CHARS = task_moves.LOG_LINE_MAX_CHARS
 
 _logger = logging.getLogger("callboard.task")
+
+
+class Sink(Protocol):
+    """Takes what tasks report. Its methods are called by many threads, and raise nothing."""
+
+    def log(self, task_id: str, attempt: int, level: str, line: str, at: datetime) -> None:
+        """Keep a log line; level is debug, info, warning, error or critical."""
+
+    def progress(self, task_id: str, attempt: int, value: float, message: str | None) -> None:
+        """Keep how far it is, 0–1."""
+
+
+class DirectSink:
+    """One transaction a line."""
+
+    def log(self, task_id: str, attempt: int, level: str, line: str, at: datetime) -> None:
+        """Write it."""
+        try:
+            with database.writing() as session:
+                task_moves.write_log(session, task_id, attempt=attempt, level=level, message=line, now=at)
+        except database.DatabaseError as error:
+            _logger.warning("a log line of task %s is lost: %s", task_id, error)
+
+    def progress(self, task_id: str, attempt: int, value: float, message: str | None) -> None:
+        """Write it."""
+        try:
+            with database.writing() as session:
+                task_moves.report_progress(session, task_id, attempt=attempt, progress=value, message=message)
+        except database.DatabaseError as error:
+            _logger.warning("progress of task %s is lost: %s", task_id, error)
+
+
+_sink: Sink = DirectSink()
+
+
+def report_to(sink: Sink) -> Sink:
+    """From here on all tasks of this process report to this sink; returns the one before."""
+    global _sink
+    before, _sink = _sink, sink
+    return before
+
+
+def pass_on_log(task: "CurrentTask", level: str, line: str, at: datetime) -> None:
+    """Give the sink a line that an isolated child wrote."""
+    if task.id is not None:
+        _sink.log(task.id, task.attempt, level, line, at)
+
+
+def pass_on_progress(task: "CurrentTask", value: float, message: str | None) -> None:
+    """Give the sink the progress that an isolated child reported."""
+    if task.id is not None:
+        _sink.progress(task.id, task.attempt, value, message)
 
 
 @dataclass
@@ -28,6 +88,7 @@ class TaskLogger:
 
     task_id: str | None
     attempt: int
+    _kept: int = field(default=0, init=False)
 
     def debug(self, text: str, *args: object) -> None:
         """Keep a line of level debug; `args` are put into `text` with %."""
@@ -45,33 +106,38 @@ class TaskLogger:
         """Keep a line of level error."""
         self._write(logging.ERROR, text, args)
 
+    def keep(self, level: int, line: str) -> None:
+        """Keep a line without passing it on; dropped after LINES_PER_ATTEMPT of them, cut at LINE_MAX_CHARS."""
+        if self.task_id is None or self._kept >= LINES_PER_ATTEMPT:
+            return
+        self._kept += 1
+        name = logging.getLevelName(level).lower()
+        with windows.masked():
+            _sink.log(self.task_id, self.attempt, name, line[:LINE_MAX_CHARS], datetime.now(UTC))
+
     def _write(self, level: int, text: str, args: tuple[object, ...]) -> None:
         line = text % args if args else text
-        _logger.log(level, "%s", line)
-        if self.task_id is None:
-            return
-        try:
-            with database.writing() as session:
-                task_moves.write_log(
-                    session,
-                    self.task_id,
-                    attempt=self.attempt,
-                    level=logging.getLevelName(level).lower(),
-                    message=line,
-                    now=datetime.now(UTC),
-                )
-        except database.DatabaseError as error:
-            _logger.warning("a log line of task %s is lost: %s", self.task_id, error)
+        with windows.masked():
+            _logger.log(level, "%s", line)
+            self.keep(level, line)
 
 
 @dataclass
 class CurrentTask:
-    """The task that runs in this thread; `id` is None outside a worker."""
+    """The task that runs in this thread; `id` is None outside a worker.
+
+    alone: set by the ledger for a task that is suspected of killing workers: it runs in a child process.
+    time_limit_s: the soft limit of this attempt, set by the time limit's middleware; None: none.
+    window: of the run; set once the function is entered.
+    """
 
     id: str | None = None
     attempt: int = 1
     retry_count: int = 0
     correlation_id: str | None = None
+    alone: bool = False
+    time_limit_s: float | None = None
+    window: Window | None = field(default=None, repr=False)
     log: TaskLogger = field(init=False)
     _written_at_s: float = field(default=0.0, init=False)
 
@@ -86,20 +152,25 @@ class CurrentTask:
         if self.id is None or (done < total and now_s - self._written_at_s < PROGRESS_INTERVAL_S):
             return
         self._written_at_s = now_s
-        try:
-            with database.writing() as session:
-                task_moves.report_progress(
-                    session, self.id, attempt=self.attempt, progress=done / total, message=message
-                )
-        except database.DatabaseError as error:
-            _logger.warning("progress of task %s is lost: %s", self.id, error)
+        with windows.masked():
+            _sink.progress(self.id, self.attempt, done / total, message)
+
+    def checkpoint(self) -> None:
+        """A place where it is safe to stop.
+
+        Raises:
+            Cancelled: the task was cancelled, also if an earlier Cancelled was caught.
+            TimeLimitExceeded: its time limit has passed.
+        """
+        if self.window is not None:
+            self.window.check()
 
 
 _current: ContextVar[CurrentTask | None] = ContextVar("callboard_current_task", default=None)
 
 
 def current_task() -> CurrentTask:
-    """The task that this function runs for; an inert one outside a worker."""
+    """The task that this function runs for, also inside its coroutines; an inert one outside a worker."""
     return _current.get() or CurrentTask()
 
 
