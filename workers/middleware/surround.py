@@ -22,20 +22,20 @@ class Surround(dramatiq.Middleware):
     actor_options = {"isolated", "hard_time_limit", "memory_limit_mb", "on_lost"}  # noqa: RUF012 - Dramatiq's own form
 
     def __init__(self, isolation: Isolation, *, task_log_level: int) -> None:
-        self._isolation = isolation
+        self.isolation = isolation
         self._handler = TaskLogHandler(task_log_level)
 
     def before_declare_actor(self, broker: Broker, actor: "dramatiq.Actor[..., object]") -> None:
         """Take the place of its function."""
-        actor.fn = Surrounded(actor, self._isolation)
+        actor.fn = Surrounded(actor, self.isolation)
 
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
         """Start the fork server where an actor will need it, so that the first task does not wait for it."""
         logging.getLogger().addHandler(self._handler)
         if any(actor.options.get("isolated") for actor in broker.actors.values()):
-            self._isolation.start()
+            self.isolation.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
         """End the fork server, and with it what still runs in children."""
         logging.getLogger().removeHandler(self._handler)
-        self._isolation.stop()
+        self.isolation.stop()

@@ -65,7 +65,9 @@ def describe(error: BaseException) -> dict[str, Any]:
     """An exception as JSON's own types, bounded."""
     bases = [[one.__module__, one.__qualname__] for one in type(error).__mro__ if issubclass(one, BaseException)]
     lines = "".join(traceback.format_exception(error, limit=-30))
-    arguments, state = [_kept(value) for value in error.args], {k: _kept(v) for k, v in vars(error).items()}
+    # why reduce: an OSError keeps its file names beside its `args`.
+    given = error.__reduce__()[1] if isinstance(error, OSError) else error.args
+    arguments, state = [_kept(value) for value in given], {k: _kept(v) for k, v in vars(error).items()}
     if len(json.dumps([arguments, state])) > ARGUMENTS_MAX_CHARS:
         arguments, state = [_text(error)], {}
     return {
@@ -79,26 +81,28 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 def rebuild(described: dict[str, Any]) -> BaseException:
     """The exception again, its traceback as its cause."""
-    name, text = described["bases"][0][1], described["text"]
-    for module, qualname in described["bases"]:
+    name, text = described["bases"][0][1].rpartition(".")[2], described["text"]
+    for number, (module, qualname) in enumerate(described["bases"]):
         found = _class(module, qualname)
         if found is None:
             continue
         error = _make(found, described["args"], described["state"], text)
         if error is None:
-            error = _make(found, [text if qualname == name else f"{name}: {text}"], {}, None)
+            said = text if number == 0 else f"{name}: {text}"
+            error = _make(found, [said], {}, said)
         if error is not None:
             error.__cause__ = ChildTraceback("in the isolated child:\n" + described["traceback"])
             return error
     return RuntimeError(f"{name}: {text}")
 
 
-def _make(kind: type[BaseException], args: list[Any], state: dict[str, Any], text: str | None) -> BaseException | None:
+def _make(kind: type[BaseException], args: list[Any], state: dict[str, Any], text: str) -> BaseException | None:
     try:
         error = kind.__new__(kind, *args)
-        error.args = tuple(args)
+        if not isinstance(error, OSError):
+            error.args = tuple(args)
         error.__dict__.update(state)
-        same = text is None or _text(error) == text
+        same = _text(error) == text
     except Exception:  # why: whatever a class of a task's own does in __new__ or __str__, its base is tried next
         return None
     return error if same else None
