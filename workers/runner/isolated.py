@@ -40,6 +40,8 @@ from workers.runner.window import Window, windows
 
 HARD_GRACE_S = 30.0
 """A child is killed this long after its soft time limit if the actor does not say."""
+START_LIMIT_S = 60.0
+"""How long the fork server may take until a child is forked; its first one waits for the actors' import."""
 END_GRACE_S = 5.0
 """How long a child may take to exit after its outcome."""
 _FRAME_OVERHEAD_BYTES = 1024 * 1024
@@ -213,7 +215,7 @@ class _Run:
         """Returns for what the hard limit had it killed, if it did."""
         ours, theirs = socket.socketpair()
         status_read, status_write = os.pipe()
-        deadline_s = None if self._hard_limit_s is None else time.monotonic() + self._hard_limit_s
+        deadline_s: float | None = time.monotonic() + START_LIMIT_S
         killed_for: type[Interrupt] | None = None
         try:
             with theirs:
@@ -239,11 +241,14 @@ class _Run:
                             self._status = I32.unpack(told)[0] if told else None
                             return killed_for
                         (self._pid,) = I32.unpack(told)
+                        deadline_s = None if self._hard_limit_s is None else time.monotonic() + self._hard_limit_s
                         selector.register(ours, selectors.EVENT_READ)
                         self._ask(ours, request)
                         if self._window.is_held:  # why: it came before there was a pid to kill
                             self._kill()
                     elif deadline_s is not None and time.monotonic() >= deadline_s:
+                        if not self._pid:  # why not killed: one that is forked late finds its socket closed, and ends
+                            raise ChildDied(f"the fork server of isolated tasks forked no child in {START_LIMIT_S:g} s")
                         deadline_s, killed_for = None, TimeLimitExceeded
                         self._kill()
         finally:
@@ -295,4 +300,4 @@ def _died(status: int | None) -> ChildDied:
     except ValueError:
         name = f"signal {-code}"
     hint = " (perhaps the machine was out of memory)" if -code == signal.SIGKILL else ""
-    return ChildDied(f"the task's child process was killed by {name}{hint}", signal_number=-code)
+    return ChildDied(f"the task's child process was killed by {name} in mid-task{hint}", signal_number=-code)

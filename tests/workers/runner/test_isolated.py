@@ -134,7 +134,9 @@ def test_a_task_that_takes_too_much_memory_fails_clearly_and_another_does_not() 
         run(actors.hog, 200)
 
 
-@pytest.mark.parametrize(("size", "said"), [(300_000, "more than the 262,144 allowed"), (0, "cannot be written as JSON")])
+@pytest.mark.parametrize(
+    ("size", "said"), [(300_000, "more than the 262,144 allowed"), (0, "cannot be written as JSON")]
+)
 def test_a_result_that_cannot_be_kept_is_said_and_not_retried(size: int, said: str) -> None:
     with pytest.raises(ResultNotStorable, match=said):
         run(actors.answer, size)
@@ -206,4 +208,6 @@ def test_children_of_a_killed_worker_end_with_it(tmp_path: Path, sqlite_database
     finally:
         servers.end(worker)
 
-    wait_until(lambda: all(map(gone, [*pids, server.pid])), within_s=10, what="the children, theirs, and the server to go")
+    wait_until(
+        lambda: all(map(gone, [*pids, server.pid])), within_s=10, what="the children, theirs, and the server to go"
+    )

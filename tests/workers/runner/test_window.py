@@ -53,7 +53,7 @@ def test_an_interrupt_is_no_exception_that_a_task_catches_by_the_way(windows: Wi
     def careless(window: Window) -> None:
         try:
             busy(window)
-        except Exception:  # noqa: BLE001 - as tasks do
+        except Exception:
             pytest.fail("it was caught")
 
     firing = fire_when_open(windows, "t-1", Cancelled)
@@ -176,7 +176,7 @@ def test_nothing_lands_outside_however_windows_open_and_close_under_fire(windows
                     came[type(error).__name__] += 1
                 time.sleep(0)  # why: the same, outside
                 _somewhere_else()
-        except BaseException as error:  # noqa: BLE001 - this is what must not be
+        except BaseException as error:
             outside.append(f"{place}: {error!r}")
 
     sys.setswitchinterval(1e-5)
