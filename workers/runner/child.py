@@ -77,6 +77,8 @@ def _read(connection: socket.socket) -> dict[str, Any] | None:
 class _ToTheWorker:
     """The sink of a child."""
 
+    waits = False
+
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._lock = threading.Lock()

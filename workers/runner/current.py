@@ -31,7 +31,14 @@ _logger = logging.getLogger("callboard.task")
 
 
 class Sink(Protocol):
-    """Takes what tasks report. Its methods are called by many threads, and raise nothing."""
+    """Takes what tasks report. Its methods are called by many threads, and raise nothing.
+
+    waits: whether they wait for the database. If so, lines that a task writes by Python's logging are given to it only
+    when the function has ended: a library may log while the task has a transaction open, and on SQLite the line would
+    wait for it, and it for the line.
+    """
+
+    waits: bool
 
     def log(self, task_id: str, attempt: int, level: str, line: str, at: datetime) -> None:
         """Keep a log line; level is debug, info, warning, error or critical."""
@@ -42,6 +49,8 @@ class Sink(Protocol):
 
 class DirectSink:
     """One transaction a line."""
+
+    waits = True
 
     def log(self, task_id: str, attempt: int, level: str, line: str, at: datetime) -> None:
         """Write it."""
@@ -89,6 +98,7 @@ class TaskLogger:
     task_id: str | None
     attempt: int
     _kept: int = field(default=0, init=False)
+    _later: list[tuple[str, str, datetime]] = field(default_factory=list, init=False)
 
     def debug(self, text: str, *args: object) -> None:
         """Keep a line of level debug; `args` are put into `text` with %."""
@@ -106,20 +116,33 @@ class TaskLogger:
         """Keep a line of level error."""
         self._write(logging.ERROR, text, args)
 
-    def keep(self, level: int, line: str) -> None:
-        """Keep a line without passing it on; dropped after LINES_PER_ATTEMPT of them, cut at LINE_MAX_CHARS."""
+    def keep(self, level: int, line: str, *, at_once: bool = False) -> None:
+        """Keep a line without passing it on; dropped after LINES_PER_ATTEMPT of them, cut at LINE_MAX_CHARS.
+
+        Args:
+            at_once: also if the sink waits for the database; else then when the function has ended.
+        """
         if self.task_id is None or self._kept >= LINES_PER_ATTEMPT:
             return
         self._kept += 1
-        name = logging.getLevelName(level).lower()
+        kept = (logging.getLevelName(level).lower(), line[:LINE_MAX_CHARS], datetime.now(UTC))
         with windows.masked():
-            _sink.log(self.task_id, self.attempt, name, line[:LINE_MAX_CHARS], datetime.now(UTC))
+            if _sink.waits and not at_once:
+                self._later.append(kept)
+            else:
+                _sink.log(self.task_id, self.attempt, *kept)
+
+    def flush(self) -> None:
+        """The function has ended: give the sink what was kept for then."""
+        later, self._later = self._later, []
+        for kept in later:
+            _sink.log(self.task_id or "", self.attempt, *kept)
 
     def _write(self, level: int, text: str, args: tuple[object, ...]) -> None:
         line = text % args if args else text
         with windows.masked():
             _logger.log(level, "%s", line)
-            self.keep(level, line)
+            self.keep(level, line, at_once=True)
 
 
 @dataclass

@@ -64,10 +64,15 @@ def main(control_fd: int) -> None:
                     if pid in children:
                         _kill(pid)
                     continue
-                data_fd, status_fd = descriptors
-                os.set_inheritable(data_fd, False)
-                os.set_inheritable(status_fd, False)
-                pid = os.fork()
+                for descriptor in descriptors:
+                    os.set_inheritable(descriptor, False)
+                try:
+                    data_fd, status_fd = descriptors
+                    pid = os.fork()
+                except (OSError, ValueError):  # why: no process or descriptor is left; the closed pipe says so
+                    for descriptor in descriptors:
+                        os.close(descriptor)
+                    continue
                 if pid == 0:
                     try:
                         signal.set_wakeup_fd(-1)

@@ -291,7 +291,10 @@ def _hard_limit_s(options: dict[str, Any], task: CurrentTask) -> float | None:
 
 def _died(status: int | None) -> ChildDied:
     if status is None:
-        return ChildDied("the fork server of isolated tasks ended, and the task's child process with it")
+        return ChildDied(
+            "the fork server of isolated tasks ended, and the task's child process with it; or it could fork none, for "
+            "want of processes, memory or file descriptors"
+        )
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return ChildDied(f"the task's child process exited with code {code} in mid-task", exit_code=code)

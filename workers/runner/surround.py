@@ -41,6 +41,12 @@ class Surrounded:
         task = current_task()
         if task.id is None or task.window is not None:
             return _in_place(self.written, args, kwargs)
+        try:
+            return self._run(task, args, kwargs)
+        finally:
+            task.log.flush()
+
+    def _run(self, task: CurrentTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if task.alone or self._actor.options.get("isolated"):
             return self._isolation.run(self._actor, self.written.__module__, task, args, kwargs)
         return run_here(task, self.written, args, kwargs)

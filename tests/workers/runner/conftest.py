@@ -19,6 +19,8 @@ from workers.runner.isolated import Isolation
 class Notes:
     """A sink that remembers."""
 
+    waits = False
+
     def __init__(self) -> None:
         self.lines: list[tuple[str, int, str, str]] = []
         self.values: list[tuple[str, int, float, str | None]] = []

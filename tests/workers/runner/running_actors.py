@@ -6,6 +6,9 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import text
+
+from models import database
 from models.task import TaskType
 from tests.probes import evidence
 from workers.errors import Retry
@@ -94,3 +97,11 @@ def isolated_parent(path: str) -> str:
 
     current_task().log.warning("sending")
     return note.send(path, "child").message_id
+
+
+@actor(task_type=TaskType.JOB)
+def log_in_a_transaction() -> None:
+    """As a library that logs while the task writes to the same database."""
+    with database.writing() as session:
+        session.execute(text("UPDATE background_tasks SET progress_message = 'held'"))
+        _logger.error("in the middle")

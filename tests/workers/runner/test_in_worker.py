@@ -127,6 +127,14 @@ def test_what_a_task_logs_by_pythons_means_is_kept_and_bounded(worker: Worker) -
     assert not [one for one in logging.getLogger().handlers if type(one).__name__ == "TaskLogHandler"][1:]
 
 
+def test_a_line_logged_within_a_transaction_of_the_task_waits_for_no_lock(worker: Worker) -> None:
+    message = running_actors.log_in_a_transaction.send_with_options(time_limit=5_000)
+
+    found = ended(message.message_id)
+    assert (found.status, found.progress_message) == (TaskStatus.COMPLETED, "held")
+    assert logged(message.message_id) == [("error", "in the middle")]
+
+
 def test_an_isolated_task_has_its_row_its_lines_and_its_children(worker: Worker, paper: Path) -> None:
     message = running_actors.isolated_parent.send_with_options(args=(str(paper),), correlation_id="request-7")
 
