@@ -25,9 +25,10 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 import workers
-from workers.runner.orders import I32, KILL, ORDER
+from workers.runner.orders import FORK, I32, ORDER
 
 _PR_SET_PDEATHSIG = 1
 
@@ -37,74 +38,93 @@ def main(control_fd: int) -> None:
     assert workers.callboard
     from workers.runner import child  # why: it is part of what the children are to find imported
 
-    signal.signal(signal.SIGTERM, _ignore)  # why: stopping a service signals all its processes; the worker decides
-    signal.signal(signal.SIGINT, _ignore)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, _ignore)  # why: stopping a service signals all its processes; the worker decides
     gc.collect()
     gc.freeze()  # why: the children share these pages as long as no collection touches them
-    control = socket.socket(fileno=control_fd)
-    wake_read, wake_write = os.pipe()
-    os.set_blocking(wake_read, False)
-    os.set_blocking(wake_write, False)
-    signal.signal(signal.SIGCHLD, _ignore)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    children: dict[int, int] = {}
-    try:
-        while True:
-            ready, _, _ = select.select([control.fileno(), wake_read], [], [])
-            if wake_read in ready:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(wake_read, 4096)
-                _reap(children)
-            if control.fileno() in ready:
-                order, descriptors, _, _ = socket.recv_fds(control, ORDER.size, 2)
-                if not order:
-                    return
-                kind, pid = ORDER.unpack(order)
-                if kind == KILL:
-                    if pid in children:
-                        _kill(pid)
-                    continue
-                for descriptor in descriptors:
-                    os.set_inheritable(descriptor, False)
-                try:
-                    data_fd, status_fd = descriptors
-                    pid = os.fork()
-                except (OSError, ValueError):  # why: no process or descriptor is left; the closed pipe says so
-                    for descriptor in descriptors:
-                        os.close(descriptor)
-                    continue
-                if pid == 0:
-                    try:
-                        signal.set_wakeup_fd(-1)
-                        control.close()
-                        for fd in (wake_read, wake_write, status_fd, *children.values()):
-                            os.close(fd)
-                        _die_with_the_server()
-                        child.run(socket.socket(fileno=data_fd))
-                    finally:
-                        os._exit(1)  # why: a child must never become a second server
-                os.close(data_fd)
-                children[pid] = status_fd
-                _tell(status_fd, pid)
-    finally:
-        for pid in children:
-            _kill(pid)
+    _Server(socket.socket(fileno=control_fd), child.run).serve()
 
 
-def _reap(children: dict[int, int]) -> None:
-    for pid in [*children]:
+class _Server:
+    """The loop and its children: pid → the status pipe of its task."""
+
+    def __init__(self, control: socket.socket, run_child: Callable[[socket.socket], None]) -> None:
+        self._control = control
+        self._run_child = run_child
+        self._children: dict[int, int] = {}
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+
+    def serve(self) -> None:
+        """Obey, and tell of ends."""
         try:
-            # why in two steps: until it is collected its pid is its own, and its group can be killed safely. What the
-            # task started belongs to it.
-            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-                continue
+            while True:
+                ready, _, _ = select.select([self._control.fileno(), self._wake_read], [], [])
+                if self._wake_read in ready:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(self._wake_read, 4096)
+                    self._reap()
+                if self._control.fileno() in ready and not self._obey():
+                    return
+        finally:
+            for pid in self._children:
+                _kill(pid)
+
+    def _obey(self) -> bool:
+        """Take one order; False if the worker is gone."""
+        order, descriptors, _, _ = socket.recv_fds(self._control, ORDER.size, 2)
+        if not order:
+            return False
+        kind, pid = ORDER.unpack(order)
+        if kind == FORK:
+            self._fork(descriptors)
+        elif pid in self._children:
             _kill(pid)
-            _, status = os.waitpid(pid, 0)
-        except ChildProcessError:
-            continue
-        status_fd = children.pop(pid)
-        _tell(status_fd, status)
-        os.close(status_fd)
+        return True
+
+    def _fork(self, descriptors: list[int]) -> None:
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        try:
+            data_fd, status_fd = descriptors
+            pid = os.fork()
+        except (OSError, ValueError):  # why: no process or descriptor is left; the closed pipe says so
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return
+        if pid == 0:
+            try:
+                self._become_child(data_fd, status_fd)
+            finally:
+                os._exit(1)  # why: a child must never become a second server
+        os.close(data_fd)
+        self._children[pid] = status_fd
+        _tell(status_fd, pid)
+
+    def _become_child(self, data_fd: int, status_fd: int) -> None:
+        signal.set_wakeup_fd(-1)
+        self._control.close()
+        for fd in (self._wake_read, self._wake_write, status_fd, *self._children.values()):
+            os.close(fd)
+        _die_with_the_server()
+        self._run_child(socket.socket(fileno=data_fd))
+
+    def _reap(self) -> None:
+        for pid in [*self._children]:
+            try:
+                # why in two steps: until it is collected its pid is its own, and its group can be killed safely. What
+                # the task started belongs to it.
+                if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+                    continue
+                _kill(pid)
+                _, status = os.waitpid(pid, 0)
+            except ChildProcessError:
+                continue
+            status_fd = self._children.pop(pid)
+            _tell(status_fd, status)
+            os.close(status_fd)
 
 
 def _kill(pid: int) -> None:
