@@ -16,7 +16,6 @@ from dramatiq.middleware import (
     CurrentMessage,
     GroupCallbacks,
     Pipelines,
-    ShutdownNotifications,
 )
 from dramatiq.rate_limits.backends import RedisBackend
 
@@ -29,12 +28,16 @@ from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import Ledger
 from workers.middleware.event_loop import EventLoop
 from workers.middleware.retries import Retries
+from workers.middleware.shutdown import ShutdownNotifications
 from workers.middleware.signals import OneStop
 from workers.middleware.start_checks import StartChecks
 from workers.middleware.status import Status
+from workers.middleware.surround import Surround
 from workers.middleware.time_limit import TimeLimit
 from workers.middleware.watch import Watch
 from workers.registry import Registry, RegistryMiddleware
+from workers.runner.broker import MaskedBroker
+from workers.runner.isolated import Isolation
 from workers.settings import Settings
 
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
@@ -86,18 +89,25 @@ def _limit(declared: dramatiq.Actor[..., Any] | None) -> Limit | None:
     return Limit(concurrency, rate, per_s)
 
 
+def _must_not_run_twice(actor: "dramatiq.Actor[..., Any] | None") -> bool:
+    return actor is not None and actor.options.get("on_lost") == "fail"
+
+
 def _compose(settings: Settings) -> Callboard:
     registry = Registry()
     ledger = Ledger(
         heartbeat_s=settings.heartbeat_s, threads=settings.threads, result_max_bytes=settings.result_max_bytes
     )
+    ledger.fails_when_lost = lambda name: _must_not_run_twice(registry.find(name))
     client = make_client(
         settings.redis_url,
         var_dir=settings.var_dir,
         timeout_s=settings.bus_timeout_s,
         ca_file=settings.redis_ca_file,
     )
-    broker = LedgerBroker(
+    task_log_level = logging.getLevelNamesMapping()[settings.task_log_level.upper()]
+    isolation = Isolation(result_max_bytes=settings.result_max_bytes, task_log_level=task_log_level)
+    broker = MaskedBroker(
         ledger=ledger,
         registry=registry,
         client=client,
@@ -107,6 +117,7 @@ def _compose(settings: Settings) -> Callboard:
         limit_of=lambda name: _limit(registry.find(name)),
         middleware=[
             RegistryMiddleware(registry),
+            Surround(isolation, task_log_level=task_log_level),
             OneStop(),
             StartChecks(settings),
             Watch(

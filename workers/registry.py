@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import dramatiq
 from dramatiq import Message
@@ -65,6 +65,7 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
 
 
 _WEEK_MS = 7 * 24 * 3600 * 1000
+_MAX_MEMORY_MB = 1024 * 1024
 _OPTION_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "correlation_id": (_is_text, f"printable text of at most {CORRELATION_ID_MAX_CHARS} characters"),
     "tags": (lambda value: isinstance(value, (list, tuple)) and all(map(_is_text, value)), "a list of short texts"),
@@ -218,6 +219,11 @@ def actor(
     retry_when: Callable[[int, BaseException], bool] | None = None,
     concurrency: int | None = None,
     rate_limit: str | tuple[int, float] | None = None,
+    jitter: bool = True,
+    isolated: bool = False,
+    hard_time_limit_s: float | None = None,
+    memory_limit_mb: int | None = None,
+    on_lost: Literal["rerun", "fail"] = "rerun",
 ) -> Callable[[Callable[..., Any]], CallboardActor]:
     """Declare an actor.
 
@@ -232,10 +238,17 @@ def actor(
         concurrency: at most so many of its tasks run at a time, in all workers together, 1–100,000.
         rate_limit: at most so many of its tasks start in any such time: "10/s", "100/m", "5/h", or (10, seconds).
             The others wait on the bus: that uses up no retry and no thread, and nothing else waits behind them.
+        jitter: whether back-off times are spread by chance.
+        isolated: each run has a child process of its own, which can be killed and may die without harm to others.
+        hard_time_limit_s: after which the child is killed; more than time_limit_s. By default 30 s after time_limit_s.
+        memory_limit_mb: MiB that the function may take beyond what the process has, 1–1,048,576; address space, so that
+            each thread that it starts counts with some. Linux only.
+        on_lost: what becomes of a task whose worker died in mid-run: `rerun`, or `fail` for what must not run twice.
 
     Raises:
         DuplicateActor: a name is taken.
-        InvalidTask: a priority outside 1–10; InvalidLimit, one of them: a concurrency or rate that is none.
+        InvalidTask: a priority outside 1–10, or an option that cannot be; InvalidLimit, one of them: a concurrency or
+            a rate that is none.
     """
     type_queue, type_priority = TYPE_DEFAULTS[task_type]
     default_priority = type_priority if priority is None else priority
@@ -246,6 +259,14 @@ def actor(
         "aliases": tuple(aliases),
     }
     options |= {"throws": throws} if throws else {}
+    options |= _run_options(
+        isolated=isolated,
+        time_limit_s=time_limit_s,
+        hard_time_limit_s=hard_time_limit_s,
+        memory_limit_mb=memory_limit_mb,
+        on_lost=on_lost,
+    )
+    options |= {} if jitter else {"jitter": False}
     milliseconds = {"min_backoff": min_backoff_s, "max_backoff": max_backoff_s, "time_limit": time_limit_s}
     options |= {option: round(seconds * 1000) for option, seconds in milliseconds.items() if seconds is not None}
     options |= {} if max_retries is None else {"max_retries": max_retries}
@@ -265,6 +286,41 @@ def actor(
         )
 
     return declare
+
+
+def _run_options(
+    *,
+    isolated: bool,
+    time_limit_s: float | None,
+    hard_time_limit_s: float | None,
+    memory_limit_mb: int | None,
+    on_lost: str,
+) -> dict[str, Any]:
+    """The options of an actor that say how it runs; raises InvalidTask for what cannot be."""
+    if on_lost not in ("rerun", "fail"):
+        raise InvalidTask(f"on_lost: expected 'rerun' or 'fail', got {on_lost!r:.100}", field="on_lost")
+    for field_name, value in {"hard_time_limit_s": hard_time_limit_s, "memory_limit_mb": memory_limit_mb}.items():
+        if value is not None and not isolated:
+            raise InvalidTask(
+                f"{field_name} needs isolated=True: only a child process can be limited so", field=field_name
+            )
+    if hard_time_limit_s is not None:
+        least_s = time_limit_s or 0.0
+        if not least_s < hard_time_limit_s <= _WEEK_MS / 1000:
+            raise InvalidTask(
+                f"hard_time_limit_s: expected more than {f'time_limit_s ({least_s:g})' if time_limit_s else 0} and at "
+                f"most {_WEEK_MS // 1000}, got {hard_time_limit_s!r:.100}",
+                field="hard_time_limit_s",
+            )
+    if memory_limit_mb is not None and not _is_whole(memory_limit_mb, 1, _MAX_MEMORY_MB):
+        raise InvalidTask(
+            f"memory_limit_mb: expected a whole number of MiB, 1–{_MAX_MEMORY_MB}, got {memory_limit_mb!r:.100}",
+            field="memory_limit_mb",
+        )
+    chosen: dict[str, Any] = {"isolated": True} if isolated else {}
+    chosen |= {} if on_lost == "rerun" else {"on_lost": on_lost}
+    chosen |= {} if memory_limit_mb is None else {"memory_limit_mb": memory_limit_mb}
+    return chosen | ({} if hard_time_limit_s is None else {"hard_time_limit": round(hard_time_limit_s * 1000)})
 
 
 class RegistryMiddleware(dramatiq.Middleware):

@@ -333,3 +333,27 @@ def test_ids_are_uuids_of_version_seven_in_the_order_of_their_time() -> None:
     assert times_ms == sorted(times_ms)
     assert before_ms <= times_ms[0] <= times_ms[-1] <= time.time_ns() // 1_000_000
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "mend"),
+    [
+        ({"on_lost": "ignore"}, "on_lost", "on_lost: expected 'rerun' or 'fail', got 'ignore'"),
+        ({"hard_time_limit_s": 5}, "hard_time_limit_s", "hard_time_limit_s needs isolated=True"),
+        ({"memory_limit_mb": 5}, "memory_limit_mb", "memory_limit_mb needs isolated=True"),
+        (
+            {"isolated": True, "hard_time_limit_s": 5, "time_limit_s": 5},
+            "hard_time_limit_s",
+            "expected more than time_limit_s (5) and at most 604800, got 5",
+        ),
+        ({"isolated": True, "hard_time_limit_s": 0}, "hard_time_limit_s", "expected more than 0 and at most"),
+        ({"isolated": True, "memory_limit_mb": 0.5}, "memory_limit_mb", "expected a whole number of MiB, 1–1048576"),
+    ],
+)
+def test_a_way_of_running_that_cannot_be_is_refused_where_it_is_declared(
+    options: dict[str, Any], field: str, mend: str
+) -> None:
+    with pytest.raises(InvalidTask, match=re.escape(mend)) as raised:
+        actor(task_type=TaskType.JOB, **options)
+
+    assert raised.value.field == field

@@ -25,7 +25,7 @@ from dramatiq.middleware import SkipMessage
 
 from models.task_moves import NewTask
 from workers.broker import Parcel, Verdict
-from workers.errors import InvalidTask
+from workers.errors import Cancelled, InvalidTask
 from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import ATTEMPT, CHECK, ENVELOPE, ENVELOPE_VERSION, Ledger, Running, check_id
 from workers.ledger.scribe import Stopping
@@ -33,6 +33,7 @@ from workers.ledger.upkeep import Upkeep
 from workers.params import NotPlain, bind, check_values, plain_text
 from workers.registry import check_priority, default_priority_of, function_of, type_of
 from workers.runner import current
+from workers.runner.window import windows
 
 _logger = logging.getLogger(__name__)
 _NOT_KEPT = frozenset({"eta", ATTEMPT, CHECK, "retries", "traceback", "requeue_timestamp"})
@@ -67,13 +68,20 @@ class Status(dramatiq.Middleware):
         self._local = threading.local()
         self._settle_after_s = settle_after_s
         self._upkeep: Upkeep | None = None
+        self._sink: current.Sink | None = None
 
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
         """The process is alive from here on."""
         assert isinstance(broker, LedgerBroker)
         self._ledger.presence.start()
         self._ledger.scribe.start(broker)
-        self._upkeep = Upkeep(broker, holder=self._ledger.presence.worker_id, settle_after_s=self._settle_after_s)
+        self._sink = current.report_to(self._ledger.scribe)
+        self._upkeep = Upkeep(
+            broker,
+            holder=self._ledger.presence.worker_id,
+            settle_after_s=self._settle_after_s,
+            interrupt=lambda task_id: windows.interrupt(task_id, Cancelled),
+        )
         self._upkeep.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
@@ -84,6 +92,8 @@ class Status(dramatiq.Middleware):
         broker.hand_back_running()
         self._ledger.scribe.stop(self._patience_s)
         self._ledger.presence.stop()
+        if self._sink is not None:
+            current.report_to(self._sink)
 
     def before_enqueue(self, broker: Broker, message: Message[Any], delay: int | None) -> None:
         """Write the row of a new message. Raises SendError; then nothing is sent."""
@@ -119,6 +129,7 @@ class Status(dramatiq.Middleware):
                 attempt=begun.attempt,
                 retry_count=begun.retry_count,
                 correlation_id=begun.correlation_id or begun.task_id,
+                alone=begun.suspicion is not None and begun.suspicion.runs_alone,
             )
         )
 
