@@ -9,7 +9,6 @@ from dramatiq.middleware.retries import DEFAULT_MAX_BACKOFF
 
 from workers.errors import Cancelled, ChildDied, PermanentError, Retry
 
-
 AFTER_A_CRASH_MS = 1_000
 """How long a task waits whose own process died."""
 
