@@ -23,6 +23,7 @@ from dramatiq import Message
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import SkipMessage
 
+from models.retention import Retention
 from models.task_moves import NewTask
 from workers.broker import Parcel, Verdict
 from workers.errors import InvalidTask
@@ -48,6 +49,7 @@ class Status(dramatiq.Middleware):
         max_retries: for actors that do not say.
         shutdown_timeout_s: how long a stopping worker may take; its ledger may take most of that for a database that
             is down.
+        retention: prunes what is too old, as upkeep's chore.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Status(dramatiq.Middleware):
         max_retries: int,
         shutdown_timeout_s: float,
         settle_after_s: float,
+        retention: Retention,
     ) -> None:
         self._ledger = ledger
         ledger.adopt = self.adopt
@@ -66,6 +69,7 @@ class Status(dramatiq.Middleware):
         self._patience_s = max(0.5, shutdown_timeout_s - 3)
         self._local = threading.local()
         self._settle_after_s = settle_after_s
+        self._retention = retention
         self._upkeep: Upkeep | None = None
 
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
@@ -73,7 +77,12 @@ class Status(dramatiq.Middleware):
         assert isinstance(broker, LedgerBroker)
         self._ledger.presence.start()
         self._ledger.scribe.start(broker)
-        self._upkeep = Upkeep(broker, holder=self._ledger.presence.worker_id, settle_after_s=self._settle_after_s)
+        self._upkeep = Upkeep(
+            broker,
+            holder=self._ledger.presence.worker_id,
+            settle_after_s=self._settle_after_s,
+            prune=lambda: self._retention.turn(datetime.now(UTC)),
+        )
         self._upkeep.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
