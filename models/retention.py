@@ -24,7 +24,6 @@ Must not: read the clock; touch what has not ended.
 """
 
 import json
-import os
 import sqlite3
 import time
 import uuid
@@ -38,10 +37,10 @@ from models.direct import Direct, Within, stamp
 
 PAGE_ROWS: Final = 2_000
 """Rows looked at by one read."""
-BATCH_S: Final = 0.025
+BATCH_S: Final = 0.015
 """What a writing transaction is to take; the size of batches follows it."""
 MIN_BATCH_ROWS: Final = 20
-MAX_BATCH_ROWS: Final = PAGE_ROWS
+MAX_BATCH_ROWS: Final = 1_000
 TURN_S: Final = 1.0
 """The chore's thread has other things to do as well."""
 SLACK: Final = timedelta(hours=1)
@@ -198,7 +197,7 @@ def cut_wal(*, max_bytes: int = WAL_MAX_BYTES) -> bool:
     if path is None:
         return False
     wal = path.with_name(path.name + "-wal")
-    if not wal.exists() or os.path.getsize(wal) <= max_bytes:
+    if not wal.exists() or wal.stat().st_size <= max_bytes:
         return False
     connection = sqlite3.connect(path, timeout=BATCH_S, isolation_level=None)
     try:

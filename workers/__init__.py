@@ -113,9 +113,7 @@ def _compose(settings: Settings) -> Callboard:
                 max_retries=settings.max_retries,
                 shutdown_timeout_s=settings.shutdown_timeout_s,
                 settle_after_s=settings.lease_s,
-                retention=Retention(
-                    result_days=settings.result_retention_days, task_days=settings.task_retention_days
-                ),
+                retention=Retention(result_days=settings.result_retention_days, task_days=settings.task_retention_days),
             ),
             EventLoop(),
             Callbacks(),

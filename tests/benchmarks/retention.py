@@ -1,4 +1,4 @@
-"""Retention beside live work: `python -m tests.benchmarks.retention [--rows 10000000] [--database sqlite|postgresql|URL]`.
+"""Retention beside live work: `python -m tests.benchmarks.retention [--rows 10000000] [--database sqlite|postgresql]`.
 
 Fills a fresh database: half of the rows are old enough to go, half only lose their results. Then prunes turn by turn as
 upkeep does, beside a process that has 2,000 tasks a second accepted and ended in batches of 200, and prints what went a
@@ -49,7 +49,10 @@ def live(seconds: float) -> None:
             )
             for one in tasks
         ]  # fmt: skip
-        for move in (lambda to, tasks=tasks: task_moves.accept(to, tasks), lambda to, ends=ends: task_moves.end(to, ends)):
+        for move in (
+            lambda to, tasks=tasks: task_moves.accept(to, tasks),
+            lambda to, ends=ends: task_moves.end(to, ends),
+        ):
             asked_s = time.monotonic()
             with direct.transaction() as to:
                 move(to)

@@ -89,7 +89,9 @@ def explained(session: Session) -> Iterator[list[str]]:
             return
         asking = True
         dialect = session.get_bind().dialect.name
-        plans.append(_plan([tuple(row) for row in connection.exec_driver_sql(_explain(dialect) + statement, parameters)]))
+        plans.append(
+            _plan([tuple(row) for row in connection.exec_driver_sql(_explain(dialect) + statement, parameters)])
+        )
         asking = False
 
     event.listen(database.engine(), "before_cursor_execute", note)

@@ -64,7 +64,7 @@ def accepted(task_id: str, at: datetime) -> str:
 
 def counts() -> dict[str, int]:
     """Rows by table."""
-    return {table: ask(f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}  # noqa: S608 - our own names
+    return {table: ask(f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
 
 
 def prune(retention: Retention, now: datetime = NOW) -> dict[str, int]:
@@ -78,9 +78,7 @@ def prune(retention: Retention, now: datetime = NOW) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("status", [TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED])
-def test_an_ended_task_goes_after_its_time_with_all_that_hangs_off_it(
-    retention: Retention, status: TaskStatus
-) -> None:
+def test_an_ended_task_goes_after_its_time_with_all_that_hangs_off_it(retention: Retention, status: TaskStatus) -> None:
     ended(31 * DAY, status=status)
     younger = ended(29 * DAY, status=status)
 

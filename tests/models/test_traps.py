@@ -28,7 +28,7 @@ def accepted() -> str:
 
 
 def test_who_reads_and_then_writes_is_never_locked_out_on_sqlite(sqlite_database: str) -> None:
-    """Trap 20: a deferred transaction that has read fails at once if another has written since, whatever its time-out."""
+    """Trap 20: a deferred transaction that has read fails at once if another has written since, whatever its wait."""
     path, task_id = database.sqlite_path(), accepted()
     assert path is not None
     stock = sqlite3.connect(path, timeout=60.0, isolation_level=None)

@@ -11,7 +11,7 @@ what it found.
     reconcile    recent rows and their messages are compared                   every 10 s
     sweep        all rows and all messages are compared                        every minute, and after the bus was
                                                                                restarted or emptied
-    prune        what is older than its retention goes                         every minute; while there is more, at once
+    prune        what is older than its retention goes                         every minute, or at once if there is more
 
 A chore that fails is logged once and tried again at its next time.
 """
