@@ -68,8 +68,8 @@ def settle(dialect_of: Direct) -> None:
 def _sqlite(to: Any, numbers: range, first: datetime, step: timedelta, start: int) -> None:
     sql = (
         f"INSERT INTO background_tasks ({_COLUMNS}) SELECT ?1, 'crowd.n' || (?2 % {NAMES}), {_TYPE.format(i='?2')},"
-        f" 'q', 1 + ?2 % 10, {_STATUS.format(i='?2')}, '{_PARAMS}', '{{}}', '{_RESULT}', 1, 0, 3, 'w', '[]', ?3, ?3, ?3,"
-        " CASE WHEN ?2 % 1000 < 2 THEN NULL ELSE ?3 END"
+        f" 'q', 1 + ?2 % 10, {_STATUS.format(i='?2')}, '{_PARAMS}', '{{}}', '{_RESULT}',"
+        " 1, 0, 3, 'w', '[]', ?3, ?3, ?3, CASE WHEN ?2 % 1000 < 2 THEN NULL ELSE ?3 END"
     )
     for row in _rows(numbers, first, step, start):
         to.run(sql, row)

@@ -13,7 +13,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -49,7 +49,7 @@ class Status(dramatiq.Middleware):
         max_retries: for actors that do not say.
         shutdown_timeout_s: how long a stopping worker may take; its ledger may take most of that for a database that
             is down.
-        retention: prunes what is too old, as upkeep's chore.
+        retention: makes what prunes as upkeep's chore; anew for each worker, because it remembers where it stands.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Status(dramatiq.Middleware):
         max_retries: int,
         shutdown_timeout_s: float,
         settle_after_s: float,
-        retention: Retention,
+        retention: Callable[[], Retention],
     ) -> None:
         self._ledger = ledger
         ledger.adopt = self.adopt
@@ -75,13 +75,14 @@ class Status(dramatiq.Middleware):
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
         """The process is alive from here on."""
         assert isinstance(broker, LedgerBroker)
+        retention = self._retention()
         self._ledger.presence.start()
         self._ledger.scribe.start(broker)
         self._upkeep = Upkeep(
             broker,
             holder=self._ledger.presence.worker_id,
             settle_after_s=self._settle_after_s,
-            prune=lambda: self._retention.turn(datetime.now(UTC)),
+            prune=lambda: retention.turn(datetime.now(UTC)),
         )
         self._upkeep.start()
 
