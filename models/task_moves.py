@@ -300,7 +300,8 @@ _END_FIELDS: Final = {
 _END_SET: Final = (
     "status = {status}, attempt = {attempt}, worker_id = {worker_id}, started_at = {started_at}, "
     "reason = CASE WHEN {status} = 'pending' THEN t.reason"
-    " WHEN {status} = 'cancelled' THEN coalesce({reason}, t.reason) ELSE {reason} END, result = {result_json}, eta = {eta}, retry_count = t.retry_count + {retried}, "
+    " WHEN {status} = 'cancelled' THEN coalesce({reason}, t.reason) ELSE {reason} END, result = {result_json}, eta = {eta}, "
+    "retry_count = t.retry_count + {retried}, "
     "error_type = CASE WHEN {outcome} = 'shut_down' THEN t.error_type ELSE {error_type} END, "
     "error_message = CASE WHEN {outcome} = 'shut_down' THEN t.error_message ELSE {error_message} END, "
     "completed_at = CASE WHEN {status} <> 'pending' THEN {finished_at} END, "

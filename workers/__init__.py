@@ -7,6 +7,7 @@ it opens no connection.
 import logging
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +21,7 @@ from dramatiq.middleware import (
 from dramatiq.rate_limits.backends import RedisBackend
 
 from models import database
+from models.retention import Retention
 from workers import discovery, legacy
 from workers.broker import Limit, MessageCodec, Policy
 from workers.broker.local import make_client
@@ -132,6 +134,9 @@ def _compose(settings: Settings) -> Callboard:
                 max_retries=settings.max_retries,
                 shutdown_timeout_s=settings.shutdown_timeout_s,
                 settle_after_s=settings.lease_s,
+                retention=partial(
+                    Retention, result_days=settings.result_retention_days, task_days=settings.task_retention_days
+                ),
             ),
             EventLoop(),
             Callbacks(),

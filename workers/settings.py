@@ -125,6 +125,11 @@ class Settings(BaseSettings):
     params_max_bytes: int = Field(default=256 * 1024, ge=1_024, le=64 * 1024 * 1024)
     result_max_bytes: int = Field(default=256 * 1024, ge=1_024, le=64 * 1024 * 1024)
 
+    result_retention_days: int = Field(default=7, ge=1, le=3_650)
+    """How long a result is kept, from the end of its task."""
+    task_retention_days: int = Field(default=30, ge=1, le=3_650)
+    """How long an ended task is kept, with its attempts, log lines and idempotency key."""
+
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=1, le=65_535)
 

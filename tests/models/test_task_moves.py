@@ -131,7 +131,7 @@ STATUS_MOVES = {
         },
     ),
     "reopen": Move(
-        lambda to, id_: task_moves.reopen(to, id_),
+        task_moves.reopen,
         (FAILED, CANCELLED),
         {
             **AGAIN, "status": PENDING, "result": None, "eta": None, "cancel_requested_at": None, "retry_count": 0,

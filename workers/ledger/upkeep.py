@@ -12,7 +12,7 @@ what it found.
     reconcile    recent rows and their messages are compared                   every 10 s
     sweep        all rows and all messages are compared                        every minute, and after the bus was
                                                                                restarted or emptied
-    prune        what is older than its retention goes                         every minute
+    prune        what is older than its retention goes                         every minute, or at once if there is more
 
 A chore that fails is logged once and tried again at its next time.
 """
@@ -63,7 +63,7 @@ class Upkeep:
         holder: names this process in the table.
         relay_s, reconcile_s, sweep_s: periods.
         settle_after_s: how long after a change of the bus's generation its workers have put back what they hold.
-        prune: removes what is too old; returns counts.
+        prune: removes what is too old for a while; returns counts, of which `more` asks for another turn at once.
         interrupt: ends a task that runs in this process.
     """
 
@@ -134,6 +134,8 @@ class Upkeep:
                 return
             began_s = time.monotonic()
             findings = chore.run()
+            if findings.get("more"):
+                chore.due_s = 0.0
             if chore.is_shared:
                 self._record(chore, time.monotonic() - began_s, findings, None)
             if chore.failed:

@@ -13,7 +13,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +23,7 @@ from dramatiq import Message
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import SkipMessage
 
+from models.retention import Retention
 from models.task_moves import NewTask
 from workers.broker import Parcel, Verdict
 from workers.errors import Cancelled, InvalidTask
@@ -49,6 +50,7 @@ class Status(dramatiq.Middleware):
         max_retries: for actors that do not say.
         shutdown_timeout_s: how long a stopping worker may take; its ledger may take most of that for a database that
             is down.
+        retention: makes what prunes as upkeep's chore; anew for each worker, because it remembers where it stands.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Status(dramatiq.Middleware):
         max_retries: int,
         shutdown_timeout_s: float,
         settle_after_s: float,
+        retention: Callable[[], Retention],
     ) -> None:
         self._ledger = ledger
         ledger.adopt = self.adopt
@@ -67,12 +70,14 @@ class Status(dramatiq.Middleware):
         self._patience_s = max(0.5, shutdown_timeout_s - 3)
         self._local = threading.local()
         self._settle_after_s = settle_after_s
+        self._retention = retention
         self._upkeep: Upkeep | None = None
         self._sink: current.Sink | None = None
 
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
         """The process is alive from here on."""
         assert isinstance(broker, LedgerBroker)
+        retention = self._retention()
         self._ledger.presence.start()
         self._ledger.scribe.start(broker)
         self._sink = current.report_to(self._ledger.scribe)
@@ -81,6 +86,7 @@ class Status(dramatiq.Middleware):
             holder=self._ledger.presence.worker_id,
             settle_after_s=self._settle_after_s,
             interrupt=lambda task_id: windows.interrupt(task_id, Cancelled),
+            prune=lambda: retention.turn(datetime.now(UTC)),
         )
         self._upkeep.start()
 
