@@ -266,7 +266,10 @@ def _lent(*, writes: bool) -> Iterator[SqliteDirect | PostgresDirect]:
         _discard(connection)
 
 
-_UNREACHABLE: Final = (sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError, OSError)
+_UNUSABLE: Final = (
+    *(sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError, OSError),
+    psycopg.InternalError,  # why: a standby, or a primary that was demoted, says "read-only transaction" with it.
+)
 
 
 def explain(error: Exception) -> Exception:
@@ -278,9 +281,7 @@ def explain(error: Exception) -> Exception:
     if path is not None and not path.exists() and path.parent.is_dir():
         return SchemaMissing(f"there is no database {path} yet: run `callboard migrate`, or `callboard up`")
     refused = said == "file is not a database" or type(error).__name__ == "InsufficientPrivilege"
-    if refused or isinstance(
-        error, (sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError, OSError)
-    ):
+    if refused or isinstance(error, _UNUSABLE):
         return DatabaseUnavailable(
             f"the database {database.describe()} cannot be used ({said}): "
             "check that it is running, reachable and writable, or set CALLBOARD_DATABASE_URL"
