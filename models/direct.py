@@ -14,6 +14,7 @@ Must not: hold SQL of moves (models.task_batches).
 """
 
 import os
+import select
 import socket
 import sqlite3
 import threading
@@ -146,6 +147,12 @@ class PostgresDirect:
     def atomic(self) -> Any:
         """A transaction, or a savepoint inside one."""
         return self._connection.transaction()
+
+    def is_gone(self) -> bool:
+        """Whether the server has closed it, or has anything to say although nothing was asked."""
+        poller = select.poll()
+        poller.register(self._connection.fileno(), select.POLLIN)
+        return bool(poller.poll(0))
 
     def cut(self) -> None:
         """Shut the socket: whoever waits for an answer gets an error."""
@@ -308,11 +315,16 @@ def _take() -> SqliteDirect | PostgresDirect:
     if url != _idle_for:
         forget()
         _idle_for = url
-    try:
-        return _idle.pop()
-    except IndexError:
-        path = database.sqlite_path()
-        return PostgresDirect(url) if path is None else SqliteDirect(path)
+    while True:
+        try:
+            connection = _idle.pop()
+        except IndexError:
+            path = database.sqlite_path()
+            return PostgresDirect(url) if path is None else SqliteDirect(path)
+        # why: one that a restart of the server broke would raise in mid-statement, and nobody could say what was done.
+        if isinstance(connection, SqliteDirect) or not connection.is_gone():
+            return connection
+        _discard(connection)
 
 
 def _discard(connection: SqliteDirect | PostgresDirect) -> None:
