@@ -57,7 +57,7 @@ def test_a_task_whose_worker_is_killed_runs_again_and_completes(start_worker: St
     first = start_worker()
     message = probes.note.send(str(paper), "ran", 1.5)
     wait_until(lambda: probes.lines(paper) == ["ran"], within_s=20, what="the task to start")
-    assert row(message.message_id).status == TaskStatus.RUNNING
+    wait_until(lambda: row(message.message_id).status == TaskStatus.RUNNING, within_s=10, what="the row to say so")
 
     kill_tree(first)
     start_worker()

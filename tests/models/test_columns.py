@@ -14,7 +14,6 @@ from models.columns import clean_text
 from tests.models.rows import new_task, row
 
 
-
 def stored(**columns: Any) -> str:
     """The id of a row with these columns."""
     task = new_task(**columns)

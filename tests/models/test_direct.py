@@ -114,7 +114,7 @@ def test_a_process_that_dies_at_the_head_of_the_queue_holds_up_nobody(sqlite_dat
     script = (
         "import os, signal, sys\nfrom models import database, direct\ndatabase.bind(sys.argv[1])\n"
         "with direct.transaction() as to:\n"
-        "    to.run(\"UPDATE background_tasks SET priority = 9\")\n    os.kill(os.getpid(), signal.SIGKILL)"
+        '    to.run("UPDATE background_tasks SET priority = 9")\n    os.kill(os.getpid(), signal.SIGKILL)'
     )
     task_id = accepted(priority=3)
 
@@ -128,11 +128,10 @@ def test_a_process_that_dies_at_the_head_of_the_queue_holds_up_nobody(sqlite_dat
 def test_a_reader_does_not_wait_for_a_writer(bound: str) -> None:
     task_id = accepted()
 
-    with direct.transaction() as writer:
-        with writer.atomic():
-            task_moves.cancel(writer, task_id, reason="by test", now=NOW)
-            with direct.reading() as reader:
-                assert task_moves.standing(reader, [task_id])[task_id].status == "pending"
+    with direct.transaction() as writer, writer.atomic():
+        task_moves.cancel(writer, task_id, reason="by test", now=NOW)
+        with direct.reading() as reader:
+            assert task_moves.standing(reader, [task_id])[task_id].status == "pending"
 
 
 def test_an_exception_in_the_block_rolls_back_and_the_connection_is_not_used_again(bound: str) -> None:
@@ -207,7 +206,7 @@ print(failed, direct._idle == parents)
 def test_a_forked_process_opens_connections_of_its_own_and_leaves_the_parents_alone(empty_tables: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", FORKED, empty_tables],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )  # fmt: skip
 
     assert (ended.stderr, ended.stdout) == ("", "[0, 0] True\n")
@@ -233,6 +232,18 @@ def test_a_server_that_is_frozen_is_an_error_in_bounded_time_and_comes_back(
 
     assert raised.value.was_executing
     assert row(task_id).task_id == task_id
+    assert accepted()
+
+
+def test_connections_that_a_restart_of_the_server_broke_are_not_used(own_postgres: OwnPostgres) -> None:
+    at_once(*[accepted] * 4)
+
+    own_postgres.kill()
+    with pytest.raises(DatabaseUnavailable) as raised:
+        accepted()
+    own_postgres.start()
+
+    assert not raised.value.was_executing
     assert accepted()
 
 

@@ -131,7 +131,7 @@ STATUS_MOVES = {
         },
     ),
     "reopen": Move(
-        lambda to, id_: task_moves.reopen(to, id_),
+        task_moves.reopen,
         (FAILED, CANCELLED),
         {
             **AGAIN, "status": PENDING, "result": None, "eta": None, "cancel_requested_at": None, "retry_count": 0,
@@ -157,8 +157,9 @@ OTHER_WRITES = {
     ),
     "accept again": Move(lambda to, id_: task_moves.accept(to, [new_row(task_id=id_, priority=9)]), (), {}),
     "progress": Move(
-        lambda to, id_: task_notes.write(to, [Progress(id_, 1, 0.25, "a quarter")])
-        or row(id_).status in (PENDING, RUNNING),
+        lambda to, id_: (
+            task_notes.write(to, [Progress(id_, 1, 0.25, "a quarter")]) or row(id_).status in (PENDING, RUNNING)
+        ),
         (PENDING, RUNNING),
         {"progress": 0.25, "progress_message": "a quarter"},
     ),
@@ -202,7 +203,9 @@ def test_a_move_writes_what_it_should_where_it_is_allowed_and_nothing_elsewhere(
         assert attempts_after == attempts_before
 
 
-@pytest.mark.parametrize(("status", "name"), [(status, name) for name in ALL_MOVES for status in ALL_MOVES[name].leaves])
+@pytest.mark.parametrize(
+    ("status", "name"), [(status, name) for name in ALL_MOVES for status in ALL_MOVES[name].leaves]
+)
 def test_a_move_that_is_repeated_changes_nothing(status: TaskStatus, name: str) -> None:
     task_id = eventful(status)
     make(ALL_MOVES[name], task_id)

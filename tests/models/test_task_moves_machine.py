@@ -1,10 +1,10 @@
 """Any interleaving of what can happen to a task, on both databases, against a small model of what a row is.
 
-    the world      deliveries are numbered, and come twice or with old knowledge; an attempt that has begun in a worker
-                   ends whenever it likes, also after the worker was declared dead, or never
-    the promises   nothing leaves a terminal state but by reopen; attempt never falls; retry_count counts failures that
-                   led to a retry and nothing else; at most one terminal outcome a life; a late outcome is kept exactly
-                   as long as no later attempt has started; the attempts on record agree with the row
+the world      deliveries are numbered, and come twice or with old knowledge; an attempt that has begun in a worker
+               ends whenever it likes, also after the worker was declared dead, or never
+the promises   nothing leaves a terminal state but by reopen; attempt never falls; retry_count counts failures that
+               led to a retry and nothing else; at most one terminal outcome a life; a late outcome is kept exactly
+               as long as no later attempt has started; the attempts on record agree with the row
 """
 
 import os
