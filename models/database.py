@@ -210,8 +210,11 @@ def explain(error: DBAPIError) -> Exception:
 
 
 def _refuses_use(error: DBAPIError, said: str) -> bool:
-    # why: neither is an OperationalError, yet both mean that nothing can be done with this database as it is.
-    return said == "file is not a database" or type(error.orig).__name__ == "InsufficientPrivilege"
+    # why: none of them is an OperationalError, yet all mean that nothing can be done with this database as it is.
+    return said == "file is not a database" or type(error.orig).__name__ in (
+        "InsufficientPrivilege",
+        "ReadOnlySqlTransaction",
+    )
 
 
 def _make_engine(url: str) -> Engine:

@@ -14,6 +14,7 @@ Must not: hold SQL of moves (models.task_batches).
 """
 
 import os
+import select
 import socket
 import sqlite3
 import threading
@@ -147,6 +148,12 @@ class PostgresDirect:
         """A transaction, or a savepoint inside one."""
         return self._connection.transaction()
 
+    def is_gone(self) -> bool:
+        """Whether the server has closed it, or has anything to say although nothing was asked."""
+        poller = select.poll()
+        poller.register(self._connection.fileno(), select.POLLIN)
+        return bool(poller.poll(0))
+
     def cut(self) -> None:
         """Shut the socket: whoever waits for an answer gets an error."""
         with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._connection.fileno())) as alias:
@@ -266,7 +273,10 @@ def _lent(*, writes: bool) -> Iterator[SqliteDirect | PostgresDirect]:
         _discard(connection)
 
 
-_UNREACHABLE: Final = (sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError, OSError)
+_UNUSABLE: Final = (
+    *(sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError, OSError),
+    psycopg.InternalError,  # why: a standby, or a primary that was demoted, says "read-only transaction" with it.
+)
 
 
 def explain(error: Exception) -> Exception:
@@ -278,9 +288,7 @@ def explain(error: Exception) -> Exception:
     if path is not None and not path.exists() and path.parent.is_dir():
         return SchemaMissing(f"there is no database {path} yet: run `callboard migrate`, or `callboard up`")
     refused = said == "file is not a database" or type(error).__name__ == "InsufficientPrivilege"
-    if refused or isinstance(
-        error, (sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError, OSError)
-    ):
+    if refused or isinstance(error, _UNUSABLE):
         return DatabaseUnavailable(
             f"the database {database.describe()} cannot be used ({said}): "
             "check that it is running, reachable and writable, or set CALLBOARD_DATABASE_URL"
@@ -307,11 +315,16 @@ def _take() -> SqliteDirect | PostgresDirect:
     if url != _idle_for:
         forget()
         _idle_for = url
-    try:
-        return _idle.pop()
-    except IndexError:
-        path = database.sqlite_path()
-        return PostgresDirect(url) if path is None else SqliteDirect(path)
+    while True:
+        try:
+            connection = _idle.pop()
+        except IndexError:
+            path = database.sqlite_path()
+            return PostgresDirect(url) if path is None else SqliteDirect(path)
+        # why: one that a restart of the server broke would raise in mid-statement, and nobody could say what was done.
+        if isinstance(connection, SqliteDirect) or not connection.is_gone():
+            return connection
+        _discard(connection)
 
 
 def _discard(connection: SqliteDirect | PostgresDirect) -> None:

@@ -299,9 +299,9 @@ _END_FIELDS: Final = {
 }  # fmt: skip
 _END_SET: Final = (
     "status = {status}, attempt = {attempt}, worker_id = {worker_id}, started_at = {started_at}, "
-    "reason = CASE WHEN {status} = 'pending' THEN t.reason"
-    " WHEN {status} = 'cancelled' THEN coalesce({reason}, t.reason) ELSE {reason} END, result = {result_json}, eta = {eta}, "
-    "retry_count = t.retry_count + {retried}, "
+    "reason = CASE WHEN {status} = 'pending' THEN t.reason WHEN {status} = 'cancelled'"
+    " THEN coalesce({reason}, t.reason) ELSE {reason} END, "
+    "result = {result_json}, eta = {eta}, retry_count = t.retry_count + {retried}, "
     "error_type = CASE WHEN {outcome} = 'shut_down' THEN t.error_type ELSE {error_type} END, "
     "error_message = CASE WHEN {outcome} = 'shut_down' THEN t.error_message ELSE {error_message} END, "
     "completed_at = CASE WHEN {status} <> 'pending' THEN {finished_at} END, "
@@ -434,8 +434,7 @@ def outcome_of(to: Direct, task_id: str, attempt: int) -> AttemptOutcome | None:
 
 _LOSE: Final = (
     "UPDATE background_tasks SET status = ?, reason = coalesce(?, reason), completed_at = ?, error_type = ?, "
-    "error_message = ?, "
-    "eta = NULL, enqueued_at = NULL, progress = NULL, progress_message = NULL "
+    "error_message = ?, eta = NULL, enqueued_at = NULL, progress = NULL, progress_message = NULL "
     "WHERE task_id = ? AND status = 'running' AND attempt = ? AND worker_id = ?"
 )
 _LOSE_ATTEMPT: Final = (

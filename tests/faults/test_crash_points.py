@@ -14,6 +14,7 @@ from tests import probes
 from tests.faults.conftest import PROJECT_DIR, StartWorker
 from tests.faults.crash import SENDER_POINTS, WORKER_POINTS
 from tests.servers import OwnRedis, wait_until
+from workers import callboard
 
 CODE_OF_A_SENDER = "import sys; from tests import probes; probes.note.send(sys.argv[1])"
 
@@ -76,3 +77,22 @@ def test_a_sender_that_dies_on_the_way_leaves_a_task_that_runs_or_nothing(
     ran = len(probes.lines(paper))
     assert [row.status for row in rows()] == [TaskStatus.COMPLETED] * ran
     assert ran == 1
+
+
+@pytest.mark.parametrize("point", ["committed", "told"])
+def test_an_outcome_that_was_committed_before_the_crash_stands_and_nothing_runs_again(
+    start_worker: StartWorker, tmp_path: Path, point: str
+) -> None:
+    paper = tmp_path / "paper"
+    first = start_worker(**armed(point, tmp_path))
+    probes.note.send(str(paper))
+    first.wait(timeout=30)  # why: dramatiq ends when its worker process dies
+    (before,) = rows()
+
+    start_worker()
+    wait_until(lambda: callboard.broker.depth("jobs").live == 0, within_s=30, what="the message to be refused and gone")
+
+    (row,) = rows()
+    assert before.status == TaskStatus.COMPLETED
+    assert row == before
+    assert probes.lines(paper) == ["ran"]

@@ -14,7 +14,7 @@ from models.task import Task, TaskStatus
 from models.triggers import Crontab, Interval
 from periodic.agenda import Agenda
 from periodic.timetable import TIMETABLE, Declaration
-from tests.faults.conftest import OwnRedis
+from tests.servers import OwnRedis, wait_until
 from workers import callboard, tasks
 
 NOON = datetime(2026, 11, 22, 12, 0, 30, tzinfo=UTC)
@@ -183,6 +183,8 @@ def test_errors_of_redis_and_of_the_database_end_nothing(own_redis: OwnRedis, sq
     assert agenda.next_wake(NOON + MINUTE) > NOON + MINUTE
     database.bind(sqlite_database)
     own_redis.start()
+
+    wait_until(lambda: callboard.broker.is_bus_up, within_s=10, what="the bus to be tried again")
 
     assert agenda.wake(NOON + MINUTE + timedelta(seconds=5)) == 1
     assert [task.status for task in sent()] == ["pending"]

@@ -43,6 +43,7 @@ def test_a_process_that_starts_again_is_another_worker() -> None:
     presence.start()
     first = presence.worker_id
     presence.stop()
+    presence.take_id()
     presence.start()
     presence.stop()
 

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import update
 
 from models import database
-from models.task import Task, TaskStatus
+from models.task import TERMINAL, Task, TaskStatus
 from tests.workers.refusing import migrated, refusing
 from workers import tasks
 from workers.actors.diagnostics import run_self_test
@@ -18,8 +18,8 @@ SELF_TEST = "diagnostics.run_self_test"
 
 def test_the_interface_is_these_names() -> None:
     assert tasks.__all__ == [
-        "TaskStatus", "TaskType", "cancel_task", "enqueue_task", "get_task", "get_task_count", "get_task_status",
-        "list_tasks",
+        "CancelOutcome", "TaskStatus", "TaskType", "cancel_task", "enqueue_task", "get_task", "get_task_count",
+        "get_task_status", "list_tasks", "request_cancel", "send_many",
     ]  # fmt: skip
 
 
@@ -102,8 +102,21 @@ def test_a_filter_that_does_not_exist_is_refused(system: object, wanted: dict[st
             ask(**wanted)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("status", [one for one in TaskStatus if one is not TaskStatus.PENDING])
-def test_only_a_pending_task_is_cancelled(system: object, status: TaskStatus) -> None:
+def test_a_running_task_is_asked_to_end(system: object) -> None:
+    task_id = tasks.enqueue_task(SELF_TEST)
+    with database.writing() as session:
+        session.execute(update(Task).values(status=TaskStatus.RUNNING, attempt=1))
+
+    assert tasks.request_cancel(task_id, by="Ada") is tasks.CancelOutcome.REQUESTED
+
+    found = tasks.get_task(task_id)
+    assert found is not None
+    assert (found.status, found.reason) == (TaskStatus.RUNNING, "by Ada")
+    assert found.cancel_requested_at is not None
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+def test_a_task_that_has_ended_is_not_cancelled(system: object, status: TaskStatus) -> None:
     task_id = tasks.enqueue_task(SELF_TEST)
     with database.writing() as session:
         session.execute(update(Task).values(status=status))
