@@ -23,7 +23,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from contextlib import nullcontext
+from typing import Any, Final, NamedTuple, Protocol
 
 from dramatiq import Message
 
@@ -57,17 +58,27 @@ class Bus(Protocol):
     def hold_fetching(self, reason: str) -> None: ...
     def allow_fetching(self, reason: str) -> None: ...
     def submit_settlements(self, settlements: Sequence[Settlement]) -> None: ...
+    def publish_accepted(self, messages: Sequence[Message[Any]]) -> None: ...
+
+
+class Child(NamedTuple):
+    """What a task causes by its end (a callback, the next of a pipeline): its message, and the row to be."""
+
+    message: Message[Any]
+    row: NewTask
 
 
 class Ended:
-    """An outcome on its way: what the row is to be, what the bus is to do then, and the message that ran."""
+    """An outcome on its way: what the row is to be, what the bus is to do then, the message that ran, and what it
+    causes: written with the outcome, sent before the bus is told."""
 
-    __slots__ = ("end", "message", "settlement")
+    __slots__ = ("children", "end", "message", "settlement")
 
-    def __init__(self, end: End, settlement: Settlement, message: Parcel) -> None:
+    def __init__(self, end: End, settlement: Settlement, message: Parcel, children: Sequence[Child] = ()) -> None:
         self.end = end
         self.settlement = settlement
         self.message = message
+        self.children = children
 
 
 class Asked:
@@ -90,6 +101,8 @@ class Scribe:
 
     def __init__(self, *, adopt: Callable[[Parcel | Message[Any]], NewTask]) -> None:
         self._adopt = adopt
+        self.on_written: Callable[[Sequence[Ended]], None] | None = None
+        """Told in the scribe's thread which outcomes are committed, before the bus is told; once or more often each."""
         self.stopping = threading.Event()
         self._bus: Bus | None = None
         self._ends: list[Ended] = []
@@ -276,7 +289,7 @@ class Scribe:
         try:
             with direct.transaction() as to:
                 granted = task_moves.start(to, starts)
-                moved = task_moves.end(to, [ended.end for ended in ends])
+                moved = _end(to, ends)
                 if notes:
                     task_notes.write(to, notes)
         except DatabaseError:
@@ -296,10 +309,10 @@ class Scribe:
         for note in notes:
             self._alone(task_notes.write, note)
         for ended in ends:
-            done = self._alone(task_moves.end, ended.end)
+            done = self._alone(_end, ended)
             if done is None:
-                ended.end = _unrecordable(ended.end)
-                done = self._alone(task_moves.end, ended.end)
+                ended.end, ended.children = _unrecordable(ended.end), ()
+                done = self._alone(_end, ended)
             moved |= done or set()
         return granted, moved
 
@@ -323,29 +336,36 @@ class Scribe:
 
     def _settle(self, ends: Sequence[Ended], moved: set[Attempt]) -> None:
         settlements: list[Settlement] = []
+        written: list[Ended] = []
         for ended in ends:
-            settlement = ended.settlement
-            if (ended.end.task_id, ended.end.attempt) not in moved:
-                settlement = self._explain(ended)
-            settlements.append(settlement)
+            if (ended.end.task_id, ended.end.attempt) in moved or self._is_recorded(ended):
+                settlements.append(ended.settlement)
+                written.append(ended)
+            else:
+                settlements.append(_as_done(ended.settlement))
+        children = [child.message for ended in written for child in ended.children]
+        if children and self._bus is not None:
+            self._bus.publish_accepted(children)
+        if written and self.on_written is not None:
+            self.on_written(written)
         if settlements and self._bus is not None:
             self._bus.submit_settlements(settlements)
         del self._ends[: len(ends)]
 
-    def _explain(self, ended: Ended) -> Settlement:
-        """What is to become of a message whose outcome moved no row."""
+    def _is_recorded(self, ended: Ended) -> bool:
+        """Whether an outcome that moved no row just now is on record all the same."""
         end = ended.end
         with direct.transaction() as to:
             if task_moves.standing(to, [end.task_id]).get(end.task_id) is None:
                 task_moves.accept(to, [self._adopt(ended.message)])
-                task_moves.end(to, [end])
+                _end(to, [ended])
                 _logger.warning("task %s had no row; it has one now", end.task_id)
-                return ended.settlement
+                return True
             recorded = task_moves.outcome_of(to, end.task_id, end.attempt)
         if recorded is end.outcome:
-            return ended.settlement  # why: it was committed before, and only the answer was lost.
+            return True  # why: it was committed before, and only the answer was lost.
         _logger.warning("attempt %d of task %s ended too late: a later one has the row", end.attempt, end.task_id)
-        return _as_done(ended.settlement)
+        return False
 
     # --- the database is away ------------------------------------------------------------------------------------
 
@@ -381,6 +401,16 @@ class Scribe:
                 return
             if self.stopping.is_set() or self._closing.is_set():
                 raise Stopping
+
+
+def _end(to: direct.Direct, ends: Sequence[Ended]) -> set[Attempt]:
+    """Write outcomes, and with each that moves its row the rows of its children: all or nothing."""
+    with to.atomic() if any(ended.children for ended in ends) else nullcontext():
+        moved = task_moves.end(to, [ended.end for ended in ends])
+        born = [child.row for e in ends if (e.end.task_id, e.end.attempt) in moved for child in e.children]
+        if born:
+            task_moves.accept(to, born)
+    return moved
 
 
 def _as_done(settlement: Settlement) -> Settlement:

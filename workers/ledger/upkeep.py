@@ -11,6 +11,7 @@ what it found.
     reconcile    recent rows and their messages are compared                   every 10 s
     sweep        all rows and all messages are compared                        every minute, and after the bus was
                                                                                restarted or emptied
+    groups       groups whose last member was not counted are completed        every 10 s
     prune        what is older than its retention goes                         every minute
 
 A chore that fails is logged once and tried again at its next time.
@@ -73,6 +74,7 @@ class Upkeep:
         sweep_s: float = 60.0,
         settle_after_s: float,
         prune: Callable[[], Findings] | None = None,
+        groups: Callable[[], Findings] | None = None,
     ) -> None:
         self._broker = broker
         self._ledger = broker.ledger
@@ -93,6 +95,8 @@ class Upkeep:
         ]
         if prune is not None:
             self._chores.append(Chore("prune", 60.0, prune))
+        if groups is not None:
+            self._chores.append(Chore("groups", reconcile_s, groups))
         broker.on_generation(self._generation_changed)
 
     def start(self) -> None:
