@@ -34,11 +34,11 @@ _BEGIN: Final = (
     " ON CONFLICT (group_id) DO NOTHING"
 )
 _COMPLETE: Final = (
-    "UPDATE task_groups AS g SET completed_at = ? WHERE g.group_id = ? AND g.completed_at IS NULL AND g.size <="
-    " (SELECT count(*) FROM background_tasks AS t WHERE t.group_id = g.group_id AND t.status = 'completed')"
-    " RETURNING g.parent_id, g.correlation_id, g.created_at,"
-    " (SELECT options FROM background_tasks AS t WHERE t.group_id = g.group_id LIMIT 1)"
+    "UPDATE task_groups SET completed_at = ? WHERE group_id = ? AND completed_at IS NULL AND size <="
+    " (SELECT count(*) FROM background_tasks AS t WHERE t.group_id = task_groups.group_id AND t.status = 'completed')"
+    " RETURNING parent_id, correlation_id, created_at"
 )
+_OPTIONS: Final = "SELECT options FROM background_tasks WHERE group_id = ? LIMIT 1"
 
 
 def begin(
@@ -53,13 +53,12 @@ def complete(to: Direct, group_ids: Sequence[str], now: datetime) -> list[Comple
     """begun → completed: of these, those that are complete and were not before."""
     done = []
     for group_id in group_ids:
-        for parent_id, correlation_id, created, options in to.run(
-            _sql(to, _COMPLETE), (stamp(to.dialect, now), group_id)
-        ):
+        for parent_id, correlation_id, created in to.run(_sql(to, _COMPLETE), (stamp(to.dialect, now), group_id)):
             created_at = unstamp(created)
             assert created_at is not None
-            kept = json.loads(options) if isinstance(options, str) else options
-            done.append(CompleteGroup(group_id, parent_id, correlation_id, created_at, kept or {}))
+            options = next((row[0] for row in to.run(_sql(to, _OPTIONS), (group_id,))), {})
+            options = json.loads(options) if isinstance(options, str) else options
+            done.append(CompleteGroup(group_id, parent_id, correlation_id, created_at, options))
     return done
 
 

@@ -164,11 +164,17 @@ _ACCEPT_MANY_POSTGRES: Final = (
 
 def accept(to: Direct, tasks: Sequence[NewTask]) -> int:
     """→ pending. Returns how many rows are new; one whose id is there already stays as it is."""
-    rows = [_values(to.dialect, task) for task in tasks]
+    rows = [list(msgspec.structs.astuple(task)[:-1]) for task in tasks]
+    if to.dialect == "sqlite":
+        stamps: dict[datetime, Any] = {}  # why: those of a batch have the same times.
+        for row in rows:
+            for index in _TIME_INDEXES:
+                if (at := row[index]) is not None:
+                    row[index] = stamps.get(at) or stamps.setdefault(at, stamp("sqlite", at))
     if len(rows) == 1:
         return to.run_counted(_ACCEPT_SQLITE if to.dialect == "sqlite" else _ACCEPT_POSTGRES, rows[0])
     if to.dialect == "sqlite":
-        return sum(to.run_counted(_ACCEPT_SQLITE, row) for row in rows)
+        return to.run_counted_many(_ACCEPT_SQLITE, rows) if rows else 0
     return to.run_counted(_ACCEPT_MANY_POSTGRES, _columns(rows)) if rows else 0
 
 
@@ -200,14 +206,6 @@ def accept_unique(to: Direct, task: NewTask) -> tuple[bool, str]:
         return accept(to, [task]) == 1, task.task_id
     found = to.run(_sql(to, "SELECT task_id FROM idempotency_keys WHERE key = ?"), (task.idempotency_key,))
     return False, str(found[0][0])
-
-
-def _values(dialect: str, task: NewTask) -> list[Any]:
-    values = list(msgspec.structs.astuple(task)[:-1])
-    if dialect == "sqlite":
-        for index in _TIME_INDEXES:
-            values[index] = stamp(dialect, values[index])
-    return values
 
 
 _TIME_INDEXES: Final = [index for index, name in enumerate(_COLUMNS) if name in _TIMES]

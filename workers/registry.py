@@ -132,7 +132,9 @@ class CallboardActor(dramatiq.Actor[..., Any]):
         if isinstance(options.get("unique_for"), timedelta):
             options["unique_for"] = options["unique_for"].total_seconds()
         if "unique_for" in options and "idempotency_key" not in options:
-            raise InvalidTask("unique_for: expected an idempotency_key with it: unique among which?", field="unique_for")
+            raise InvalidTask(
+                "unique_for: expected an idempotency_key with it: unique among which?", field="unique_for"
+            )
         for name in ("on_success", "on_failure"):
             if isinstance(options.get(name), dramatiq.Actor):
                 options[name] = options[name].actor_name

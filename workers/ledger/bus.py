@@ -127,7 +127,9 @@ class LedgerBroker(CallboardBroker):
         """
         now, sent = datetime.now(UTC), self.is_bus_up
         rows = [
-            None if ENVELOPE in message.options else self.ledger.row_of(self, message, delay_ms=delay, now=now, sent=sent)
+            None
+            if ENVELOPE in message.options
+            else self.ledger.row_of(self, message, delay_ms=delay, now=now, sent=sent)
             for message in messages
         ]
         answered: list[Message[Any]] = []
@@ -156,7 +158,9 @@ class LedgerBroker(CallboardBroker):
             sent = iter(self._enqueue_each(own, delay))
         if not owners:
             return list(sent)
-        return [duplicate_of(one, owners[one.message_id]) if one.message_id in owners else next(sent) for one in messages]
+        return [
+            duplicate_of(one, owners[one.message_id]) if one.message_id in owners else next(sent) for one in messages
+        ]
 
     def _enqueue_each(self, messages: Sequence[Message[Any]], delay: int | None) -> list[Message[Any]]:
         sent: list[Message[Any]] = []

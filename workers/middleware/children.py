@@ -3,7 +3,7 @@
     pipeline, on_success, on_failure    their rows are written in the transaction of the parent's outcome, and their
                                         messages are sent before the bus is told that the parent has ended. If the
                                         parent's outcome is not committed, they do not exist
-    completion callbacks of a group     written and sent when the ledger has counted the last member (models.task_groups)
+    completion callbacks of a group     written and sent when the ledger has counted the last member (task_groups)
 
 A rerun of the parent cannot send a second child: the id of each is fixed by what causes it. The next of a pipeline has
 the id that it got when the pipeline was made; a callback's is derived from the parent's id and its slot, a completion

@@ -88,7 +88,12 @@ class Status(dramatiq.Middleware):
         assert isinstance(broker, LedgerBroker)
         self._ledger.presence.start()
         self._ledger.scribe.start(broker)
-        self._upkeep = Upkeep(broker, holder=self._ledger.presence.worker_id, settle_after_s=self._settle_after_s, groups=GroupChore(broker))
+        self._upkeep = Upkeep(
+            broker,
+            holder=self._ledger.presence.worker_id,
+            settle_after_s=self._settle_after_s,
+            groups=GroupChore(broker),
+        )
         self._upkeep.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
