@@ -127,3 +127,23 @@ def linger(seconds: float, fails: bool) -> None:
     time.sleep(seconds)  # why: the task's length is the point
     if fails:
         raise ValueError("as asked")
+
+
+@actor(task_type=TaskType.JOB)
+def heard(_parent: dict[str, Any], outcome: Any) -> Any:
+    """For on_success and on_failure."""
+    return outcome
+
+
+@actor(task_type=TaskType.JOB)
+def noted(path: str, outcome: Any) -> None:
+    """For pipelines: write what came."""
+    evidence(path, str(outcome))
+
+
+@actor(task_type=TaskType.JOB)
+def run_group(path: str) -> None:
+    """Send a group with a completion callback."""
+    made = dramatiq.group([note.message(path, str(number)) for number in range(3)])
+    made.add_completion_callback(note.message(path, "done"))
+    made.run()

@@ -133,7 +133,7 @@ class CallboardActor(dramatiq.Actor[..., Any]):
             options["unique_for"] = options["unique_for"].total_seconds()
         if "unique_for" in options and "idempotency_key" not in options:
             raise InvalidTask(
-                "unique_for: expected an idempotency_key with it: unique among which?", field="unique_for"
+                "unique_for: expected an idempotency_key with it, which says among what", field="unique_for"
             )
         for name in ("on_success", "on_failure"):
             if isinstance(options.get(name), dramatiq.Actor):

@@ -157,7 +157,7 @@ class Ledger:
             with direct.transaction() as to, to.atomic() if keyed else contextlib.nullcontext():
                 new = task_moves.accept(to, plain) if plain else 0
                 owners: dict[str, str] = {}
-                for task in keyed:
+                for task in sorted(keyed, key=_key_of):  # why: two batches that take keys in one order cannot deadlock.
                     is_new, owner = task_moves.accept_unique(to, task)
                     new += is_new or owner != task.task_id
                     if owner != task.task_id:
@@ -406,6 +406,10 @@ def _must_ask(message: Parcel, generation: Generation) -> bool:
         or generation.number == 0
         or message.arrived_us <= generation.since_us
     )
+
+
+def _key_of(task: NewTask) -> str:
+    return task.idempotency_key or ""
 
 
 def _delivery_of(message: Parcel) -> Delivery:
