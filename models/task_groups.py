@@ -56,8 +56,8 @@ def complete(to: Direct, group_ids: Sequence[str], now: datetime) -> list[Comple
         for parent_id, correlation_id, created in to.run(_sql(to, _COMPLETE), (stamp(to.dialect, now), group_id)):
             created_at = unstamp(created)
             assert created_at is not None
-            options = next((row[0] for row in to.run(_sql(to, _OPTIONS), (group_id,))), {})
-            options = json.loads(options) if isinstance(options, str) else options
+            found: Any = next((row[0] for row in to.run(_sql(to, _OPTIONS), (group_id,))), {})
+            options = json.loads(found) if isinstance(found, str) else found
             done.append(CompleteGroup(group_id, parent_id, correlation_id, created_at, options))
     return done
 

@@ -76,11 +76,10 @@ def send_in(
     Raises:
         InvalidTask: the message is wrong, or the session is on another database.
     """
-    if isinstance(session, scoped_session):
-        session = session()
-    if isinstance(session, Session):
-        return _join(broker, session, message, delay_ms, is_async=False)
-    return session.run_sync(lambda inner: _join(broker, inner, message, delay_ms, is_async=True))
+    own = session() if isinstance(session, scoped_session) else session
+    if isinstance(own, Session):
+        return _join(broker, own, message, delay_ms, is_async=False)
+    return own.run_sync(lambda inner: _join(broker, inner, message, delay_ms, is_async=True))
 
 
 def _join(

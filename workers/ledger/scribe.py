@@ -22,8 +22,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
 
 from dramatiq import Message
@@ -289,7 +289,7 @@ class Scribe:
         try:
             with direct.transaction() as to:
                 granted = task_moves.start(to, starts)
-                moved = _end(to, ends)
+                moved = write_ends(to, ends)
                 if notes:
                     task_notes.write(to, notes)
         except DatabaseError:
@@ -309,10 +309,10 @@ class Scribe:
         for note in notes:
             self._alone(task_notes.write, note)
         for ended in ends:
-            done = self._alone(_end, ended)
+            done = self._alone(write_ends, ended)
             if done is None:
                 ended.end, ended.children = _unrecordable(ended.end), ()
-                done = self._alone(_end, ended)
+                done = self._alone(write_ends, ended)
             moved |= done or set()
         return granted, moved
 
@@ -358,7 +358,7 @@ class Scribe:
         with direct.transaction() as to:
             if task_moves.standing(to, [end.task_id]).get(end.task_id) is None:
                 task_moves.accept(to, [self._adopt(ended.message)])
-                _end(to, [ended])
+                write_ends(to, [ended])
                 _logger.warning("task %s had no row; it has one now", end.task_id)
                 return True
             recorded = task_moves.outcome_of(to, end.task_id, end.attempt)
@@ -403,7 +403,7 @@ class Scribe:
                 raise Stopping
 
 
-def _end(to: direct.Direct, ends: Sequence[Ended]) -> set[Attempt]:
+def write_ends(to: direct.Direct, ends: Sequence[Ended]) -> set[Attempt]:
     """Write outcomes, and with each that moves its row the rows of its children: all or nothing."""
     with to.atomic() if any(ended.children for ended in ends) else nullcontext():
         moved = task_moves.end(to, [ended.end for ended in ends])

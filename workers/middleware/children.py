@@ -184,7 +184,7 @@ def _callbacks(broker: LedgerBroker, group: CompleteGroup) -> Iterable[Child]:
 class _Registrar(RateLimiterBackend):
     """What `group.run()` takes for the store of its barriers: it remembers the group in the ledger."""
 
-    def add(self, key: str, value: int, ttl: int) -> bool:  # noqa: ARG002 - Dramatiq's; a group does not expire
+    def add(self, key: str, value: int, ttl: int) -> bool:
         """A group of that many members begins. Raises LedgerUnavailable; nothing was sent."""
         task = current_task()
         try:

@@ -1,4 +1,4 @@
-"""Idempotency keys: while a task with the key is pending or running, or for `unique_for`, a second send is the first."""
+"""Idempotency keys: while a task with one is pending or running, or for `unique_for`, the first task is returned."""
 
 import threading
 from collections import Counter
