@@ -51,6 +51,10 @@ class Direct(Protocol):
         """Execute; returns how many rows were changed."""
         ...
 
+    def run_counted_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        """Execute once for each; returns how many rows were changed."""
+        ...
+
     def atomic(self) -> Any:
         """A block of which all or nothing happens, inside the transaction if there is one."""
         ...
@@ -92,6 +96,10 @@ class SqliteDirect:
     def run_counted(self, sql: str, arguments: Sequence[Any] = ()) -> int:
         """Execute; returns how many rows were changed."""
         return self._connection.execute(sql, arguments).rowcount
+
+    def run_counted_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        """Execute once for each; returns how many rows were changed."""
+        return self._connection.executemany(sql, rows).rowcount
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
@@ -144,6 +152,12 @@ class PostgresDirect:
         """Execute; returns how many rows were changed."""
         return self._connection.execute(sql, arguments).rowcount
 
+    def run_counted_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        """Execute once for each; returns how many rows were changed."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(sql, rows)
+            return cursor.rowcount
+
     def atomic(self) -> Any:
         """A transaction, or a savepoint inside one."""
         return self._connection.transaction()
@@ -179,6 +193,10 @@ class Within:
     def run_counted(self, sql: str, arguments: Sequence[Any] = ()) -> int:
         """Execute; returns how many rows were changed."""
         return self._session.connection().exec_driver_sql(sql, tuple(arguments)).rowcount
+
+    def run_counted_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        """Execute once for each; returns how many rows were changed."""
+        return self._session.connection().exec_driver_sql(sql, [tuple(row) for row in rows]).rowcount
 
     def atomic(self) -> Any:
         """A savepoint."""

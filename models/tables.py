@@ -4,7 +4,7 @@ from models.health import Alert, HealthSample
 from models.mail import EmailDelivery
 from models.report import InformationReport, ReportDocument
 from models.schedule import Schedule, ScheduleRun
-from models.task import Chore, IdempotencyKey, Task, TaskAttempt, TaskLog, WorkerProcess
+from models.task import Chore, IdempotencyKey, Task, TaskAttempt, TaskGroup, TaskLog, WorkerProcess
 
 __all__ = [
     "Alert",
@@ -18,6 +18,7 @@ __all__ = [
     "ScheduleRun",
     "Task",
     "TaskAttempt",
+    "TaskGroup",
     "TaskLog",
     "WorkerProcess",
 ]

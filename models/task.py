@@ -14,7 +14,9 @@ The life of a row (spec/runtime.md); every arrow is one function of `task_moves`
 Must not: hold SQL that moves a row (task_moves) or that lists rows (task_query).
 """
 
+import hashlib
 import os
+import re
 import time
 import uuid
 from datetime import datetime
@@ -87,11 +89,32 @@ TERMINAL = frozenset(status for status, targets in MOVES.items() if not targets)
 
 def new_task_id() -> str:
     """A UUIDv7 (RFC 9562 §5.7) as text: 48 bits of Unix milliseconds, then randomness, so rows arrive in key order."""
-    unix_ms = time.time_ns() // 1_000_000
-    value = (unix_ms << 80) | int.from_bytes(os.urandom(10))
-    value = value & ~(0xF << 76) | (0x7 << 76)
-    value = value & ~(0x3 << 62) | (0x2 << 62)
-    return str(uuid.UUID(int=value))
+    return _uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def derived_task_id(of: str, slot: str, *, created_at: datetime | None = None) -> str:
+    """The id of what a task or a group causes in one of its slots: the same each time, so that it is sent once.
+
+    Args:
+        of: the task's or the group's id.
+        slot: what it is to it, for instance `on_success`.
+        created_at: of a group, whose id says no time; of a task the time in its id is taken over.
+    """
+    digest = hashlib.sha256(f"{of}/{slot}".encode("utf-8", "surrogatepass")).digest()
+    if created_at is not None:
+        return _uuid7(int(created_at.timestamp() * 1000), digest[:10])
+    if _UUID7.fullmatch(of):
+        return _uuid7(int(of[:8] + of[9:13], 16), digest[:10])
+    return str(uuid.UUID(bytes=digest[:16], version=5))
+
+
+_UUID7 = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def _uuid7(unix_ms: int, randomness: bytes) -> str:
+    low = int.from_bytes(randomness)
+    text = f"{(unix_ms << 80 | low & 0x0FFF_3FFF_FFFF_FFFF_FFFF | 0x7000_8000_0000_0000_0000):032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 class Task(SQLModel, table=True):
@@ -113,6 +136,13 @@ class Task(SQLModel, table=True):
             "task_id",
             sqlite_where=text("status = 'pending' AND enqueued_at IS NULL"),
             postgresql_where=text("status = 'pending' AND enqueued_at IS NULL"),
+        ),
+        Index(
+            "ix_background_tasks_group_id",
+            "group_id",
+            "status",
+            sqlite_where=text("group_id IS NOT NULL"),
+            postgresql_where=text("group_id IS NOT NULL"),
         ),
         Index(
             "ix_background_tasks_cancel_requested",
@@ -228,6 +258,25 @@ class IdempotencyKey(SQLModel, table=True):
     key: str = Field(primary_key=True, max_length=200)
     task_id: str = Field(max_length=64)
     held_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class TaskGroup(SQLModel, table=True):
+    """A group with completion callbacks (models.task_groups): they are sent once, when all its members are completed.
+
+    The callbacks themselves stand in the options of each member.
+    """
+
+    __tablename__ = "task_groups"
+
+    group_id: str = Field(primary_key=True, max_length=64)
+    size: int
+    """Members that must be completed."""
+    parent_id: str | None = Field(default=None, max_length=64)
+    """The task that ran the group."""
+    correlation_id: str | None = Field(default=None, max_length=100)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    completed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the last member was counted; the rows of the callbacks were written with it."""
 
 
 class Chore(SQLModel, table=True):

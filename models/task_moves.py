@@ -43,7 +43,11 @@ Attempt = tuple[str, int]
 
 
 class NewTask(msgspec.Struct, frozen=True):
-    """A row to be. params, options, tags: JSON text (ASCII); enqueued_at: None leaves publishing to the relay."""
+    """A row to be.
+
+    params, options, tags: JSON text (ASCII). enqueued_at: None leaves publishing to the relay. unique_until: how long
+    its idempotency key is its own even if it ends before.
+    """
 
     task_id: str
     task_name: str
@@ -62,6 +66,7 @@ class NewTask(msgspec.Struct, frozen=True):
     schedule_id: str | None = None
     idempotency_key: str | None = None
     eta: datetime | None = None
+    unique_until: datetime | None = None
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -135,7 +140,7 @@ class Standing(msgspec.Struct, frozen=True):
 
 # --- accept ---------------------------------------------------------------------------------------------------------
 
-_COLUMNS: Final = NewTask.__struct_fields__
+_COLUMNS: Final = NewTask.__struct_fields__[:-1]
 _TIMES: Final = frozenset({"created_at", "enqueued_at", "eta"})
 _POSTGRES_TYPES: Final = {
     **dict.fromkeys(_COLUMNS, "text"),
@@ -159,20 +164,48 @@ _ACCEPT_MANY_POSTGRES: Final = (
 
 def accept(to: Direct, tasks: Sequence[NewTask]) -> int:
     """→ pending. Returns how many rows are new; one whose id is there already stays as it is."""
-    rows = [_values(to.dialect, task) for task in tasks]
+    rows = [list(msgspec.structs.astuple(task)[:-1]) for task in tasks]
+    if to.dialect == "sqlite":
+        stamps: dict[datetime, Any] = {}  # why: those of a batch have the same times.
+        for row in rows:
+            for index in _TIME_INDEXES:
+                if (at := row[index]) is not None:
+                    row[index] = stamps.get(at) or stamps.setdefault(at, stamp("sqlite", at))
     if len(rows) == 1:
         return to.run_counted(_ACCEPT_SQLITE if to.dialect == "sqlite" else _ACCEPT_POSTGRES, rows[0])
     if to.dialect == "sqlite":
-        return sum(to.run_counted(_ACCEPT_SQLITE, row) for row in rows)
+        return to.run_counted_many(_ACCEPT_SQLITE, rows) if rows else 0
     return to.run_counted(_ACCEPT_MANY_POSTGRES, _columns(rows)) if rows else 0
 
 
-def _values(dialect: str, task: NewTask) -> list[Any]:
-    values = list(msgspec.structs.astuple(task))
-    if dialect == "sqlite":
-        for index in _TIME_INDEXES:
-            values[index] = stamp(dialect, values[index])
-    return values
+# why not simply "... AND its task has ended": where two senders race, PostgreSQL shows the second one the key that the
+# first has just written, but not yet its task's row. So the key must still be that of the task which was seen to have
+# ended.
+_TAKE_KEY: Final = (
+    "INSERT INTO idempotency_keys (key, task_id, held_until) VALUES (?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET task_id = excluded.task_id, held_until = excluded.held_until"
+    " WHERE idempotency_keys.task_id = excluded.task_id OR idempotency_keys.task_id = ("
+    "SELECT k.task_id FROM idempotency_keys AS k LEFT JOIN background_tasks AS t ON t.task_id = k.task_id"
+    " WHERE k.key = excluded.key AND (k.held_until IS NULL OR k.held_until <= ?)"
+    " AND (t.status IS NULL OR t.status NOT IN ('pending', 'running')))"
+)
+
+
+def accept_unique(to: Direct, task: NewTask) -> tuple[bool, str]:
+    """→ pending, unless another task has its idempotency key: while that one is pending or running, or `unique_until`.
+
+    Two that race for a key: the second waits for the first one's commit. Run it in a transaction: key and row go
+    together.
+
+    Returns:
+        Whether its row is new, and the id of the task that has the key: its own, or another's, and then nothing was
+        written.
+    """
+    at, until = stamp(to.dialect, task.created_at), stamp(to.dialect, task.unique_until)
+    if to.run_counted(_sql(to, _TAKE_KEY), (task.idempotency_key, task.task_id, until, at)) == 1:
+        return accept(to, [task]) == 1, task.task_id
+    found = to.run(_sql(to, "SELECT task_id FROM idempotency_keys WHERE key = ?"), (task.idempotency_key,))
+    return False, str(found[0][0])
 
 
 _TIME_INDEXES: Final = [index for index, name in enumerate(_COLUMNS) if name in _TIMES]

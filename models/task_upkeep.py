@@ -61,6 +61,17 @@ def unsent(to: Direct, *, before: datetime, limit: int, only: Sequence[str] | No
     return [_unsent(row) for row in to.run(_sql(to, sql), [*values, limit])]
 
 
+def take_unsent(to: Direct, task_ids: Sequence[str], at: datetime) -> list[Unsent]:
+    """Of these rows, those that are there and without a message: they count as sent from here on, by the caller."""
+    marks = ", ".join("?" * len(task_ids))
+    sql = (
+        "UPDATE background_tasks SET enqueued_at = ? WHERE status = 'pending' AND enqueued_at IS NULL"
+        f" AND task_id IN ({marks}) RETURNING {_MESSAGE_COLUMNS}"
+    )
+    rows = to.run(_sql(to, sql), [stamp(to.dialect, at), *task_ids])
+    return [_unsent(row) for row in sorted(rows)]
+
+
 def _unsent(row: tuple[Any, ...]) -> Unsent:
     created_at = unstamp(row[8])
     assert created_at is not None

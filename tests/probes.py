@@ -179,3 +179,23 @@ class Order:
 def order(at: str) -> list[Order]:
     """Return typed values."""
     return [Order(UUID(int=7), Decimal("12.50"), datetime.fromisoformat(at), TaskType.JOB)]
+
+
+@actor(task_type=TaskType.JOB)
+def heard(_parent: dict[str, Any], outcome: Any) -> Any:
+    """For on_success and on_failure."""
+    return outcome
+
+
+@actor(task_type=TaskType.JOB)
+def noted(path: str, outcome: Any) -> None:
+    """For pipelines: write what came."""
+    evidence(path, str(outcome))
+
+
+@actor(task_type=TaskType.JOB)
+def run_group(path: str) -> None:
+    """Send a group with a completion callback."""
+    made = dramatiq.group([note.message(path, str(number)) for number in range(3)])
+    made.add_completion_callback(note.message(path, "done"))
+    made.run()

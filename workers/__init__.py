@@ -12,13 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import dramatiq
-from dramatiq.middleware import (
-    Callbacks,
-    CurrentMessage,
-    GroupCallbacks,
-    Pipelines,
-)
-from dramatiq.rate_limits.backends import RedisBackend
+from dramatiq.middleware import CurrentMessage
 
 from models import database
 from models.retention import Retention
@@ -28,6 +22,7 @@ from workers.broker.local import make_client
 from workers.errors import SettingsError
 from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import Ledger
+from workers.middleware.children import Callbacks, GroupCallbacks, Pipelines
 from workers.middleware.event_loop import EventLoop
 from workers.middleware.retries import Retries
 from workers.middleware.shutdown import ShutdownNotifications
@@ -141,7 +136,7 @@ def _compose(settings: Settings) -> Callboard:
             EventLoop(),
             Callbacks(),
             Pipelines(),
-            GroupCallbacks(RedisBackend(client=client)),
+            GroupCallbacks(ledger),
             Retries(
                 max_retries=settings.max_retries,
                 min_backoff=round(settings.min_backoff_s * 1000),

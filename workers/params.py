@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import inspect
 import json
+import types
 import typing
 import warnings
 from collections.abc import Callable, Mapping
@@ -62,6 +63,74 @@ def plain_text(value: Any, *, what: str, max_bytes: int) -> str:
         raise NotPlain(f"{what} is {len(text):,} bytes as JSON, more than the {max_bytes:,} allowed: "
                        "store it and send its id instead")  # fmt: skip
     return text
+
+
+_encode = json.JSONEncoder(allow_nan=False, check_circular=False, separators=(",", ":")).encode
+_SCALARS: frozenset[type] = frozenset({str, int, float, bool, type(None)})
+_OF_ANNOTATION: dict[Any, frozenset[type]] = {
+    inspect.Parameter.empty: _SCALARS,
+    Any: _SCALARS,
+    str: frozenset({str}),
+    int: frozenset({int}),
+    float: frozenset({float, int}),
+    bool: frozenset({bool}),
+    None: frozenset({type(None)}),
+    type(None): frozenset({type(None)}),
+}
+
+
+class QuickCheck:
+    """Passes arguments that fit a function beyond doubt, at a tenth of what `bind`, `check_values` and `plain_text`
+    cost: plain scalars of just the types in a plain signature. Everything else, and so every error, is theirs.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        parameters = list(signature_of(function).parameters.values())
+        self._is_plain = all(one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for one in parameters)
+        self._allowed = {one.name: _allowed_by(one.annotation) for one in parameters}
+        self._in_order = list(self._allowed.values())
+        self._names = list(self._allowed)
+        self._required = [one.name for one in parameters if one.default is inspect.Parameter.empty]
+
+    def text(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, max_bytes: int) -> str | None:
+        """The arguments as JSON text, as `plain_text` writes it; None if there is any doubt about them."""
+        count = len(args)
+        if not self._is_plain or count > len(self._in_order):
+            return None
+        for value, allowed in zip(args, self._in_order, strict=False):
+            if type(value) not in allowed:
+                return None
+        for name, value in kwargs.items():
+            if type(value) not in self._allowed.get(name, ()):
+                return None
+        if kwargs and count and not kwargs.keys().isdisjoint(self._names[:count]):
+            return None
+        for name in self._required[count:]:
+            if name not in kwargs:
+                return None
+        try:
+            text = _encode({"args": args, "kwargs": kwargs})
+        except ValueError:
+            return None
+        return text if len(text) <= max_bytes else None
+
+
+def _allowed_by(annotation: Any) -> frozenset[type]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        parts = [_OF_ANNOTATION.get(part) for part in typing.get_args(annotation)]
+        return frozenset() if None in parts else frozenset().union(*(part for part in parts if part is not None))
+    try:
+        return _OF_ANNOTATION.get(annotation, frozenset())
+    except TypeError:
+        return frozenset()  # why: an annotation need not be hashable.
+
+
+def options_text(options: Mapping[str, Any]) -> str:
+    """A message's options as JSON text. Raises InvalidTask for what JSON cannot hold."""
+    try:
+        return _encode(dict(options))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidTask(f"options: expected values that JSON can hold: {error}", field="options") from None
 
 
 def bind(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

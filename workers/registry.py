@@ -12,7 +12,7 @@ Two actors or aliases with one name are an error at import that names both place
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
@@ -42,7 +42,7 @@ TYPE_DEFAULTS: dict[TaskType, tuple[str, int]] = {
 
 SEND_OPTIONS = frozenset(
     {"priority", "correlation_id", "tags", "max_retries", "time_limit", "min_backoff", "max_backoff"}
-    | {"on_success", "on_failure", "pipe_target", "pipe_ignore", "schedule_id"}
+    | {"on_success", "on_failure", "pipe_target", "pipe_ignore", "schedule_id", "idempotency_key", "unique_for"}
 )
 """What a caller in Python may set on one message."""
 
@@ -54,10 +54,16 @@ _RATE = re.compile(r"(\d{1,9})/([smh])", re.ASCII)
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 MAX_DELAY = timedelta(days=10 * 366)
 CORRELATION_ID_MAX_CHARS = 100
+IDEMPOTENCY_KEY_MAX_CHARS = 200
+MAX_UNIQUE_FOR_S = 366 * 24 * 3600
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value == clean_text(value, CORRELATION_ID_MAX_CHARS)
+
+
+def _is_key(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and value == clean_text(value, IDEMPOTENCY_KEY_MAX_CHARS)
 
 
 def _is_whole(value: Any, low: int, high: int) -> bool:
@@ -68,6 +74,11 @@ _WEEK_MS = 7 * 24 * 3600 * 1000
 _MAX_MEMORY_MB = 1024 * 1024
 _OPTION_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "correlation_id": (_is_text, f"printable text of at most {CORRELATION_ID_MAX_CHARS} characters"),
+    "idempotency_key": (_is_key, f"1–{IDEMPOTENCY_KEY_MAX_CHARS} storable characters"),
+    "unique_for": (
+        lambda value: isinstance(value, int | float) and 0 < value <= MAX_UNIQUE_FOR_S,
+        f"a timedelta or seconds, above 0 and at most {MAX_UNIQUE_FOR_S}",
+    ),
     "tags": (lambda value: isinstance(value, (list, tuple)) and all(map(_is_text, value)), "a list of short texts"),
     "max_retries": (lambda value: _is_whole(value, 0, 1_000), "a whole number, 0–1000"),
     "time_limit": (lambda value: _is_whole(value, 1, _WEEK_MS), f"whole milliseconds, 1–{_WEEK_MS}"),
@@ -109,6 +120,12 @@ class CallboardActor(dramatiq.Actor[..., Any]):
         self, *, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **options: Any
     ) -> Message[Any]:
         """Build a message with a UUIDv7 as its id; raises InvalidTask for an option that does not exist."""
+        if options:
+            options = self._checked(options)
+        return Message(self.queue_name, self.actor_name, args, kwargs or {}, options, new_task_id())
+
+    @staticmethod
+    def _checked(options: dict[str, Any]) -> dict[str, Any]:
         for name in options:
             if name not in SEND_OPTIONS:
                 near = difflib.get_close_matches(name, SEND_OPTIONS | {"delay", "eta"}, n=1)
@@ -117,11 +134,22 @@ class CallboardActor(dramatiq.Actor[..., Any]):
         options = {name: value for name, value in options.items() if value is not None}
         if "priority" in options:
             check_priority(options["priority"])
+        if isinstance(options.get("unique_for"), timedelta):
+            options["unique_for"] = options["unique_for"].total_seconds()
+        if "unique_for" in options and "idempotency_key" not in options:
+            raise InvalidTask(
+                "unique_for: expected an idempotency_key with it, which says among what", field="unique_for"
+            )
+        for name in ("on_success", "on_failure"):
+            if isinstance(options.get(name), dramatiq.Actor):
+                options[name] = options[name].actor_name
+            elif not isinstance(options.get(name, ""), str):
+                raise InvalidTask(f"{name}: expected an actor or its name, got {options[name]!r:.100}", field=name)
         for name in options.keys() & _OPTION_VALUES.keys():
             is_allowed, expected = _OPTION_VALUES[name]
             if not is_allowed(options[name]):
                 raise InvalidTask(f"{name}: expected {expected}, got {options[name]!r:.100}", field=name)
-        return super().message_with_options(args=args, kwargs=kwargs, **options).copy(message_id=new_task_id())
+        return options
 
     def send_with_options(
         self,
@@ -137,20 +165,94 @@ class CallboardActor(dramatiq.Actor[..., Any]):
         Args:
             delay: not before this many milliseconds from now, or a timedelta.
             eta: not before this aware time; instead of delay.
-            options: those of SEND_OPTIONS, for instance priority=1–10 or correlation_id="…".
+            options: those of SEND_OPTIONS, for instance priority=1–10, correlation_id="…", idempotency_key="…" (while a
+                task with this key is pending or running, no second one is sent) and with it unique_for= (nor for so
+                long after the first was sent, ended or not; seconds or a timedelta).
+
+        Returns:
+            The message. Where another task has the idempotency key: the message under that task's id, with the option
+            `duplicate` (see `is_duplicate`); nothing was sent.
 
         Raises:
             InvalidTask: parameters or options do not fit; nothing was sent.
             LedgerUnavailable, BusUnavailable: nothing was sent.
             OutcomeUnknown: neither can be said.
         """
-        if eta is not None:
-            if delay is not None or eta.tzinfo is None:
-                raise InvalidTask("expected either delay= or an aware eta=, as datetime.now(UTC) + …", field="eta")
-            delay = max(timedelta(0), eta - datetime.now(UTC))
-        if delay is not None:
-            delay = _delay_ms(delay)
-        return super().send_with_options(args=args, kwargs=kwargs, delay=delay, **options)
+        delay_ms = _delay_of(delay, eta)
+        message = self.message_with_options(args=args, kwargs=kwargs, **options)
+        return self.broker.enqueue(message, delay=delay_ms)
+
+    def send_in(self, session: Any, *args: Any, **kwargs: Any) -> Any:
+        """Send with the caller's transaction: commit, and the task goes out at once; roll back, and it never existed.
+
+        A rolled-back savepoint drops its sends. If the process dies after the commit, the relay sends the task.
+
+        Args:
+            session: SQLModel's or SQLAlchemy's Session, or an AsyncSession (then: `await actor.send_in(…)`), on
+                Callboard's own database. On SQLite, keep its transaction short: all other writers wait for it.
+
+        Returns, raises: as `send_in_with_options`.
+        """
+        return self.send_in_with_options(session, args=args, kwargs=kwargs)
+
+    def send_in_with_options(
+        self,
+        session: Any,
+        *,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        delay: timedelta | int | None = None,
+        eta: datetime | None = None,
+        **options: Any,
+    ) -> Any:
+        """As `send_in`, with the options of `send_with_options`.
+
+        Returns:
+            The message, as `send_with_options` does; of an AsyncSession an awaitable of it.
+
+        Raises:
+            InvalidTask: parameters or options do not fit, or the session is on another database.
+        """
+        delay_ms = _delay_of(delay, eta)
+        message = self.message_with_options(args=args, kwargs=kwargs, **options)
+        return cast("Any", self.broker).send_in(session, message, delay_ms=delay_ms)
+
+    def send_many(
+        self, many: Iterable[Mapping[str, Any] | Sequence[Any]], *, delay: timedelta | int | None = None, **options: Any
+    ) -> list[Message[Any]]:
+        """Send many tasks: a transaction and a call of the bus for each thousand.
+
+        Args:
+            many: the arguments of each: a mapping of named ones, or a tuple or list.
+            delay, options: as `send_with_options`, for all of them.
+
+        Returns:
+            Their messages, in order.
+
+        Raises:
+            InvalidTask: the arguments of one do not fit; nothing was sent.
+            LedgerUnavailable, OutcomeUnknown: whole thousands were sent before.
+        """
+        messages = [
+            self.message_with_options(kwargs=dict(one), **options)
+            if isinstance(one, Mapping)
+            else self.message_with_options(args=tuple(one), **options)
+            for one in many
+        ]
+        return cast("list[Message[Any]]", cast("Any", self.broker).enqueue_many(messages, delay=_delay_of(delay, None)))
+
+
+def is_duplicate(message: Message[Any]) -> bool:
+    """Whether a send returned an earlier task, which has the same idempotency key, and sent nothing."""
+    return bool(message.options.get("duplicate"))
+
+
+def _delay_of(delay: timedelta | int | None, eta: datetime | None) -> int | None:
+    if eta is not None:
+        if delay is not None or eta.tzinfo is None:
+            raise InvalidTask("expected either delay= or an aware eta=, as datetime.now(UTC) + …", field="eta")
+        delay = max(timedelta(0), eta - datetime.now(UTC))
+    return None if delay is None else _delay_ms(delay)
 
 
 def _delay_ms(delay: timedelta | int) -> int:

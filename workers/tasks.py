@@ -17,17 +17,19 @@ from workers import callboard
 from workers.errors import InvalidTask, SendError
 from workers.ledger.cancel import CancelOutcome, cancel
 from workers.params import bind, validate
-from workers.registry import check_priority, check_type, function_of, type_of
+from workers.registry import check_priority, check_type, function_of, is_duplicate, type_of
 
 __all__ = [
     "CancelOutcome",
     "TaskStatus",
     "TaskType",
     "cancel_task",
+    "enqueue",
     "enqueue_task",
     "get_task",
     "get_task_count",
     "get_task_status",
+    "is_duplicate",
     "list_tasks",
     "request_cancel",
     "send_many",
@@ -47,7 +49,41 @@ def enqueue_task(
     delay_s: float | None = None,
     tags: list[str] | None = None,
     correlation_id: str | None = None,
+    idempotency_key: str | None = None,
+    unique_for_s: float | None = None,
 ) -> str:
+    """Send a task by its actor's name or alias, with parameters from outside; see `enqueue`.
+
+    Returns:
+        The task's id; with an idempotency key that another task has, that one's.
+    """
+    return enqueue(
+        task_name,
+        task_type,
+        params,
+        priority,
+        max_retries,
+        delay_s=delay_s,
+        tags=tags,
+        correlation_id=correlation_id,
+        idempotency_key=idempotency_key,
+        unique_for_s=unique_for_s,
+    ).message_id
+
+
+def enqueue(
+    task_name: str,
+    task_type: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    priority: int | None = None,
+    max_retries: int | None = None,
+    *,
+    delay_s: float | None = None,
+    tags: list[str] | None = None,
+    correlation_id: str | None = None,
+    idempotency_key: str | None = None,
+    unique_for_s: float | None = None,
+) -> Message[Any]:
     """Send a task by its actor's name or alias, with parameters from outside.
 
     Args:
@@ -57,9 +93,11 @@ def enqueue_task(
         priority: 1–10, higher first; by default the actor's.
         max_retries: 0–1000; by default the actor's.
         delay_s: not before this many seconds from now.
+        idempotency_key: while a task with this key is pending or running, no second one is sent.
+        unique_for_s: nor for this many seconds after the first was sent.
 
     Returns:
-        The task's id.
+        The message; `is_duplicate(message)`: it is that of the earlier task with the same key, and nothing was sent.
 
     Raises:
         InvalidTask: with `field`, what was expected, and the mend.
@@ -80,13 +118,14 @@ def enqueue_task(
         "max_retries": max_retries,
         "tags": tags,
         "correlation_id": correlation_id,
+        "idempotency_key": idempotency_key,
+        "unique_for": unique_for_s,
     }
-    message = actor.send_with_options(
+    return actor.send_with_options(
         kwargs=validate(function_of(actor), params or {}),
         delay=None if not delay_s else timedelta(seconds=delay_s),
         **{name: value for name, value in options.items() if value is not None},
     )
-    return message.message_id
 
 
 def get_task(task_id: str) -> Task | None:

@@ -18,8 +18,8 @@ SELF_TEST = "diagnostics.run_self_test"
 
 def test_the_interface_is_these_names() -> None:
     assert tasks.__all__ == [
-        "CancelOutcome", "TaskStatus", "TaskType", "cancel_task", "enqueue_task", "get_task", "get_task_count",
-        "get_task_status", "list_tasks", "request_cancel", "send_many",
+        "CancelOutcome", "TaskStatus", "TaskType", "cancel_task", "enqueue", "enqueue_task", "get_task",
+        "get_task_count", "get_task_status", "is_duplicate", "list_tasks", "request_cancel", "send_many",
     ]  # fmt: skip
 
 

@@ -3,6 +3,8 @@
     enqueue    the status middleware writes the row, then the message is published. If the bus does not answer, the row
                stays and the relay sends it: `send()` has succeeded. After such a failure the bus is left alone for
                `BREAK_S`, and rows are written for the relay at once, so that senders do not wait for it each time
+    enqueue_many  the same, CHUNK rows to a transaction
+    send_in    the row joins the caller's transaction (outbox)
     settle     the bus's decision about a delivery goes to the ledger, which may change it (a message that may not run
                now is put off) and commits the outcome; only then is it executed on the bus
 
@@ -11,20 +13,40 @@ commit and the settlement: the lease ends, the message is delivered again, and t
 """
 
 import time
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from dramatiq import Message
 from dramatiq.broker import MessageProxy
 from dramatiq.errors import ActorNotFound
 
 from workers.broker import BusFull, BusRefused, BusUnavailable, CallboardBroker, Parcel, Receipt, Settlement, Verdict
-from workers.errors import InvalidTask, UnknownActor
-from workers.ledger.ledger import ENVELOPE, Ledger
+from workers.errors import InvalidTask, SendError, UnknownActor
+from workers.ledger import outbox
+from workers.ledger.ledger import CHECK, ENVELOPE, ENVELOPE_VERSION, Accepted, Ledger
+from workers.ledger.outbox import duplicate_of
 from workers.registry import Registry
 
+if TYPE_CHECKING:
+    from models.task_moves import NewTask
+
+CHUNK: Final = 1_000
+"""Messages of one transaction and one call of the bus in `enqueue_many`."""
 BREAK_S: Final = 1.0
 """For how long a bus that did not answer is not asked again."""
+
+
+class HasOwner(SendError):
+    """Another task has the message's idempotency key; `enqueue` turns this into that task's message.
+
+    Args:
+        owner: that task's id.
+    """
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(f"task {owner} has this idempotency key")
+        self.owner = owner
 
 
 class LedgerBroker(CallboardBroker):
@@ -68,12 +90,18 @@ class LedgerBroker(CallboardBroker):
         Args:
             delay: milliseconds.
 
+        Returns:
+            The message as sent; or, where another task has its idempotency key, the message under that task's id, with
+            the option `duplicate`.
+
         Raises:
             SendError: raised by the status middleware; nothing was sent.
             InvalidTask: the bus can never take it; nothing was sent.
         """
         try:
             return super().enqueue(message, delay=delay)
+        except HasOwner as duplicate:
+            return duplicate_of(message, duplicate.owner)
         except (BusUnavailable, BusFull):
             if isinstance(message, MessageProxy):
                 raise
@@ -84,6 +112,81 @@ class LedgerBroker(CallboardBroker):
                 raise
             message.options.pop(ENVELOPE, None)  # why: sent again, this very object needs its row again.
             raise InvalidTask(f"Redis cannot take this message: {error}", field="task_id") from error
+
+    def enqueue_many(self, messages: Sequence[Message[Any]], *, delay: int | None = None) -> list[Message[Any]]:
+        """Send messages in order, their rows first: a transaction and a call of the bus for each CHUNK.
+
+        Args:
+            delay: milliseconds.
+
+        Returns:
+            The messages, as `enqueue` returns each.
+
+        Raises:
+            InvalidTask: one of them is wrong: nothing was sent. Or the bus can never take it: all others were sent.
+            LedgerUnavailable, OutcomeUnknown: whole chunks were sent before; sending all again is safe.
+        """
+        now, sent = datetime.now(UTC), self.is_bus_up
+        rows = [
+            None
+            if ENVELOPE in message.options
+            else self.ledger.row_of(self, message, delay_ms=delay, now=now, sent=sent)
+            for message in messages
+        ]
+        answered: list[Message[Any]] = []
+        for first in range(0, len(messages), CHUNK):
+            answered += self._enqueue_chunk(messages[first : first + CHUNK], rows[first : first + CHUNK], delay)
+        return answered
+
+    def _enqueue_chunk(
+        self, messages: Sequence[Message[Any]], rows: Sequence["NewTask | None"], delay: int | None
+    ) -> list[Message[Any]]:
+        new = [row for row in rows if row is not None]
+        accepted = self.ledger.accept(new) if new else Accepted(True, {})
+        owners = accepted.owners
+        for message, row in zip(messages, rows, strict=True):
+            if row is not None and row.task_id not in owners:
+                message.options[ENVELOPE] = ENVELOPE_VERSION
+                if not accepted.are_new:
+                    message.options[CHECK] = True  # why: one of them was there, so that a copy of it may have run.
+        own = [message for message in messages if message.message_id not in owners] if owners else messages
+        try:
+            sent = iter(super().enqueue_many(own, delay=delay))
+        except (BusUnavailable, BusFull):
+            self._leave_to_the_relay(own)
+            sent = iter(own)
+        except BusRefused:
+            sent = iter(self._enqueue_each(own, delay))
+        if not owners:
+            return list(sent)
+        return [
+            duplicate_of(one, owners[one.message_id]) if one.message_id in owners else next(sent) for one in messages
+        ]
+
+    def _enqueue_each(self, messages: Sequence[Message[Any]], delay: int | None) -> list[Message[Any]]:
+        sent: list[Message[Any]] = []
+        refused: InvalidTask | None = None
+        for message in messages:
+            try:
+                sent.append(self.enqueue(message, delay=delay))
+            except InvalidTask as error:
+                refused = error
+        if refused is not None:
+            raise refused
+        return sent
+
+    def send_in(
+        self, session: Any, message: Message[Any], *, delay_ms: int | None = None
+    ) -> Message[Any] | Awaitable[Message[Any]]:
+        """Send a message with a caller's transaction; see outbox.send_in."""
+        return outbox.send_in(self, session, message, delay_ms=delay_ms)
+
+    def publish_accepted(self, messages: Sequence[Message[Any]]) -> None:
+        """Put messages on the bus whose rows have just been written; what it does not take is the relay's."""
+        try:
+            self.publish(messages)
+        except (BusUnavailable, BusFull, BusRefused):
+            self._leave_to_the_relay(messages)
 
     def publish(
         self,

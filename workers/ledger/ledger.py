@@ -51,7 +51,7 @@ from workers.errors import (
 )
 from workers.ledger.poison import NO_SUSPICION, Suspicion, suspicion_of
 from workers.ledger.presence import Presence
-from workers.ledger.scribe import Ended, Scribe, Stopping
+from workers.ledger.scribe import Child, Ended, Scribe, Stopping
 from workers.params import NotPlain, plain_text
 
 ENVELOPE: Final = "callboard"
@@ -103,6 +103,17 @@ class Refused:
     delay_ms: int | None = None
 
 
+class Accepted(msgspec.Struct, frozen=True):
+    """What became of rows that were to be written.
+
+    are_new: none of them was there before. owners: ids that were not written, because another task has their
+    idempotency key → that task's id.
+    """
+
+    are_new: bool
+    owners: dict[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What an attempt came to, in memory until its message is settled."""
@@ -126,6 +137,8 @@ class Ledger:
         self.presence = Presence(heartbeat_s=heartbeat_s, threads=threads)
         self.adopt: Callable[[Parcel | Message[Any]], NewTask] = _no_row
         """Makes the row of a message that has none."""
+        self.row_of: Callable[..., NewTask] = _no_row
+        """Makes the row of a message that is to be sent; the status middleware's `row_of`."""
         self.fails_when_lost: Callable[[str], bool] = lambda _task_name: False
         """Whether a task of this name must not run twice (`on_lost="fail"`)."""
         self.scribe = Scribe(adopt=self._adopt)
@@ -133,6 +146,7 @@ class Ledger:
         self._results: dict[Delivery, Result] = {}
         self._refused: dict[Delivery, Refused] = {}
         self._running: dict[Delivery, Running] = {}
+        self._children: dict[Delivery, list[Child]] = {}
 
     def _adopt(self, message: Parcel | Message[Any]) -> NewTask:
         return self.adopt(message)
@@ -143,24 +157,31 @@ class Ledger:
 
     # --- sending -------------------------------------------------------------------------------------------------
 
-    def accept(self, tasks: Sequence[NewTask]) -> bool:
-        """Commit new rows; those that are there already stay.
-
-        Returns:
-            Whether all of them are new.
+    def accept(self, tasks: Sequence[NewTask]) -> Accepted:
+        """Commit new rows in one transaction; those that are there already stay, and one whose idempotency key another
+        task has is not written.
 
         Raises:
             LedgerUnavailable: nothing was written.
             OutcomeUnknown: the database went away while it was executing, and cannot be asked.
         """
+        plain = [task for task in tasks if task.idempotency_key is None]
+        keyed = [task for task in tasks if task.idempotency_key is not None] if len(plain) < len(tasks) else []
         try:
-            with direct.transaction() as to:
-                return task_moves.accept(to, tasks) == len(tasks)
+            with direct.transaction() as to, to.atomic() if keyed else contextlib.nullcontext():
+                new = task_moves.accept(to, plain) if plain else 0
+                owners: dict[str, str] = {}
+                for task in sorted(keyed, key=_key_of):  # why: two batches that take keys in one order cannot deadlock.
+                    is_new, owner = task_moves.accept_unique(to, task)
+                    new += is_new or owner != task.task_id
+                    if owner != task.task_id:
+                        owners[task.task_id] = owner
+                return Accepted(new == len(tasks), owners)
         except DatabaseError as error:
             found = self._is_accepted(tasks[0].task_id) if error.was_executing else False
-            if found:
-                return True  # why: it was committed, and only the answer was lost.
-            if found is None:
+            if found and (not keyed or len(tasks) == 1):
+                return Accepted(True, {})  # why: it was committed, and only the answer was lost.
+            if found is None or (error.was_executing and keyed and len(tasks) > 1):
                 raise OutcomeUnknown(tasks[0].task_id) from error
             raise LedgerUnavailable(f"nothing was sent: {error}") from error
 
@@ -320,6 +341,10 @@ class Ledger:
         text = None if exception is None else "".join(traceback.format_exception(exception, limit=-30))
         self._results[_delivery_of(running.message)] = Result(running, value, exception, text)
 
+    def bear(self, parent: Parcel, child: Child) -> None:
+        """Keep what a running attempt causes by its end: its row is written with the outcome, in one transaction."""
+        self._children.setdefault(_delivery_of(parent), []).append(child)
+
     def settle(self, settlement: Settlement) -> Settlement | None:
         """Take the bus's decision about a delivery, and write what it means for the row.
 
@@ -332,6 +357,7 @@ class Ledger:
             return _decided(settlement, refused.verdict, delay_ms=refused.delay_ms)
         running = self._running.pop(delivery, None)
         result = self._results.pop(delivery, None)
+        children = self._children.pop(delivery, [])
         if running is None:
             return settlement  # why: it never started, and was decided about by the bus alone.
         if result is None:
@@ -339,7 +365,9 @@ class Ledger:
             end, verdict = self._ending(running, TaskStatus.PENDING, AttemptOutcome.SHUT_DOWN), Verdict.RELEASE
         else:
             end, verdict = self._decide(result, settlement)
-        self.scribe.end(Ended(end, _decided(settlement, verdict), running.message))
+            if (result.exception is None) is not (end.status is TaskStatus.COMPLETED):
+                children = []  # why: it returned what cannot be stored. That is no success, and they are of a success.
+        self.scribe.end(Ended(end, _decided(settlement, verdict), running.message, children))
         return None
 
     def hand_back(self, message: Parcel, settlement: Settlement) -> None:
@@ -434,6 +462,10 @@ def _may_be_old(message: Parcel, generation: Generation) -> bool:
     return CHECK in message.options or generation.number == 0 or message.arrived_us <= generation.since_us
 
 
+def _key_of(task: NewTask) -> str:
+    return task.idempotency_key or ""
+
+
 def _delivery_of(message: Parcel) -> Delivery:
     return message.message_id, message.delivery.owner, message.delivery.fence
 
@@ -445,7 +477,8 @@ def _decided(settlement: Settlement, verdict: Verdict, *, delay_ms: int | None =
     return msgspec.structs.replace(settlement, verdict=verdict, delay_ms=delay_ms, due_ms=None, record=b"")
 
 
-def _no_row(message: Parcel | Message[Any]) -> NewTask:
+def _no_row(*arguments: Any, **_options: Any) -> NewTask:
+    message: Message[Any] = arguments[-1]
     raise LookupError(f"message {message.message_id} has no row, and nobody here can make one")
 
 

@@ -10,18 +10,22 @@ once, for the same reason.
 Who sends by himself right after his commit has GRACE_S for it: the relay would only be a second copy.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dramatiq import Message
 
 from models import direct, task_moves, task_upkeep
 from models.task_upkeep import Unsent
 from workers.broker import Receipt
-from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import ATTEMPT, CHECK
+
+if TYPE_CHECKING:
+    from workers.ledger.bus import LedgerBroker  # why: it sends through this module.
 
 GRACE_S: Final = 1.0
 BATCH: Final = 500

@@ -22,8 +22,9 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from dramatiq import Message
 
@@ -59,17 +60,27 @@ class Bus(Protocol):
     def hold_fetching(self, reason: str) -> None: ...
     def allow_fetching(self, reason: str) -> None: ...
     def submit_settlements(self, settlements: Sequence[Settlement]) -> None: ...
+    def publish_accepted(self, messages: Sequence[Message[Any]]) -> None: ...
+
+
+class Child(NamedTuple):
+    """What a task causes by its end (a callback, the next of a pipeline): its message, and the row to be."""
+
+    message: Message[Any]
+    row: NewTask
 
 
 class Ended:
-    """An outcome on its way: what the row is to be, what the bus is to do then, and the message that ran."""
+    """An outcome on its way: what the row is to be, what the bus is to do then, the message that ran, and what it
+    causes: written with the outcome, sent before the bus is told."""
 
-    __slots__ = ("end", "message", "settlement")
+    __slots__ = ("children", "end", "message", "settlement")
 
-    def __init__(self, end: End, settlement: Settlement, message: Parcel) -> None:
+    def __init__(self, end: End, settlement: Settlement, message: Parcel, children: Sequence[Child] = ()) -> None:
         self.end = end
         self.settlement = settlement
         self.message = message
+        self.children = children
 
 
 class Asked:
@@ -92,6 +103,8 @@ class Scribe:
 
     def __init__(self, *, adopt: Callable[[Parcel | Message[Any]], NewTask]) -> None:
         self._adopt = adopt
+        self.on_written: Callable[[Sequence[Ended]], None] | None = None
+        """Told in the scribe's thread which outcomes are committed, before the bus is told; once or more often each."""
         self.stopping = threading.Event()
         self._bus: Bus | None = None
         self._ends: list[Ended] = []
@@ -291,7 +304,7 @@ class Scribe:
         try:
             with direct.transaction() as to:
                 granted = task_moves.start(to, starts)
-                moved = task_moves.end(to, [ended.end for ended in ends])
+                moved = write_ends(to, ends)
                 if notes:
                     task_notes.write(to, notes)
         except DatabaseError:
@@ -311,10 +324,10 @@ class Scribe:
         for note in notes:
             self._alone(task_notes.write, note)
         for ended in ends:
-            done = self._alone(task_moves.end, ended.end)
+            done = self._alone(write_ends, ended)
             if done is None:
-                ended.end = _unrecordable(ended.end)
-                done = self._alone(task_moves.end, ended.end)
+                ended.end, ended.children = _unrecordable(ended.end), ()
+                done = self._alone(write_ends, ended)
             moved |= done or set()
         return granted, moved
 
@@ -339,38 +352,46 @@ class Scribe:
 
     def _settle(self, ends: Sequence[Ended], moved: set[Attempt]) -> None:
         settlements: list[Settlement] = []
+        written: list[Ended] = []
         for ended in ends:
-            settlement = ended.settlement
+            verdict = None
             if (ended.end.task_id, ended.end.attempt) not in moved:
-                settlement = self._explain_or_bury(ended)
-            settlements.append(settlement)
+                verdict = self._verdict_on_unmoved(ended)
+            settlements.append(ended.settlement if verdict is None else _as(verdict, ended.settlement))
+            if verdict is None:
+                written.append(ended)
+        children = [child.message for ended in written for child in ended.children]
+        if children and self._bus is not None:
+            self._bus.publish_accepted(children)
+        if written and self.on_written is not None:
+            self.on_written(written)
         if settlements and self._bus is not None:
             self._bus.submit_settlements(settlements)
         del self._ends[: len(ends)]
 
-    def _explain_or_bury(self, ended: Ended) -> Settlement:
+    def _verdict_on_unmoved(self, ended: Ended) -> Verdict | None:
+        """What is to become of a message whose outcome moved no row; None: it is on record all the same."""
         try:
-            return self._explain(ended)
+            return None if self._is_recorded(ended) else Verdict.ACK
         except DatabaseError:
             raise
         except Exception:  # why: repeated with each flush, it would keep all others from being settled.
             _logger.exception("the outcome of task %s has no row, and none can be made", ended.end.task_id)
-            return _as(Verdict.DEAD, ended.settlement)
+            return Verdict.DEAD
 
-    def _explain(self, ended: Ended) -> Settlement:
-        """What is to become of a message whose outcome moved no row."""
+    def _is_recorded(self, ended: Ended) -> bool:
         end = ended.end
         with direct.transaction() as to:
             if task_moves.standing(to, [end.task_id]).get(end.task_id) is None:
                 task_moves.accept(to, [self._adopt(ended.message)])
-                task_moves.end(to, [end])
+                write_ends(to, [ended])
                 _logger.warning("task %s had no row; it has one now", end.task_id)
-                return ended.settlement
+                return True
             recorded = task_moves.outcome_of(to, end.task_id, end.attempt)
         if recorded is end.outcome:
-            return ended.settlement  # why: it was committed before, and only the answer was lost.
+            return True  # why: it was committed before, and only the answer was lost.
         _logger.warning("attempt %d of task %s ended too late: a later one has the row", end.attempt, end.task_id)
-        return _as(Verdict.ACK, ended.settlement)
+        return False
 
     # --- the database is away ------------------------------------------------------------------------------------
 
@@ -406,6 +427,16 @@ class Scribe:
                 return
             if self.stopping.is_set() or self._closing.is_set():
                 raise Stopping
+
+
+def write_ends(to: direct.Direct, ends: Sequence[Ended]) -> set[Attempt]:
+    """Write outcomes, and with each that moves its row the rows of its children: all or nothing."""
+    with to.atomic() if any(ended.children for ended in ends) else nullcontext():
+        moved = task_moves.end(to, [ended.end for ended in ends])
+        born = [child.row for e in ends if (e.end.task_id, e.end.attempt) in moved for child in e.children]
+        if born:
+            task_moves.accept(to, born)
+    return moved
 
 
 def _as(verdict: Verdict, settlement: Settlement) -> Settlement:

@@ -12,6 +12,7 @@ what it found.
     reconcile    recent rows and their messages are compared                   every 10 s
     sweep        all rows and all messages are compared                        every minute, and after the bus was
                                                                                restarted or emptied
+    groups       groups whose last member was not counted are completed        every 10 s
     prune        what is older than its retention goes                         every minute, or at once if there is more
 
 A chore that fails is logged once and tried again at its next time.
@@ -78,6 +79,7 @@ class Upkeep:
         settle_after_s: float,
         prune: Callable[[], Findings] | None = None,
         interrupt: Callable[[str], object] | None = None,
+        groups: Callable[[], Findings] | None = None,
     ) -> None:
         self._broker = broker
         self._ledger = broker.ledger
@@ -101,6 +103,8 @@ class Upkeep:
         self._interrupt = interrupt
         if interrupt is not None:
             self._chores.append(Chore("obey", OBEY_S, self._do_obey, is_shared=False))
+        if groups is not None:
+            self._chores.append(Chore("groups", reconcile_s, groups))
         broker.on_generation(self._generation_changed)
 
     def start(self) -> None:

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextvars import Token
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import dramatiq
 from dramatiq import Message
@@ -27,11 +27,12 @@ from models.retention import Retention
 from models.task_moves import NewTask
 from workers.broker import Parcel, Verdict
 from workers.errors import Cancelled, InvalidTask
-from workers.ledger.bus import LedgerBroker
+from workers.ledger.bus import HasOwner, LedgerBroker
 from workers.ledger.ledger import ATTEMPT, CHECK, ENVELOPE, ENVELOPE_VERSION, Ledger, Running, check_id
 from workers.ledger.scribe import Stopping
 from workers.ledger.upkeep import Upkeep
-from workers.params import NotPlain, bind, check_values, plain_text
+from workers.middleware.children import GroupChore
+from workers.params import NotPlain, QuickCheck, bind, check_values, options_text, plain_text
 from workers.registry import check_priority, default_priority_of, function_of, type_of
 from workers.runner import current
 from workers.runner.window import windows
@@ -39,6 +40,18 @@ from workers.runner.window import windows
 _logger = logging.getLogger(__name__)
 _NOT_KEPT = frozenset({"eta", ATTEMPT, CHECK, "retries", "traceback", "requeue_timestamp"})
 """Message options that belong to one delivery, not to the task."""
+
+
+class _Sender(NamedTuple):
+    """What every row of an actor has in common."""
+
+    name: str
+    task_type: str | None
+    queue: str
+    priority: int
+    max_retries: int
+    function: Callable[..., Any]
+    quick: QuickCheck
 
 
 class Status(dramatiq.Middleware):
@@ -65,6 +78,8 @@ class Status(dramatiq.Middleware):
     ) -> None:
         self._ledger = ledger
         ledger.adopt = self.adopt
+        ledger.row_of = self.row_of
+        self._senders: dict[str, _Sender] = {}
         self._params_max_bytes = params_max_bytes
         self._max_retries = max_retries
         self._patience_s = max(0.5, shutdown_timeout_s - 3)
@@ -87,6 +102,7 @@ class Status(dramatiq.Middleware):
             settle_after_s=self._settle_after_s,
             interrupt=lambda task_id: windows.interrupt(task_id, Cancelled),
             prune=lambda: retention.turn(datetime.now(UTC)),
+            groups=GroupChore(broker),
         )
         self._upkeep.start()
 
@@ -107,8 +123,11 @@ class Status(dramatiq.Middleware):
             return
         assert isinstance(broker, LedgerBroker)
         task = self.row_of(broker, message, delay_ms=delay, now=datetime.now(UTC), sent=broker.is_bus_up)
+        accepted = self._ledger.accept([task])
+        if accepted.owners:
+            raise HasOwner(accepted.owners[task.task_id])
         message.options[ENVELOPE] = ENVELOPE_VERSION
-        if not self._ledger.accept([task]):
+        if not accepted.are_new:
             message.options[CHECK] = True  # why: its row was there, so that another copy of it may have run.
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
@@ -186,39 +205,58 @@ class Status(dramatiq.Middleware):
         Raises:
             InvalidTask: its parameters or options are not allowed.
         """
-        actor = broker.get_actor(message.actor_name)
+        sender = self._senders.get(message.actor_name) or self._sender(broker, message.actor_name)
         options = message.options
         check_id(message.message_id)
-        function = function_of(actor)
-        named = bind(function, message.args, message.kwargs)
-        params = self._params(named, message)
-        check_values(function, named)
-        priority = check_priority(options.setdefault("priority", default_priority_of(actor)))
+        params = sender.quick.text(message.args, message.kwargs, max_bytes=self._params_max_bytes)
+        if params is None:
+            named = bind(sender.function, message.args, message.kwargs)
+            params = self._params(named, message)
+            check_values(sender.function, named)
+        priority = check_priority(options.setdefault("priority", sender.priority))
         running = current.current_task()
-        correlation_id = options.get("correlation_id") or running.correlation_id
+        group_id = options.get("group_completion_uuid")
+        correlation_id = options.get("correlation_id") or running.correlation_id or group_id
         if correlation_id is not None:
             options["correlation_id"] = correlation_id
-        options.setdefault(ENVELOPE, ENVELOPE_VERSION)
         kept = {name: value for name, value in options.items() if name not in _NOT_KEPT}
-        del options[ENVELOPE]
+        kept[ENVELOPE] = ENVELOPE_VERSION
+        unique_for_s = options.get("unique_for")
         return NewTask(
             task_id=message.message_id,
-            task_name=actor.actor_name,
-            task_type=type_of(actor),
-            queue=actor.queue_name,
+            task_name=sender.name,
+            task_type=sender.task_type,
+            queue=sender.queue,
             priority=priority,
             params=params,
-            options=json.dumps(kept, allow_nan=False, separators=(",", ":")),
+            options=options_text(kept),
             tags=json.dumps(options["tags"]) if "tags" in options else "[]",
-            max_retries=options.get("max_retries", actor.options.get("max_retries", self._max_retries)),
+            max_retries=options.get("max_retries", sender.max_retries),
             correlation_id=correlation_id or message.message_id,
             parent_id=running.id,
-            group_id=options.get("group_completion_uuid"),
+            group_id=group_id,
             schedule_id=options.get("schedule_id"),
+            idempotency_key=options.get("idempotency_key"),
+            unique_until=None if unique_for_s is None else now + timedelta(seconds=unique_for_s),
             eta=None if delay_ms is None else now + timedelta(milliseconds=delay_ms),
             created_at=now,
             enqueued_at=now if sent else None,
         )
+
+    def _sender(self, broker: Broker, name: str) -> "_Sender":
+        actor = broker.get_actor(name)
+        function = function_of(actor)
+        made = _Sender(
+            actor.actor_name,
+            type_of(actor),
+            actor.queue_name,
+            default_priority_of(actor),
+            actor.options.get("max_retries", self._max_retries),
+            function,
+            QuickCheck(function),
+        )
+        self._senders[name] = made
+        return made
 
     def adopt(self, message: Parcel | Message[Any]) -> NewTask:
         """The row of a message that came without one: sent by plain Dramatiq, or the database is older than the bus."""

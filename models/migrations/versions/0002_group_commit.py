@@ -1,4 +1,4 @@
-"""Group commit: attempts that are not known to have begun, keys, chores, and indexes that completed tasks stay out of.
+"""Group commit: attempts that are not known to have begun, keys, groups, chores, and indexes that completed tasks stay out of.
 
 Revision: 0002, after 0001.
 """
@@ -15,6 +15,7 @@ depends_on = None
 
 _NOT_COMPLETED = sa.text("status <> 'completed'")
 _CANCEL_REQUESTED = sa.text("cancel_requested_at IS NOT NULL AND status IN ('pending', 'running')")
+_IN_GROUP = sa.text("group_id IS NOT NULL")
 _ATTEMPT_COLUMNS = 'task_id, number, worker_id, started_at, finished_at, outcome, error_type, error_message, traceback'
 
 
@@ -30,6 +31,16 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('key')
     )
     op.create_index('ix_idempotency_keys_task_id', 'idempotency_keys', ['task_id'])
+    op.create_index('ix_background_tasks_group_id', 'background_tasks', ['group_id', 'status'], sqlite_where=_IN_GROUP, postgresql_where=_IN_GROUP)
+    op.create_table('task_groups',
+    sa.Column('group_id', sa.String(64), nullable=False),
+    sa.Column('size', sa.Integer(), nullable=False),
+    sa.Column('parent_id', sa.String(64), nullable=True),
+    sa.Column('correlation_id', sa.String(100), nullable=True),
+    sa.Column('created_at', UtcDateTime(), nullable=False),
+    sa.Column('completed_at', UtcDateTime(), nullable=True),
+    sa.PrimaryKeyConstraint('group_id')
+    )
     op.create_table('chores',
     sa.Column('name', sa.String(50), nullable=False),
     sa.Column('holder', sa.String(200), nullable=False),
@@ -44,6 +55,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table('chores')
+    op.drop_table('task_groups')
+    op.drop_index('ix_background_tasks_group_id', 'background_tasks')
     op.drop_table('idempotency_keys')
     op.execute("UPDATE task_attempts SET started_at = finished_at WHERE started_at IS NULL")
     _attempts_again(started_at_nullable=False, sqlite_with_rowid=True)
