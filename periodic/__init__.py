@@ -11,5 +11,5 @@ from workers import callboard
 __all__ = ["agenda", "tick"]
 
 agenda = Agenda(callboard, TIMETABLE)
-tick = process.declare_tick(callboard.broker, agenda)
+tick = process.declare_tick(callboard.broker, agenda, callboard.upkeep("scheduler"))
 process.exit_cleanly_on_sigterm()

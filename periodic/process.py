@@ -18,6 +18,7 @@ from dramatiq import Message
 from dramatiq.broker import Broker
 
 from periodic.agenda import Agenda
+from workers.ledger.upkeep import Upkeep
 
 
 class WakeUp:
@@ -47,13 +48,18 @@ class TickActor(dramatiq.Actor[[], None]):
         return Message(queue_name=self.queue_name, actor_name=self.actor_name, args=(), kwargs={}, options={})
 
 
-def declare_tick(broker: Broker, agenda: Agenda) -> dramatiq.Actor[[], None]:
-    """Declare the actor that periodiq finds. It is declared in the scheduler's process alone."""
+def declare_tick(broker: Broker, agenda: Agenda, upkeep: Upkeep) -> dramatiq.Actor[[], None]:
+    """Declare the actor that periodiq finds. It is declared in the scheduler's process alone.
+
+    Args:
+        upkeep: started with the first wake-up: who only imports this package starts nothing.
+    """
 
     # why: periodiq logs a line at each wake-up, that is each second.
     logging.getLogger("periodiq").setLevel(logging.WARNING)
 
     def tick() -> None:
+        upkeep.start()
         agenda.wake(datetime.now(UTC))
 
     return TickActor(

@@ -5,9 +5,12 @@ it opens no connection.
 """
 
 import logging
+import os
+import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +25,8 @@ from workers.broker.local import make_client
 from workers.errors import SettingsError
 from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import Ledger
-from workers.middleware.children import Callbacks, GroupCallbacks, Pipelines
+from workers.ledger.upkeep import Upkeep
+from workers.middleware.children import Callbacks, GroupCallbacks, GroupChore, Pipelines
 from workers.middleware.event_loop import EventLoop
 from workers.middleware.retries import Retries
 from workers.middleware.shutdown import ShutdownNotifications
@@ -52,6 +56,10 @@ class Callboard:
     registry: Registry
     ledger: Ledger
     broker: LedgerBroker
+
+    def upkeep(self, role: str) -> Upkeep:
+        """What keeps ledger and bus in step, for a process that is no worker (a worker has its own). role: its name."""
+        return _upkeep(self.settings, self.broker, f"{role}:{socket.gethostname()[:80]}:{os.getpid()}")
 
 
 def _stop(error: Exception) -> NoReturn:
@@ -88,6 +96,20 @@ def _limit(declared: dramatiq.Actor[..., Any] | None) -> Limit | None:
 
 def _must_not_run_twice(actor: "dramatiq.Actor[..., Any] | None") -> bool:
     return actor is not None and actor.options.get("on_lost") == "fail"
+
+
+def _upkeep(
+    settings: Settings, broker: LedgerBroker, holder: str, interrupt: Callable[[str], object] | None = None
+) -> Upkeep:
+    retention = Retention(result_days=settings.result_retention_days, task_days=settings.task_retention_days)
+    return Upkeep(
+        broker,
+        holder=holder,
+        settle_after_s=settings.lease_s,
+        interrupt=interrupt,
+        prune=lambda: retention.turn(datetime.now(UTC)),
+        groups=GroupChore(broker),
+    )
 
 
 def _compose(settings: Settings) -> Callboard:
@@ -128,10 +150,7 @@ def _compose(settings: Settings) -> Callboard:
                 params_max_bytes=settings.params_max_bytes,
                 max_retries=settings.max_retries,
                 shutdown_timeout_s=settings.shutdown_timeout_s,
-                settle_after_s=settings.lease_s,
-                retention=partial(
-                    Retention, result_days=settings.result_retention_days, task_days=settings.task_retention_days
-                ),
+                make_upkeep=lambda holder, interrupt: _upkeep(settings, broker, holder, interrupt),
             ),
             EventLoop(),
             Callbacks(),

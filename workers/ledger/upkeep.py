@@ -108,7 +108,9 @@ class Upkeep:
         broker.on_generation(self._generation_changed)
 
     def start(self) -> None:
-        """Begin, in a thread."""
+        """Begin, in a thread; once."""
+        if self._thread is not None:
+            return
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="callboard-upkeep", daemon=True)
         self._thread.start()

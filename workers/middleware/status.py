@@ -23,7 +23,6 @@ from dramatiq import Message
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import SkipMessage
 
-from models.retention import Retention
 from models.task_moves import NewTask
 from workers.broker import Parcel, Verdict
 from workers.errors import Cancelled, InvalidTask
@@ -31,7 +30,6 @@ from workers.ledger.bus import HasOwner, LedgerBroker
 from workers.ledger.ledger import ATTEMPT, CHECK, ENVELOPE, ENVELOPE_VERSION, Ledger, Running, check_id
 from workers.ledger.scribe import Stopping
 from workers.ledger.upkeep import Upkeep
-from workers.middleware.children import GroupChore
 from workers.params import NotPlain, QuickCheck, bind, check_values, options_text, plain_text
 from workers.registry import check_priority, default_priority_of, function_of, type_of
 from workers.runner import current
@@ -63,7 +61,7 @@ class Status(dramatiq.Middleware):
         max_retries: for actors that do not say.
         shutdown_timeout_s: how long a stopping worker may take; its ledger may take most of that for a database that
             is down.
-        retention: makes what prunes as upkeep's chore; anew for each worker, because it remembers where it stands.
+        make_upkeep: (who does it, what ends a task that runs here) → this process's upkeep; anew for each worker.
     """
 
     def __init__(
@@ -73,8 +71,7 @@ class Status(dramatiq.Middleware):
         params_max_bytes: int,
         max_retries: int,
         shutdown_timeout_s: float,
-        settle_after_s: float,
-        retention: Callable[[], Retention],
+        make_upkeep: Callable[[str, Callable[[str], object]], Upkeep],
     ) -> None:
         self._ledger = ledger
         ledger.adopt = self.adopt
@@ -84,25 +81,18 @@ class Status(dramatiq.Middleware):
         self._max_retries = max_retries
         self._patience_s = max(0.5, shutdown_timeout_s - 3)
         self._local = threading.local()
-        self._settle_after_s = settle_after_s
-        self._retention = retention
+        self._make_upkeep = make_upkeep
         self._upkeep: Upkeep | None = None
         self._sink: current.Sink | None = None
 
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
         """The process is alive from here on."""
         assert isinstance(broker, LedgerBroker)
-        retention = self._retention()
         self._ledger.presence.start()
         self._ledger.scribe.start(broker)
         self._sink = current.report_to(self._ledger.scribe)
-        self._upkeep = Upkeep(
-            broker,
-            holder=self._ledger.presence.worker_id,
-            settle_after_s=self._settle_after_s,
-            interrupt=lambda task_id: windows.interrupt(task_id, Cancelled),
-            prune=lambda: retention.turn(datetime.now(UTC)),
-            groups=GroupChore(broker),
+        self._upkeep = self._make_upkeep(
+            self._ledger.presence.worker_id, lambda task_id: windows.interrupt(task_id, Cancelled)
         )
         self._upkeep.start()
 

@@ -7,8 +7,10 @@ from workers.web.app import create_app
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop, and keep ledger and bus in step meanwhile, as every process of the system does."""
     settings = callboard.settings
+    upkeep = callboard.upkeep("web")
+    upkeep.start()
     uvicorn.run(
         create_app(),
         host=settings.api_host,
@@ -17,6 +19,7 @@ def main() -> None:
         timeout_graceful_shutdown=3,
         server_header=False,
     )
+    upkeep.stop()
 
 
 if __name__ == "__main__":
