@@ -6,7 +6,7 @@ Must not: change a row.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, literal_column, select
+from sqlalchemy import ColumnElement, func, literal_column, select, text
 from sqlmodel import Session, col
 
 from models.columns import clean_text
@@ -17,6 +17,15 @@ MAX_OFFSET = 2**63 - 1
 """What both databases can count to."""
 NOT_COMPLETED = literal_column("background_tasks.status") != literal_column("'completed'")
 """Word for word the condition of the index that holds what is not completed: SQLite uses it only then."""
+
+EXACT_UP_TO = 100_000
+"""More rows than this are counted by estimate where the database has one."""
+_ESTIMATE = text(
+    "SELECT coalesce(greatest(reltuples, 0) / nullif(relpages, 0)"
+    " * (pg_relation_size(oid) / current_setting('block_size')::int), 0)"
+    " FROM pg_class WHERE oid = 'background_tasks'::regclass"
+)
+"""As the planner does it: rows a page when last analysed, times the pages of now."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +54,15 @@ def get(session: Session, task_id: str) -> Task | None:
     return session.get(Task, _storable(task_id))
 
 
-def page(session: Session, wanted: TaskFilter, *, limit: int = 100, offset: int = 0) -> list[Task]:
+def page(
+    session: Session, wanted: TaskFilter, *, limit: int = 100, offset: int = 0, before_id: str | None = None
+) -> list[Task]:
     """Rows, newest first (ids are time-ordered).
 
     Args:
         limit: 1–1000 rows.
-        offset: rows to pass over, 0 or more.
+        offset: rows to pass over, 0 or more. All of them are read: far into a large table use `before_id`.
+        before_id: the last id of the page before; costs the same wherever it is.
 
     Raises:
         ValueError: naming limit or offset, with its bounds.
@@ -59,14 +71,36 @@ def page(session: Session, wanted: TaskFilter, *, limit: int = 100, offset: int 
         raise ValueError(f"limit: expected 1–{MAX_PAGE}, got {limit}")
     if not 0 <= offset <= MAX_OFFSET:
         raise ValueError(f"offset: expected 0–{MAX_OFFSET}, got {offset}")
-    statement = select(Task).where(*wanted.conditions()).order_by(col(Task.task_id).desc()).limit(limit).offset(offset)
+    conditions = wanted.conditions()
+    if before_id is not None:
+        conditions.append(col(Task.task_id) < _storable(before_id))
+    statement = select(Task).where(*conditions).order_by(col(Task.task_id).desc()).limit(limit).offset(offset)
     return list(session.execute(statement).scalars())
 
 
 def count(session: Session, wanted: TaskFilter) -> int:
-    """How many rows match."""
+    """How many rows match.
+
+    Completed tasks are in no index of their own, and counting them means reading them all: they are all rows but those
+    of other statuses. All rows are estimated on PostgreSQL from EXACT_UP_TO on; SQLite has no estimate, and reads its
+    smallest index.
+    """
+    if wanted == TaskFilter():
+        return _count_all(session)
+    if wanted == TaskFilter(status=TaskStatus.COMPLETED):
+        others: int = session.execute(select(func.count()).select_from(Task).where(NOT_COMPLETED)).scalar_one()
+        return max(0, _count_all(session) - others)
     matching: int = session.execute(select(func.count()).select_from(Task).where(*wanted.conditions())).scalar_one()
     return matching
+
+
+def _count_all(session: Session) -> int:
+    if session.get_bind().dialect.name == "postgresql":
+        estimated = int(session.execute(_ESTIMATE).scalar_one())
+        if estimated > EXACT_UP_TO:
+            return estimated
+    counted: int = session.execute(select(func.count()).select_from(Task)).scalar_one()
+    return counted
 
 
 def attempts(session: Session, task_id: str) -> list[TaskAttempt]:

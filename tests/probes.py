@@ -7,8 +7,12 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import dramatiq
 from dramatiq.middleware import SkipMessage
@@ -127,3 +131,51 @@ def linger(seconds: float, fails: bool) -> None:
     time.sleep(seconds)  # why: the task's length is the point
     if fails:
         raise ValueError("as asked")
+
+
+@actor(task_type=TaskType.JOB)
+def echo(value: Any) -> Any:
+    """Return what was given."""
+    return value
+
+
+@actor(task_type=TaskType.JOB, max_retries=0)
+def speak(words: str) -> None:
+    """Say the words wherever a task can: in its log, its progress and its error."""
+    current_task().log.info("%s", words)
+    current_task().progress(1, 1, words)
+    raise ValueError(words)
+
+
+UNFIT: dict[str, Any] = {
+    "an object": object(),
+    "NaN": {"rows": [float("nan")]},
+    "a set": {1},
+    "bytes": b"x",
+    "10,000 digits": 10**9_999,
+    "too large": "x" * 300_000,
+}
+
+
+@actor(task_type=TaskType.JOB)
+def unfit(kind: str) -> Any:
+    """Return one of UNFIT, or a list that is endless."""
+    endless: list[Any] = []
+    endless.append(endless)
+    return UNFIT.get(kind, endless)
+
+
+@dataclass
+class Order:
+    """What a task may well return."""
+
+    number: UUID
+    price: Decimal
+    at: datetime
+    status: TaskType
+
+
+@actor(task_type=TaskType.JOB)
+def order(at: str) -> list[Order]:
+    """Return typed values."""
+    return [Order(UUID(int=7), Decimal("12.50"), datetime.fromisoformat(at), TaskType.JOB)]

@@ -7,6 +7,7 @@ it opens no connection.
 import logging
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,11 +17,11 @@ from dramatiq.middleware import (
     CurrentMessage,
     GroupCallbacks,
     Pipelines,
-    ShutdownNotifications,
 )
 from dramatiq.rate_limits.backends import RedisBackend
 
 from models import database
+from models.retention import Retention
 from workers import discovery, legacy
 from workers.broker import Limit, MessageCodec, Policy
 from workers.broker.local import make_client
@@ -29,12 +30,16 @@ from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import Ledger
 from workers.middleware.event_loop import EventLoop
 from workers.middleware.retries import Retries
+from workers.middleware.shutdown import ShutdownNotifications
 from workers.middleware.signals import OneStop
 from workers.middleware.start_checks import StartChecks
 from workers.middleware.status import Status
+from workers.middleware.surround import Surround
 from workers.middleware.time_limit import TimeLimit
 from workers.middleware.watch import Watch
-from workers.registry import Registry, RegistryMiddleware, check_rate
+from workers.registry import Registry, RegistryMiddleware
+from workers.runner.broker import MaskedBroker
+from workers.runner.isolated import Isolation
 from workers.settings import Settings
 
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
@@ -82,8 +87,12 @@ def _limit(declared: dramatiq.Actor[..., Any] | None) -> Limit | None:
     concurrency, rate_limit = options.get("concurrency"), options.get("rate_limit")
     if concurrency is None and rate_limit is None:
         return None
-    rate, per_s = (None, None) if rate_limit is None else check_rate(rate_limit)
+    rate, per_s = rate_limit or (None, None)
     return Limit(concurrency, rate, per_s)
+
+
+def _must_not_run_twice(actor: "dramatiq.Actor[..., Any] | None") -> bool:
+    return actor is not None and actor.options.get("on_lost") == "fail"
 
 
 def _compose(settings: Settings) -> Callboard:
@@ -91,13 +100,16 @@ def _compose(settings: Settings) -> Callboard:
     ledger = Ledger(
         heartbeat_s=settings.heartbeat_s, threads=settings.threads, result_max_bytes=settings.result_max_bytes
     )
+    ledger.fails_when_lost = lambda name: _must_not_run_twice(registry.find(name))
     client = make_client(
         settings.redis_url,
         var_dir=settings.var_dir,
         timeout_s=settings.bus_timeout_s,
         ca_file=settings.redis_ca_file,
     )
-    broker = LedgerBroker(
+    task_log_level = logging.getLevelNamesMapping()[settings.task_log_level.upper()]
+    isolation = Isolation(result_max_bytes=settings.result_max_bytes, task_log_level=task_log_level)
+    broker = MaskedBroker(
         ledger=ledger,
         registry=registry,
         client=client,
@@ -107,6 +119,7 @@ def _compose(settings: Settings) -> Callboard:
         limit_of=lambda name: _limit(registry.find(name)),
         middleware=[
             RegistryMiddleware(registry),
+            Surround(isolation, task_log_level=task_log_level),
             OneStop(),
             StartChecks(settings),
             Watch(
@@ -121,6 +134,9 @@ def _compose(settings: Settings) -> Callboard:
                 max_retries=settings.max_retries,
                 shutdown_timeout_s=settings.shutdown_timeout_s,
                 settle_after_s=settings.lease_s,
+                retention=partial(
+                    Retention, result_days=settings.result_retention_days, task_days=settings.task_retention_days
+                ),
             ),
             EventLoop(),
             Callbacks(),

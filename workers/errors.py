@@ -10,14 +10,45 @@
     │   └── OutcomeUnknown        neither can be said; the message names the task id
     └── TaskError                 what a task raises about itself
         ├── PermanentError        the same again would fail again: never retried
-        └── TransientError        may succeed later: retried as the actor's policy says
+        │   └── ResultNotStorable what an isolated function returned is not JSON or too big
+        ├── TransientError        may succeed later: retried as the actor's policy says
+        └── ChildDied             the child process of an isolated task ended without saying how it went
+
+    Interrupt                     raised in a task from outside; no Exception: `except Exception` lets it through
+    ├── TimeLimitExceeded         it ran longer than its time limit
+    ├── Cancelled                 someone cancelled it; never retried
+    └── (Shutdown)                Dramatiq's: the worker stops, for actors with notify_shutdown
+
+    Retry                         Dramatiq's: raise Retry(delay=milliseconds) to be tried again then. It uses up a retry
 
 Any other exception of a task is retried like a TransientError. Each message says what was expected, what came, and
 what to do. Errors of sending derive from Dramatiq's MiddlewareError, because that is the only kind that a
 `before_enqueue` hook can raise without its being logged and swallowed (spec/traps.md 2).
 """
 
-from dramatiq.middleware import MiddlewareError
+from dramatiq.errors import Retry
+from dramatiq.middleware import Interrupt, MiddlewareError
+from dramatiq.middleware import TimeLimitExceeded as _TimeLimitExceeded
+
+__all__ = [
+    "BusUnavailable",
+    "CallboardError",
+    "Cancelled",
+    "ChildDied",
+    "Interrupt",
+    "InvalidTask",
+    "LedgerUnavailable",
+    "OutcomeUnknown",
+    "PermanentError",
+    "ResultNotStorable",
+    "Retry",
+    "SendError",
+    "SettingsError",
+    "TaskError",
+    "TimeLimitExceeded",
+    "TransientError",
+    "UnknownActor",
+]
 
 
 class CallboardError(Exception):
@@ -86,3 +117,36 @@ class PermanentError(TaskError):
 
 class TransientError(TaskError):
     """May succeed later; the task is retried as its actor's policy says."""
+
+
+class ResultNotStorable(PermanentError):
+    """An isolated function returned what JSON cannot hold, or too much of it; the message says what and the mend."""
+
+
+class ChildDied(TaskError):
+    """The child process of an isolated task ended by itself, without a result or an exception.
+
+    Args:
+        how: what is known, for people.
+        signal_number: that killed it; None if it exited.
+        exit_code: with which it exited; None if it was killed.
+    """
+
+    def __init__(self, how: str, *, signal_number: int | None = None, exit_code: int | None = None) -> None:
+        super().__init__(how)
+        self.signal_number = signal_number
+        self.exit_code = exit_code
+
+
+class TimeLimitExceeded(_TimeLimitExceeded):
+    """The task ran longer than its time limit."""
+
+    def __init__(self, said: str = "the task ran longer than its time limit") -> None:
+        super().__init__(said)
+
+
+class Cancelled(Interrupt):
+    """The task was cancelled while it ran."""
+
+    def __init__(self, said: str = "the task was cancelled while it ran") -> None:
+        super().__init__(said)

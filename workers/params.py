@@ -6,6 +6,7 @@ converted as well, by pydantic), `plain` for both and for results.
 Must not: know the registry, a queue or a table.
 """
 
+import dataclasses
 import difflib
 import inspect
 import json
@@ -37,8 +38,9 @@ def plain(value: Any, *, what: str, max_bytes: int) -> Any:
 def plain_text(value: Any, *, what: str, max_bytes: int) -> str:
     """The value as JSON text, ASCII only.
 
-    datetime, UUID, Decimal, Enum, dataclasses and pydantic models are converted; NaN, infinity, other objects, keys
-    that are not text, and nesting beyond MAX_NESTING are refused.
+    A datetime becomes ISO 8601 text, a UUID and a Decimal text, an Enum its value, a dataclass and a pydantic model an
+    object, a tuple a list. NaN, infinity, sets, bytes, other objects, keys that are not text, integers of more than
+    4,300 digits and nesting beyond MAX_NESTING are refused.
 
     Args:
         what: how to call the value in an error, for instance `parameter 'steps'`.
@@ -48,13 +50,14 @@ def plain_text(value: Any, *, what: str, max_bytes: int) -> str:
         NotPlain: with the place, the type or the size, and the mend.
     """
     try:
-        _check_nesting(value, MAX_NESTING)
-        built = msgspec.to_builtins(value, enc_hook=_unwrap_model)
-        text = json.dumps(built, allow_nan=False, separators=(",", ":"))
+        text = _written(value)
     except RecursionError:
         raise NotPlain(f"{what} is nested deeper than {MAX_NESTING} levels: flatten it") from None
-    except (TypeError, ValueError, msgspec.ValidationError) as error:
-        raise NotPlain(f"{what} cannot be written as JSON ({error}): send plain values or an id instead") from None
+    except _UNWRITABLE as error:
+        place = _place_of(value)
+        where = f" at {place}" if place else ""
+        raise NotPlain(f"{what} cannot be written as JSON{where} ({_words(error)}): send plain values or an id instead"
+                       ) from None  # fmt: skip
     if len(text) > max_bytes:
         raise NotPlain(f"{what} is {len(text):,} bytes as JSON, more than the {max_bytes:,} allowed: "
                        "store it and send its id instead")  # fmt: skip
@@ -149,6 +152,51 @@ def _checked(model: type[BaseModel], function: Callable[..., Any], params: Mappi
         raise InvalidTask(f"{field}: {said}; expected {_expected(function)}", field=field) from None
 
 
+_UNWRITABLE = (TypeError, ValueError, msgspec.ValidationError)
+_PLACE_MAX_CHARS = 200
+
+
+def _written(value: Any) -> str:
+    _check_nesting(value, MAX_NESTING)
+    return json.dumps(msgspec.to_builtins(value, enc_hook=_unwrap_model), allow_nan=False, separators=(",", ":"))
+
+
+def _place_of(value: Any) -> str:
+    """The way to the part that cannot be written, as in `rows[3].price`; empty if it is the value itself."""
+    place = ""
+    for _ in range(MAX_NESTING):
+        for name, part in _parts(value):
+            if not _is_writable(part):
+                place, value = place + name, part
+                break
+        else:
+            break
+    return place.removeprefix(".")[:_PLACE_MAX_CHARS]
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(f".{key}", part) for key, part in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [(f"[{index}]", part) for index, part in enumerate(value)]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [(f".{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value)]
+    return [(f".{name}", part) for name, part in value] if isinstance(value, BaseModel) else []
+
+
+def _is_writable(value: Any) -> bool:
+    try:
+        _written(value)
+    except (*_UNWRITABLE, RecursionError):
+        return False
+    return True
+
+
+def _words(error: Exception) -> str:
+    """Cut: the words may hold a whole key or a representation that the caller's class makes up."""
+    return str(error)[:_PLACE_MAX_CHARS]
+
+
 def _unwrap_model(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
@@ -166,6 +214,9 @@ def _check_nesting(value: Any, levels: int) -> None:
     elif isinstance(value, (list, tuple)):
         for item in value:
             _check_nesting(item, levels - 1)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            _check_nesting(getattr(value, field.name), levels - 1)
     elif isinstance(value, (set, frozenset, bytes, bytearray, memoryview)):
         raise TypeError(f"a {type(value).__name__} is not JSON")
     elif isinstance(value, float) and value - value != 0:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import dramatiq
 from dramatiq import Message
@@ -65,6 +65,7 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
 
 
 _WEEK_MS = 7 * 24 * 3600 * 1000
+_MAX_MEMORY_MB = 1024 * 1024
 _OPTION_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "correlation_id": (_is_text, f"printable text of at most {CORRELATION_ID_MAX_CHARS} characters"),
     "tags": (lambda value: isinstance(value, (list, tuple)) and all(map(_is_text, value)), "a list of short texts"),
@@ -84,6 +85,10 @@ class DuplicateActor(CallboardError, MiddlewareError):
 
     def __init__(self, name: str, declared: dramatiq.Actor[..., Any], other: dramatiq.Actor[..., Any]) -> None:
         super().__init__(f"{name!r} is declared at {source_of(declared)} and at {source_of(other)}: rename one of them")
+
+
+class InvalidLimit(InvalidTask, MiddlewareError):
+    """An actor's `concurrency` or `rate_limit` is none; a MiddlewareError for the reason of DuplicateActor."""
 
 
 class CallboardActor(dramatiq.Actor[..., Any]):
@@ -214,6 +219,11 @@ def actor(
     retry_when: Callable[[int, BaseException], bool] | None = None,
     concurrency: int | None = None,
     rate_limit: str | tuple[int, float] | None = None,
+    jitter: bool = True,
+    isolated: bool = False,
+    hard_time_limit_s: float | None = None,
+    memory_limit_mb: int | None = None,
+    on_lost: Literal["rerun", "fail"] = "rerun",
 ) -> Callable[[Callable[..., Any]], CallboardActor]:
     """Declare an actor.
 
@@ -228,10 +238,17 @@ def actor(
         concurrency: at most so many of its tasks run at a time, in all workers together, 1–100,000.
         rate_limit: at most so many of its tasks start in any such time: "10/s", "100/m", "5/h", or (10, seconds).
             The others wait on the bus: that uses up no retry and no thread, and nothing else waits behind them.
+        jitter: whether back-off times are spread by chance.
+        isolated: each run has a child process of its own, which can be killed and may die without harm to others.
+        hard_time_limit_s: after which the child is killed; more than time_limit_s. By default 30 s after time_limit_s.
+        memory_limit_mb: MiB that the function may take beyond what the process has, 1–1,048,576; address space, so that
+            each thread that it starts counts with some. Linux only.
+        on_lost: what becomes of a task whose worker died in mid-run: `rerun`, or `fail` for what must not run twice.
 
     Raises:
         DuplicateActor: a name is taken.
-        InvalidTask: a priority outside 1–10, or a limit that is none.
+        InvalidTask: a priority outside 1–10, or an option that cannot be; InvalidLimit, one of them: a concurrency or
+            a rate that is none.
     """
     type_queue, type_priority = TYPE_DEFAULTS[task_type]
     default_priority = type_priority if priority is None else priority
@@ -242,12 +259,20 @@ def actor(
         "aliases": tuple(aliases),
     }
     options |= {"throws": throws} if throws else {}
+    options |= _run_options(
+        isolated=isolated,
+        time_limit_s=time_limit_s,
+        hard_time_limit_s=hard_time_limit_s,
+        memory_limit_mb=memory_limit_mb,
+        on_lost=on_lost,
+    )
+    options |= {} if jitter else {"jitter": False}
     milliseconds = {"min_backoff": min_backoff_s, "max_backoff": max_backoff_s, "time_limit": time_limit_s}
     options |= {option: round(seconds * 1000) for option, seconds in milliseconds.items() if seconds is not None}
     options |= {} if max_retries is None else {"max_retries": max_retries}
     options |= {} if retry_when is None else {"retry_when": retry_when}
-    options |= {} if concurrency is None else {"concurrency": check_concurrency(concurrency)}
-    options |= {} if rate_limit is None else {"rate_limit": check_rate(rate_limit)}
+    options |= {} if concurrency is None else {"concurrency": concurrency}
+    options |= {} if rate_limit is None else {"rate_limit": rate_limit}
 
     def declare(function: Callable[..., Any]) -> CallboardActor:
         canonical = name or f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
@@ -263,6 +288,41 @@ def actor(
     return declare
 
 
+def _run_options(
+    *,
+    isolated: bool,
+    time_limit_s: float | None,
+    hard_time_limit_s: float | None,
+    memory_limit_mb: int | None,
+    on_lost: str,
+) -> dict[str, Any]:
+    """The options of an actor that say how it runs; raises InvalidTask for what cannot be."""
+    if on_lost not in ("rerun", "fail"):
+        raise InvalidTask(f"on_lost: expected 'rerun' or 'fail', got {on_lost!r:.100}", field="on_lost")
+    for field_name, value in {"hard_time_limit_s": hard_time_limit_s, "memory_limit_mb": memory_limit_mb}.items():
+        if value is not None and not isolated:
+            raise InvalidTask(
+                f"{field_name} needs isolated=True: only a child process can be limited so", field=field_name
+            )
+    if hard_time_limit_s is not None:
+        least_s = time_limit_s or 0.0
+        if not least_s < hard_time_limit_s <= _WEEK_MS / 1000:
+            raise InvalidTask(
+                f"hard_time_limit_s: expected more than {f'time_limit_s ({least_s:g})' if time_limit_s else 0} and at "
+                f"most {_WEEK_MS // 1000}, got {hard_time_limit_s!r:.100}",
+                field="hard_time_limit_s",
+            )
+    if memory_limit_mb is not None and not _is_whole(memory_limit_mb, 1, _MAX_MEMORY_MB):
+        raise InvalidTask(
+            f"memory_limit_mb: expected a whole number of MiB, 1–{_MAX_MEMORY_MB}, got {memory_limit_mb!r:.100}",
+            field="memory_limit_mb",
+        )
+    chosen: dict[str, Any] = {"isolated": True} if isolated else {}
+    chosen |= {} if on_lost == "rerun" else {"on_lost": on_lost}
+    chosen |= {} if memory_limit_mb is None else {"memory_limit_mb": memory_limit_mb}
+    return chosen | ({} if hard_time_limit_s is None else {"hard_time_limit": round(hard_time_limit_s * 1000)})
+
+
 class RegistryMiddleware(dramatiq.Middleware):
     """Puts every declared actor into a registry, and declares the options that actors may have."""
 
@@ -272,7 +332,10 @@ class RegistryMiddleware(dramatiq.Middleware):
         self.registry = registry
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
-        """Register; an error here ends the import."""
+        """Check the limits and register; an error here ends the import."""
+        for name, check in (("concurrency", check_concurrency), ("rate_limit", check_rate)):
+            if actor.options.get(name) is not None:
+                actor.options[name] = check(actor.options[name])
         self.registry.add(actor)
 
 
@@ -287,16 +350,16 @@ def check_priority(priority: object) -> int:
 
 
 def check_concurrency(concurrency: object) -> int:
-    """The concurrency if it is a whole number, 1–100,000; raises InvalidTask if not."""
+    """The concurrency if it is a whole number, 1–100,000; raises InvalidLimit if not."""
     if not _is_whole(concurrency, 1, MAX_CONCURRENCY):
-        raise InvalidTask(
+        raise InvalidLimit(
             f"concurrency: expected a whole number, 1–{MAX_CONCURRENCY}, got {concurrency!r}", field="concurrency"
         )
     return cast("int", concurrency)
 
 
 def check_rate(rate_limit: object) -> tuple[int, float]:
-    """(starts, seconds) of "10/s", "100/m", "5/h" or (10, 1.0); raises InvalidTask for anything else."""
+    """(starts, seconds) of "10/s", "100/m", "5/h" or (10, 1.0); raises InvalidLimit for anything else."""
     match rate_limit:
         case str() if found := _RATE.fullmatch(rate_limit):
             rate, seconds = int(found[1]), _UNIT_S[found[2]]
@@ -305,7 +368,7 @@ def check_rate(rate_limit: object) -> tuple[int, float]:
         case _:
             rate, seconds = 0, 0.0
     if not (_is_whole(rate, 1, MAX_RATE) and 0 < seconds <= MAX_RATE_WINDOW_S):
-        raise InvalidTask(
+        raise InvalidLimit(
             f'rate_limit: expected "10/s", "100/m", "5/h" or (starts, seconds) with 1–{MAX_RATE} starts in at most '
             f"{MAX_RATE_WINDOW_S} seconds, got {rate_limit!r}; for more starts take a shorter time",
             field="rate_limit",

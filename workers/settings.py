@@ -59,6 +59,15 @@ class Risk(StrEnum):
     CLOCK = "clock"
 
 
+class LogLevel(StrEnum):
+    """Python's levels."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 class Settings(BaseSettings):
     """All settings with their defaults; see README for the table."""
 
@@ -111,8 +120,15 @@ class Settings(BaseSettings):
     min_backoff_s: float = Field(default=15.0, gt=0, le=86_400)
     max_backoff_s: float = Field(default=3_600.0, gt=0, le=604_800)
     time_limit_s: float = Field(default=300.0, gt=0, le=604_800)
+    task_log_level: LogLevel = LogLevel.INFO
+    """From which level records that a task writes by Python's logging are kept with its attempt."""
     params_max_bytes: int = Field(default=256 * 1024, ge=1_024, le=64 * 1024 * 1024)
     result_max_bytes: int = Field(default=256 * 1024, ge=1_024, le=64 * 1024 * 1024)
+
+    result_retention_days: int = Field(default=7, ge=1, le=3_650)
+    """How long a result is kept, from the end of its task."""
+    task_retention_days: int = Field(default=30, ge=1, le=3_650)
+    """How long an ended task is kept, with its attempts, log lines and idempotency key."""
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=1, le=65_535)

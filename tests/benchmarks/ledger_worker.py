@@ -33,11 +33,14 @@ LONG_S = 1.0
 SAMPLE_S = 0.002
 
 _count = itertools.count()
+_first_s: list[float] = []
 _long_starts: list[tuple[str, float]] = []
 
 
 def noop(payload: str) -> None:
-    """The task: nothing."""
+    """The task: nothing. When the first of a process began is noted."""
+    if not _first_s:
+        _first_s.append(time.time())
     next(_count)
 
 
@@ -194,7 +197,7 @@ def main() -> None:
                 answer["profile"] = profile.stop() if profile else {}
                 if worker is not None:
                     worker.stop()
-                answer |= {"runs": next(_count), "long_starts": _long_starts}
+                answer |= {"runs": next(_count), "first_s": _first_s, "long_starts": _long_starts}
         print(json.dumps(answer), flush=True)
 
 

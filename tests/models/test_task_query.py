@@ -1,13 +1,9 @@
-"""Filters, pages, counts, their bounds, and the indexes that serve them."""
+"""Filters, pages, counts and their bounds. The indexes that serve them: test_plans."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import product
-from typing import Any
 
 import pytest
-from sqlalchemy import event
-from sqlmodel import Session
 
 from models import database, direct, task_moves, task_notes, task_query
 from models.task import TaskStatus, TaskType
@@ -125,64 +121,3 @@ def test_nothing_waits_in_an_empty_table(empty_tables: str) -> None:
     with database.reading() as session:
         assert task_query.oldest_pending(session) is None
         assert task_query.count(session, TaskFilter()) == 0
-
-
-@pytest.fixture
-def statements(shared_sqlite_bound: str) -> Iterator[list[tuple[str, Any]]]:
-    """What is sent to the database, with its parameters."""
-    seen: list[tuple[str, Any]] = []
-
-    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
-        seen.append((statement, parameters))
-
-    event.listen(database.engine(), "before_cursor_execute", note)
-    yield seen
-    event.remove(database.engine(), "before_cursor_execute", note)
-
-
-def plan_of(session: Session, statements: list[tuple[str, Any]]) -> str:
-    """The query plan of the last statement that was sent."""
-    statement, parameters = next(sent for sent in reversed(statements) if sent[0].startswith("SELECT"))
-    explained = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-    return "; ".join(str(step[-1]) for step in explained)
-
-
-PAGES = {
-    "all": (TaskFilter(), "sqlite_autoindex_background_tasks_1"),
-    "status": (TaskFilter(status=PENDING), "ix_background_tasks_not_completed"),
-    "type": (TaskFilter(task_type=TaskType.EMAIL), "ix_background_tasks_type_task_id"),
-    "name": (TaskFilter(task_name="email.a"), "ix_background_tasks_name_task_id"),
-}
-
-
-@pytest.mark.parametrize(("wanted", "index"), PAGES.values(), ids=PAGES.keys())
-def test_a_page_is_read_from_an_index_in_its_order(
-    wanted: TaskFilter, index: str, statements: list[tuple[str, Any]]
-) -> None:
-    with database.reading() as session:
-        task_query.page(session, wanted)
-        plan = plan_of(session, statements)
-
-    assert f"USING INDEX {index}" in plan
-    assert "TEMP B-TREE" not in plan
-
-
-@pytest.mark.parametrize(("wanted", "index"), [PAGES[name] for name in ("status", "type", "name")])
-def test_a_count_reads_the_index_alone(wanted: TaskFilter, index: str, statements: list[tuple[str, Any]]) -> None:
-    with database.reading() as session:
-        task_query.count(session, wanted)
-        plan = plan_of(session, statements)
-
-    assert f"USING COVERING INDEX {index}" in plan
-
-
-def test_looking_after_one_task_never_scans_a_table(statements: list[tuple[str, Any]]) -> None:
-    with database.reading() as session:
-        plans = []
-        for ask in (task_query.get, task_query.attempts, task_query.logs):
-            ask(session, "some-id")
-            plans.append(plan_of(session, statements))
-        task_query.oldest_pending(session)
-        plans.append(plan_of(session, statements))
-
-    assert all(plan.startswith("SEARCH") and "TEMP B-TREE" not in plan for plan in plans), plans

@@ -40,6 +40,19 @@ class Person(BaseModel):
     born: date
 
 
+class Loose(BaseModel):
+    any: Any
+
+
+class Wordy:
+    def __repr__(self) -> str:
+        return "x" * 100_000
+
+
+class Level(Enum):
+    HIGH = 3
+
+
 @dataclass
 class Link:
     next: "Link | None" = None
@@ -78,6 +91,9 @@ PLAIN = {
     "a UUID": (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
     "a decimal": (Decimal("1.10"), "1.10"),
     "an enum": (Colour.RED, "red"),
+    "an enum of numbers": ({"level": Level.HIGH}, {"level": 3}),
+    "a naive time": (datetime(2026, 11, 22, 12), "2026-11-22T12:00:00"),  # noqa: DTZ001 - its zone is the task's affair
+    "an integer of 600 digits": (10**600, 10**600),
     "a dataclass": (Point(1, ["t"]), {"x": 1, "tags": ["t"]}),
     "a pydantic model": (Person(name="A", born=date(2000, 1, 2)), {"name": "A", "born": "2000-01-02"}),
     "models in a list": ([Person(name="A", born=date(2000, 1, 2))], [{"name": "A", "born": "2000-01-02"}]),
@@ -90,7 +106,11 @@ PLAIN = {
 NOT_PLAIN = {
     "NaN": (float("nan"), "nan is not a JSON number"),
     "infinity": ({"a": [float("-inf")]}, "-inf is not a JSON number"),
-    "NaN in a dataclass": (Measured(float("nan")), "Out of range float values"),
+    "NaN in a dataclass": (Measured(float("nan")), "at value (nan is not a JSON number)"),
+    "NaN deep inside": ({"rows": [1, {"price": float("nan")}]}, "at rows[1].price (nan is not a JSON number)"),
+    "a set in a dataclass": ([Point(1, {"t"})], "at [0].tags (a set is not JSON)"),  # type: ignore[arg-type]  # wrong
+    "an object in a model": ({"who": Loose(any=object())}, "at who.any ("),
+    "an object whose words are endless": (Wordy(), "a Wordy is not JSON"),
     "a set": ({1}, "a set is not JSON"),
     "a frozenset inside": ({"a": frozenset()}, "a frozenset is not JSON"),
     "bytes": (b"x", "a bytes is not JSON"),
@@ -101,7 +121,8 @@ NOT_PLAIN = {
     "too deep": (nested(MAX_NESTING + 1), "nested deeper than 100 levels: flatten it"),
     "endless": (endless(), "nested deeper than 100 levels: flatten it"),
     "an endless dataclass": (linked(100_000), "nested deeper than 100 levels: flatten it"),
-    "an integer of 5,000 digits": (10**5_000, "Exceeds the limit"),
+    "an integer of 10,000 digits": ({"n": 10**9_999}, "at n (Exceeds the limit"),
+    "a key that is endless": ({"k" * 100_000: {1}}, "a set is not JSON"),
     "too long": ("x" * MAX_BYTES, "1,002 bytes as JSON, more than the 1,000 allowed: store it and send its id instead"),
     "too long when escaped": ("ü" * 200, "1,202 bytes as JSON"),
 }

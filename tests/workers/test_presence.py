@@ -9,7 +9,7 @@ from sqlmodel import select
 from models import database
 from models.task import WorkerProcess
 from tests.servers import wait_until
-from workers.ledger.presence import KEPT_DAYS, MISSED_BEATS, Presence
+from workers.ledger.presence import MISSED_BEATS, Presence
 
 pytestmark = pytest.mark.usefixtures("ledger_database")
 HEARTBEAT_S = 0.1
@@ -55,19 +55,3 @@ def test_a_worker_is_dead_after_five_missed_beats() -> None:
     now = datetime(2026, 11, 22, tzinfo=UTC)
 
     assert Presence(heartbeat_s=3.0, threads=1).alive_since(now) == now - timedelta(seconds=3.0 * MISSED_BEATS)
-
-
-def test_rows_of_workers_long_gone_are_removed() -> None:
-    now = datetime.now(UTC)
-    with database.writing() as session:
-        for days in (KEPT_DAYS - 1, KEPT_DAYS + 1):
-            at = now - timedelta(days=days)
-            session.add(
-                WorkerProcess(worker_id=f"{days}", hostname="h", pid=1, threads=1, started_at=at, heartbeat_at=at)
-            )
-    presence = Presence(heartbeat_s=HEARTBEAT_S, threads=1)
-
-    presence.start()
-    presence.stop()
-
-    assert {row.worker_id for row in rows()} == {f"{KEPT_DAYS - 1}", presence.worker_id}

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,58 @@ def test_a_mistyped_option_of_a_declaration_is_refused_at_import(registry: Regis
         dramatiq.actor(max_retry=3)(work)
 
 
+@pytest.mark.parametrize(
+    ("written", "starts", "seconds"),
+    [
+        ("10/s", 10, 1.0),
+        ("100/m", 100, 60.0),
+        ("5/h", 5, 3600.0),
+        ((3, 0.5), 3, 0.5),
+        ((10_000, 86_400), 10_000, 86_400.0),
+    ],
+)
+def test_a_rate_is_read_where_it_is_declared(registry: Registry, written: Any, starts: int, seconds: float) -> None:
+    declared = actor(task_type=TaskType.EMAIL, concurrency=3, rate_limit=written)(work)
+
+    assert (declared.options["concurrency"], declared.options["rate_limit"]) == (3, (starts, seconds))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"concurrency": wrong} for wrong in (0, -1, True, "3", 1.5, 100_001)),
+        *({"rate_limit": wrong} for wrong in ("", "10", "10/d", "0/s", "-1/s", "1.5/s", "10 / s", "10/s ", "10001/s")),
+        *(
+            {"rate_limit": wrong}
+            for wrong in ((0, 1), (1, 0), (1, -1), (1, float("nan")), (1, 1e9), (1,), 10, (True, 1))
+        ),
+    ],
+)
+@pytest.mark.parametrize("declare", [partial(actor, task_type=TaskType.EMAIL), dramatiq.actor])
+def test_a_limit_that_is_none_is_refused_at_import_with_the_form(
+    registry: Registry, options: dict[str, Any], declare: Any
+) -> None:
+    (name,) = options
+
+    with pytest.raises(InvalidTask, match=f"{name}: expected .*got") as refused:
+        declare(**options)(work)
+
+    assert refused.value.field == name
+    assert registry.actors == {}
+
+
+def test_messages_of_a_limited_actor_wait_in_its_lane_under_all_of_its_names() -> None:
+    declared = actor(task_type=TaskType.EMAIL, name="limits.try", aliases=("old.try",), rate_limit="5/m")(work)
+    try:
+        lanes = {callboard.broker.lane_of("email", name) for name in ("limits.try", "old.try")}
+        assert lanes == {"email|limits.try"}
+        assert "limits.try\n0 5 60000000" in callboard.broker.limits()
+        assert callboard.broker.lane_of("email", run_self_test.actor_name) == "email"
+    finally:
+        del callboard.registry.actors[declared.actor_name], callboard.registry.aliases["old.try"]
+        del callboard.broker.actors[declared.actor_name]
+
+
 BAD_OPTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"priorty": 3}, "priorty", "'priorty' is no option of a send: did you mean 'priority'?"),
     ({"max_retry": 3}, "max_retry", "did you mean 'max_retries'?"),
@@ -280,3 +333,27 @@ def test_ids_are_uuids_of_version_seven_in_the_order_of_their_time() -> None:
     assert times_ms == sorted(times_ms)
     assert before_ms <= times_ms[0] <= times_ms[-1] <= time.time_ns() // 1_000_000
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "mend"),
+    [
+        ({"on_lost": "ignore"}, "on_lost", "on_lost: expected 'rerun' or 'fail', got 'ignore'"),
+        ({"hard_time_limit_s": 5}, "hard_time_limit_s", "hard_time_limit_s needs isolated=True"),
+        ({"memory_limit_mb": 5}, "memory_limit_mb", "memory_limit_mb needs isolated=True"),
+        (
+            {"isolated": True, "hard_time_limit_s": 5, "time_limit_s": 5},
+            "hard_time_limit_s",
+            "expected more than time_limit_s (5) and at most 604800, got 5",
+        ),
+        ({"isolated": True, "hard_time_limit_s": 0}, "hard_time_limit_s", "expected more than 0 and at most"),
+        ({"isolated": True, "memory_limit_mb": 0.5}, "memory_limit_mb", "expected a whole number of MiB, 1–1048576"),
+    ],
+)
+def test_a_way_of_running_that_cannot_be_is_refused_where_it_is_declared(
+    options: dict[str, Any], field: str, mend: str
+) -> None:
+    with pytest.raises(InvalidTask, match=re.escape(mend)) as raised:
+        actor(task_type=TaskType.JOB, **options)
+
+    assert raised.value.field == field

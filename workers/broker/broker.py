@@ -18,8 +18,9 @@ never there twice.
 
 Hook points for a ledger: `settlement_sink` receives each decision instead of the settler; when its transaction is
 committed, it calls `submit_settlements` (batched, in the background, tried until answered) or `settle_batch` (now, with
-outcomes). `hold_fetching`/`allow_fetching` stop new work while the database is away. `on_generation`, `on_lease_lost`
-and `on_settlement_refused` tell what the bus found out.
+outcomes). `absent`, `scan_ids`, `records` and `leased` are how it compares itself with the bus.
+`hold_fetching`/`allow_fetching` stop new work while the database is away. `on_generation`, `on_lease_lost` and
+`on_settlement_refused` tell what the bus found out.
 """
 
 from __future__ import annotations

@@ -7,8 +7,14 @@ A message's states and moves (the scripts' names in brackets):
                                                            ├─[settle r]→ delayed or waiting, later attempt
                                                            ├─[settle b]→ waiting, first score
                                                            ├─[settle w]→ delayed, uncounted
+                                                           ├─[settle b<lane>]→ waiting in that lane, first score
                                                            └─[expire]──→ waiting, first score; one loss more
     waiting, delayed ──[remove]──→ gone          waiting ──[reprioritise]──→ waiting, other score
+
+Waiting and delayed is a message of a limited actor in a lane of its queue (`limit.py`), all else is the same.
+
+The fence of a delivery is at least the attempt of the record + 1, and grows with each delivery that counted: given back
+(b, w) is as if not delivered, so the next delivery has the same fence, maybe with another owner.
 
 What is lost where, and who mends it:
 

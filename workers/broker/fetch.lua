@@ -56,19 +56,21 @@ for i = 11, #ARGV do
   if cut then limits[string.sub(ARGV[i], 1, cut - 1)] = string.sub(ARGV[i], cut + 1) else served[ARGV[i]] = true end
 end
 
--- Lanes met in this fetch that have less permits than messages, by rate: lane → {rate, per_us}.
+-- Lanes with a rate that were met in this fetch: lane → {rate, per_us}.
 local permit_us, rated = nil, {}
 
 -- How many messages of a lane may be handed out now.
 local function permits(lane, actor)
   local spec = limits[actor]
-  if not spec then return room end
+  if not spec then return math.huge end
   local concurrency, rate, per_us = string.match(spec, '^(%d+) (%d+) (%d+)$')
   concurrency, rate, per_us = tonumber(concurrency), tonumber(rate), tonumber(per_us)
-  local free = room
+  local free = math.huge
   if concurrency > 0 then
+    -- What ran when the data went is not registered again yet; counting now would find every permit free. No generation:
+    -- the data went under the caller's open connection, and it will begin one next.
+    if generation == 0 then return 0 end
     if now_us < emptied_us + grace_us then
-      -- What ran when the data went is not registered again yet; counting now would find every permit free.
       permit_us = math.min(permit_us or emptied_us + grace_us, emptied_us + grace_us)
       return 0
     end

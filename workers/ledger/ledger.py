@@ -40,8 +40,16 @@ from models.database import DatabaseError
 from models.task import AttemptOutcome, TaskStatus
 from models.task_moves import End, Loss, NewTask, Standing, Start, Started
 from workers.broker import Generation, Parcel, Settlement, Verdict
-from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown, PermanentError
-from workers.ledger.poison import Suspicion, suspicion_of
+from workers.errors import (
+    Cancelled,
+    ChildDied,
+    InvalidTask,
+    LedgerUnavailable,
+    OutcomeUnknown,
+    PermanentError,
+    ResultNotStorable,
+)
+from workers.ledger.poison import NO_SUSPICION, Suspicion, suspicion_of
 from workers.ledger.presence import Presence
 from workers.ledger.scribe import Ended, Scribe, Stopping
 from workers.params import NotPlain, plain_text
@@ -341,6 +349,10 @@ class Ledger:
             end = self._ending(running, TaskStatus.PENDING, AttemptOutcome.SHUT_DOWN)
             self.scribe.end(Ended(end, settlement, message))
 
+    def runs_here(self, task_id: str) -> bool:
+        """Whether an attempt of this task runs in this process."""
+        return any(delivery[0] == task_id for delivery in list(self._running))
+
     def is_running(self, message: Parcel) -> bool:
         """Whether this delivery runs here."""
         return _delivery_of(message) in self._running
@@ -355,6 +367,10 @@ class Ledger:
                 return self._failing(running, "result not storable", type(error).__name__, str(error)), Verdict.DEAD
             return self._ending(running, TaskStatus.COMPLETED, AttemptOutcome.COMPLETED, result=text), Verdict.ACK
         name, said = type(exception).__name__, _words_of(exception)
+        if isinstance(exception, Cancelled):
+            return self._ending(running, TaskStatus.CANCELLED, AttemptOutcome.CANCELLED), Verdict.ACK
+        if isinstance(exception, ChildDied):
+            return self._decide_crash(running, said)
         if isinstance(exception, SkipMessage):
             end = self._ending(running, TaskStatus.CANCELLED, AttemptOutcome.SKIPPED, reason=f"skipped: {said}")
             return end, Verdict.ACK
@@ -366,6 +382,20 @@ class Ledger:
             )  # fmt: skip
             return retry, Verdict.RETRY
         return self._failing(running, _reason(exception), name, said, result.traceback), Verdict.DEAD
+
+    def _decide_crash(self, running: Running, said: str) -> tuple[End, Verdict]:
+        """It ran alone, and what died was its own process."""
+        suspicion = running.suspicion or NO_SUSPICION
+        end = self._ending(
+            running, TaskStatus.PENDING, AttemptOutcome.CRASHED, error_type="ChildDied", error_message=said
+        )
+        if suspicion.is_convicted_by_one_more:
+            failed = {"status": TaskStatus.FAILED, "reason": "poison"}
+            return msgspec.structs.replace(end, **failed), Verdict.DEAD
+        if self.fails_when_lost(running.message.actor_name):
+            failed = {"status": TaskStatus.FAILED, "reason": LOST_FOR_GOOD}
+            return msgspec.structs.replace(end, **failed), Verdict.DEAD
+        return end, Verdict.RETRY
 
     def _failing(self, running: Running, reason: str, name: str, said: str, text: str | None = None) -> End:
         return self._ending(
@@ -429,4 +459,6 @@ def _reason(exception: BaseException) -> str:
     """Why a task that raised this is not tried again, in the words of spec/runtime.md."""
     if type(exception).__name__ == "TimeLimitExceeded":
         return "time limit"
+    if isinstance(exception, ResultNotStorable):
+        return "result not storable"
     return "not retryable" if isinstance(exception, PermanentError) else "retries exhausted"

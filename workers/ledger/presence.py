@@ -11,15 +11,13 @@ import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlmodel import col
 
 from models import database
 from models.task import WorkerProcess
 
 MISSED_BEATS = 5
-KEPT_DAYS = 30
-"""Rows of processes that were last heard of before this are removed when another one starts."""
 _logger = logging.getLogger(__name__)
 
 
@@ -52,7 +50,6 @@ class Presence:
             self.take_id()
         self._started_at = datetime.now(UTC)
         self._stopping = threading.Event()
-        self._prune()
         self._beat()
         self.thread = threading.Thread(target=self._run, name="callboard-presence", daemon=True)
         self.thread.start()
@@ -91,14 +88,6 @@ class Presence:
     def _run(self) -> None:
         while not self._stopping.wait(self.heartbeat_s):
             self._beat()
-
-    def _prune(self) -> None:
-        oldest = self._started_at - timedelta(days=KEPT_DAYS)
-        try:
-            with database.writing() as session:
-                session.execute(delete(WorkerProcess).where(col(WorkerProcess.heartbeat_at) < oldest))
-        except database.DatabaseError as error:
-            _logger.warning("old rows of workers were not removed: %s", error)
 
     def _beat(self) -> None:
         now = datetime.now(UTC)

@@ -160,6 +160,17 @@ class Scribe:
         self._notes.append(line)
         self._wake()
 
+    waits = False
+    """What tasks report is taken without waiting for the database (workers.runner.current.Sink)."""
+
+    def log(self, task_id: str, attempt: int, level: str, line: str, at: datetime) -> None:
+        """Keep a log line with the next flush."""
+        self.note(LogLine(task_id, attempt, level, line, at))
+
+    def progress(self, task_id: str, attempt: int, value: float, message: str | None) -> None:
+        """Keep how far a task is with the next flush."""
+        self.note(Progress(task_id, attempt, value, message))
+
     @property
     def held(self) -> int:
         """Outcomes that are not committed yet."""

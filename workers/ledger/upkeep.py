@@ -8,10 +8,11 @@ what it found.
     relay        rows without a message are sent                               every second
     rescue       tasks of dead workers go back                                 every heartbeat
     cancel       requests that could not be carried out at once                every second
+    obey         tasks that run in this very process are told to end           every half second, by each process
     reconcile    recent rows and their messages are compared                   every 10 s
     sweep        all rows and all messages are compared                        every minute, and after the bus was
                                                                                restarted or emptied
-    prune        what is older than its retention goes                         every minute
+    prune        what is older than its retention goes                         every minute, or at once if there is more
 
 A chore that fails is logged once and tried again at its next time.
 """
@@ -33,6 +34,7 @@ from workers.ledger.relay import BATCH, relay
 from workers.ledger.rescue import rescue
 
 TICK_S: Final = 0.5
+OBEY_S: Final = 0.5
 HELD_PERIODS: Final = 3
 """A chore is held for so many of its periods, and at least HELD_AT_LEAST_S."""
 HELD_AT_LEAST_S: Final = 3.0
@@ -44,12 +46,13 @@ Findings = Mapping[str, int]
 
 @dataclass
 class Chore:
-    """One piece of upkeep. run: returns counts by name. steady: only after the database has answered for a while."""
+    """One piece of upkeep. run: returns counts by name. is_shared: one process does it for all."""
 
     name: str
     every_s: float
     run: Callable[[], Findings]
     due_s: float = 0.0
+    is_shared: bool = True
     failed: bool = field(default=False)
 
 
@@ -60,7 +63,8 @@ class Upkeep:
         holder: names this process in the table.
         relay_s, reconcile_s, sweep_s: periods.
         settle_after_s: how long after a change of the bus's generation its workers have put back what they hold.
-        prune: removes what is too old; returns counts.
+        prune: removes what is too old for a while; returns counts, of which `more` asks for another turn at once.
+        interrupt: ends a task that runs in this process.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Upkeep:
         sweep_s: float = 60.0,
         settle_after_s: float,
         prune: Callable[[], Findings] | None = None,
+        interrupt: Callable[[str], object] | None = None,
     ) -> None:
         self._broker = broker
         self._ledger = broker.ledger
@@ -93,6 +98,9 @@ class Upkeep:
         ]
         if prune is not None:
             self._chores.append(Chore("prune", 60.0, prune))
+        self._interrupt = interrupt
+        if interrupt is not None:
+            self._chores.append(Chore("obey", OBEY_S, self._do_obey, is_shared=False))
         broker.on_generation(self._generation_changed)
 
     def start(self) -> None:
@@ -122,11 +130,14 @@ class Upkeep:
 
     def _do(self, chore: Chore) -> None:
         try:
-            if not self._take(chore):
+            if chore.is_shared and not self._take(chore):
                 return
             began_s = time.monotonic()
             findings = chore.run()
-            self._record(chore, time.monotonic() - began_s, findings, None)
+            if findings.get("more"):
+                chore.due_s = 0.0
+            if chore.is_shared:
+                self._record(chore, time.monotonic() - began_s, findings, None)
             if chore.failed:
                 _logger.warning("the chore %s works again", chore.name)
             chore.failed = False
@@ -166,6 +177,15 @@ class Upkeep:
 
     def _do_cancel(self) -> Findings:
         return {"cancelled": cancel.carry_out(self._broker)}
+
+    def _do_obey(self) -> Findings:
+        with direct.reading() as to:
+            wanted = task_upkeep.cancel_requested(to)
+        here = [task_id for task_id, *_ in wanted if self._ledger.runs_here(task_id)]
+        for task_id in here:
+            if self._interrupt is not None:
+                self._interrupt(task_id)
+        return {"interrupted": len(here)}
 
     def _do_rescue(self) -> Findings:
         # A database that was away kept everybody from saying that he lives: they get the time to say so first.

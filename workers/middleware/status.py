@@ -13,7 +13,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,9 +23,10 @@ from dramatiq import Message
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import SkipMessage
 
+from models.retention import Retention
 from models.task_moves import NewTask
 from workers.broker import Parcel, Verdict
-from workers.errors import InvalidTask
+from workers.errors import Cancelled, InvalidTask
 from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import ATTEMPT, CHECK, ENVELOPE, ENVELOPE_VERSION, Ledger, Running, check_id
 from workers.ledger.scribe import Stopping
@@ -33,6 +34,7 @@ from workers.ledger.upkeep import Upkeep
 from workers.params import NotPlain, bind, check_values, plain_text
 from workers.registry import check_priority, default_priority_of, function_of, type_of
 from workers.runner import current
+from workers.runner.window import windows
 
 _logger = logging.getLogger(__name__)
 _NOT_KEPT = frozenset({"eta", ATTEMPT, CHECK, "retries", "traceback", "requeue_timestamp"})
@@ -48,6 +50,7 @@ class Status(dramatiq.Middleware):
         max_retries: for actors that do not say.
         shutdown_timeout_s: how long a stopping worker may take; its ledger may take most of that for a database that
             is down.
+        retention: makes what prunes as upkeep's chore; anew for each worker, because it remembers where it stands.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Status(dramatiq.Middleware):
         max_retries: int,
         shutdown_timeout_s: float,
         settle_after_s: float,
+        retention: Callable[[], Retention],
     ) -> None:
         self._ledger = ledger
         ledger.adopt = self.adopt
@@ -66,14 +70,24 @@ class Status(dramatiq.Middleware):
         self._patience_s = max(0.5, shutdown_timeout_s - 3)
         self._local = threading.local()
         self._settle_after_s = settle_after_s
+        self._retention = retention
         self._upkeep: Upkeep | None = None
+        self._sink: current.Sink | None = None
 
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
         """The process is alive from here on."""
         assert isinstance(broker, LedgerBroker)
+        retention = self._retention()
         self._ledger.presence.start()
         self._ledger.scribe.start(broker)
-        self._upkeep = Upkeep(broker, holder=self._ledger.presence.worker_id, settle_after_s=self._settle_after_s)
+        self._sink = current.report_to(self._ledger.scribe)
+        self._upkeep = Upkeep(
+            broker,
+            holder=self._ledger.presence.worker_id,
+            settle_after_s=self._settle_after_s,
+            interrupt=lambda task_id: windows.interrupt(task_id, Cancelled),
+            prune=lambda: retention.turn(datetime.now(UTC)),
+        )
         self._upkeep.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
@@ -84,6 +98,8 @@ class Status(dramatiq.Middleware):
         broker.hand_back_running()
         self._ledger.scribe.stop(self._patience_s)
         self._ledger.presence.stop()
+        if self._sink is not None:
+            current.report_to(self._sink)
 
     def before_enqueue(self, broker: Broker, message: Message[Any], delay: int | None) -> None:
         """Write the row of a new message. Raises SendError; then nothing is sent."""
@@ -119,6 +135,7 @@ class Status(dramatiq.Middleware):
                 attempt=begun.attempt,
                 retry_count=begun.retry_count,
                 correlation_id=begun.correlation_id or begun.task_id,
+                alone=begun.suspicion is not None and begun.suspicion.runs_alone,
             )
         )
 

@@ -1,71 +1,58 @@
-"""Time limits: Dramatiq's, except that an interrupt cannot land after the task has left its window.
+"""Time limits: a task that runs longer than it may gets TimeLimitExceeded in its own thread, inside its window.
 
-Dramatiq's watcher takes note of a passed deadline under a lock and raises the exception after it: in between the task
-may have ended, and the exception lands in a later hook, whose caller it kills (spec/traps.md 4). Here both happen under
-the lock, and leaving the window takes back an exception that is still on its way; one that lands while leaving is
-dropped, because the function has ended. What still lands before that (while Dramatiq logs an error) ends the attempt
-without an outcome; the ledger then hands the task back, so that no row is wrong.
+    before_process_message   the limit is written into the current task, from the message, the actor or the default
+    the function is entered  its window has the deadline from here on (`workers.runner.surround`)
+    the watcher              every `interval` ms interrupts the windows whose deadline has passed
+
+Dramatiq's own TimeLimit raises wherever the thread is: in a slow hook it loses a retry or ends the thread
+(spec/traps.md 4). A function in a C call is interrupted when it comes back; one that must not wait for it is declared
+`isolated=True`.
 """
 
-import ctypes
 import logging
 import threading
-from time import monotonic
-from typing import Any
+import time
 
 import dramatiq
 from dramatiq.broker import Broker, MessageProxy
-from dramatiq.middleware import TimeLimitExceeded, raise_thread_exception
-from dramatiq.middleware.time_limit import _CtypesTimeoutManager
+
+from workers.runner.current import current_task
+from workers.runner.window import windows
 
 _logger = logging.getLogger(__name__)
 
 
-class _Windows(_CtypesTimeoutManager):
-    """Deadlines by thread; a window is open from `add_timeout` to `remove_timeout`."""
-
-    def _handle_deadlines(self) -> None:
-        now_s = monotonic()
-        with self.mu:
-            for thread_id, deadline_s in self.deadlines.items():
-                if deadline_s is not None and now_s >= deadline_s:
-                    self.deadlines[thread_id] = None
-                    raise_thread_exception(thread_id, TimeLimitExceeded)
-                    _logger.warning("a task passed its time limit and is interrupted")
-
-    def remove_timeout(self, thread_id: int) -> None:
-        """Close the window of the calling thread."""
-        with self.mu:
-            self.deadlines[thread_id] = None
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), None)
-
-
-class TimeLimit(dramatiq.middleware.TimeLimit):
-    """Dramatiq's TimeLimit with windows that close.
+class TimeLimit(dramatiq.Middleware):
+    """Soft limits.
 
     Args:
         time_limit: milliseconds, for actors that do not say.
         interval: milliseconds between two looks at the deadlines.
     """
 
+    actor_options = {"time_limit"}  # noqa: RUF012 - Dramatiq's own form
+
     def __init__(self, *, time_limit: float, interval: int) -> None:
-        super().__init__(time_limit=time_limit, interval=interval)
-        self.manager = _Windows(interval, logger=_logger)
+        self._time_limit_ms = time_limit
+        self._interval_s = interval / 1000
+        self._stopping = threading.Event()
 
-    def after_process_message(
-        self,
-        broker: Broker,
-        message: MessageProxy,
-        *,
-        result: Any = None,
-        exception: BaseException | None = None,
-    ) -> None:
-        """Close the window, whatever lands meanwhile."""
-        while True:
-            try:
-                self.manager.remove_timeout(threading.get_ident())
-            except TimeLimitExceeded:
-                continue
-            return
+    def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
+        """Start the watcher."""
+        self._stopping = threading.Event()
+        threading.Thread(target=self._watch, args=(self._stopping,), name="callboard-limits", daemon=True).start()
 
-    after_skip_message = after_process_message
+    def after_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
+        """Stop it."""
+        self._stopping.set()
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Say how long the task may run."""
+        actor = broker.get_actor(message.actor_name)
+        limit_ms = message.options.get("time_limit") or actor.options.get("time_limit", self._time_limit_ms)
+        current_task().time_limit_s = None if limit_ms == float("inf") else limit_ms / 1000
+
+    def _watch(self, stopping: threading.Event) -> None:
+        while not stopping.wait(self._interval_s):
+            for task_id in windows.expire(time.monotonic()):
+                _logger.warning("task %s passed its time limit and is interrupted", task_id)

@@ -3,9 +3,13 @@
     task = current_task()
     task.progress(3, 10, "third page")
     task.log.info("page %d has %d rows", 3, 100)
+    task.checkpoint()
 
 Outside a worker (an actor called directly, a unit test) the task is inert: progress and log lines go to the ordinary
 logger only. A database that is down loses progress and log lines, never the task: they are not worth failing for.
+
+Where they go is the sink's affair: directly to the database, to the ledger's group commit, or from an isolated child to
+its worker. No interrupt lands while a sink writes.
 """
 
 import logging
@@ -13,15 +17,80 @@ import time
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 
 from models import direct, task_notes
 from models.database import DatabaseError
 from models.task_notes import LogLine, Progress
+from workers.runner.window import Window, windows
 
 PROGRESS_INTERVAL_S = 0.2
 """Progress is written at most this often, and always when it reaches the end."""
+LINES_PER_ATTEMPT = task_notes.LOG_LINES_PER_ATTEMPT
+LINE_MAX_CHARS = task_notes.LOG_LINE_MAX_CHARS
 
 _logger = logging.getLogger("callboard.task")
+
+
+class Sink(Protocol):
+    """Takes what tasks report. Its methods are called by many threads, and raise nothing.
+
+    waits: whether they wait for the database. If so, lines that a task writes by Python's logging are given to it only
+    when the function has ended: a library may log while the task has a transaction open, and on SQLite the line would
+    wait for it, and it for the line.
+    """
+
+    waits: bool
+
+    def log(self, task_id: str, attempt: int, level: str, line: str, at: datetime) -> None:
+        """Keep a log line; level is debug, info, warning, error or critical."""
+
+    def progress(self, task_id: str, attempt: int, value: float, message: str | None) -> None:
+        """Keep how far it is, 0–1."""
+
+
+class DirectSink:
+    """One transaction a line."""
+
+    waits = True
+
+    def log(self, task_id: str, attempt: int, level: str, line: str, at: datetime) -> None:
+        """Write it."""
+        try:
+            with direct.transaction() as to:
+                task_notes.write(to, [LogLine(task_id, attempt, level, line, at)])
+        except DatabaseError as error:
+            _logger.warning("a log line of task %s is lost: %s", task_id, error)
+
+    def progress(self, task_id: str, attempt: int, value: float, message: str | None) -> None:
+        """Write it."""
+        try:
+            with direct.transaction() as to:
+                task_notes.write(to, [Progress(task_id, attempt, value, message)])
+        except DatabaseError as error:
+            _logger.warning("progress of task %s is lost: %s", task_id, error)
+
+
+_sink: Sink = DirectSink()
+
+
+def report_to(sink: Sink) -> Sink:
+    """From here on all tasks of this process report to this sink; returns the one before."""
+    global _sink
+    before, _sink = _sink, sink
+    return before
+
+
+def pass_on_log(task: "CurrentTask", level: str, line: str, at: datetime) -> None:
+    """Give the sink a line that an isolated child wrote."""
+    if task.id is not None:
+        _sink.log(task.id, task.attempt, level, line, at)
+
+
+def pass_on_progress(task: "CurrentTask", value: float, message: str | None) -> None:
+    """Give the sink the progress that an isolated child reported."""
+    if task.id is not None:
+        _sink.progress(task.id, task.attempt, value, message)
 
 
 @dataclass
@@ -30,6 +99,8 @@ class TaskLogger:
 
     task_id: str | None
     attempt: int
+    _kept: int = field(default=0, init=False)
+    _later: list[tuple[str, str, datetime]] = field(default_factory=list, init=False)
 
     def debug(self, text: str, *args: object) -> None:
         """Keep a line of level debug; `args` are put into `text` with %."""
@@ -47,27 +118,51 @@ class TaskLogger:
         """Keep a line of level error."""
         self._write(logging.ERROR, text, args)
 
+    def keep(self, level: int, line: str, *, at_once: bool = False) -> None:
+        """Keep a line without passing it on; dropped after LINES_PER_ATTEMPT of them, cut at LINE_MAX_CHARS.
+
+        Args:
+            at_once: also if the sink waits for the database; else then when the function has ended.
+        """
+        if self.task_id is None or self._kept >= LINES_PER_ATTEMPT:
+            return
+        self._kept += 1
+        kept = (logging.getLevelName(level).lower(), line[:LINE_MAX_CHARS], datetime.now(UTC))
+        with windows.masked():
+            if _sink.waits and not at_once:
+                self._later.append(kept)
+            else:
+                _sink.log(self.task_id, self.attempt, *kept)
+
+    def flush(self) -> None:
+        """The function has ended: give the sink what was kept for then."""
+        later, self._later = self._later, []
+        for kept in later:
+            _sink.log(self.task_id or "", self.attempt, *kept)
+
     def _write(self, level: int, text: str, args: tuple[object, ...]) -> None:
         line = text % args if args else text
-        _logger.log(level, "%s", line)
-        if self.task_id is None:
-            return
-        try:
-            with direct.transaction() as to:
-                level_name = logging.getLevelName(level).lower()
-                task_notes.write(to, [LogLine(self.task_id, self.attempt, level_name, line, datetime.now(UTC))])
-        except DatabaseError as error:
-            _logger.warning("a log line of task %s is lost: %s", self.task_id, error)
+        with windows.masked():
+            _logger.log(level, "%s", line)
+            self.keep(level, line, at_once=True)
 
 
 @dataclass
 class CurrentTask:
-    """The task that runs in this thread; `id` is None outside a worker."""
+    """The task that runs in this thread; `id` is None outside a worker.
+
+    alone: set by the ledger for a task that is suspected of killing workers: it runs in a child process.
+    time_limit_s: the soft limit of this attempt, set by the time limit's middleware; None: none.
+    window: of the run; set once the function is entered.
+    """
 
     id: str | None = None
     attempt: int = 1
     retry_count: int = 0
     correlation_id: str | None = None
+    alone: bool = False
+    time_limit_s: float | None = None
+    window: Window | None = field(default=None, repr=False)
     log: TaskLogger = field(init=False)
     _written_at_s: float = field(default=0.0, init=False)
 
@@ -82,18 +177,25 @@ class CurrentTask:
         if self.id is None or (done < total and now_s - self._written_at_s < PROGRESS_INTERVAL_S):
             return
         self._written_at_s = now_s
-        try:
-            with direct.transaction() as to:
-                task_notes.write(to, [Progress(self.id, self.attempt, done / total, message)])
-        except DatabaseError as error:
-            _logger.warning("progress of task %s is lost: %s", self.id, error)
+        with windows.masked():
+            _sink.progress(self.id, self.attempt, done / total, message)
+
+    def checkpoint(self) -> None:
+        """A place where it is safe to stop.
+
+        Raises:
+            Cancelled: the task was cancelled, also if an earlier Cancelled was caught.
+            TimeLimitExceeded: its time limit has passed.
+        """
+        if self.window is not None:
+            self.window.check()
 
 
 _current: ContextVar[CurrentTask | None] = ContextVar("callboard_current_task", default=None)
 
 
 def current_task() -> CurrentTask:
-    """The task that this function runs for; an inert one outside a worker."""
+    """The task that this function runs for, also inside its coroutines; an inert one outside a worker."""
     return _current.get() or CurrentTask()
 
 

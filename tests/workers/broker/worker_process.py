@@ -15,7 +15,9 @@ import dramatiq
 
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.evidence import Evidence
-from workers.broker import CallboardBroker, MessageCodec, Policy
+from workers.broker import CallboardBroker, Limit, MessageCodec, Policy
+
+LIMITS = {"few": Limit(concurrency=3), "rated": Limit(rate=50, per_s=1.0)}
 
 
 class Actors:
@@ -35,6 +37,16 @@ class Actors:
             if evidence.count("ran")[name] <= times:
                 raise dramatiq.errors.Retry("once more", delay=100)
 
+        def few(name: str, seconds: float) -> None:
+            evidence.write("began", name)
+            time.sleep(seconds)  # why: the task is one that lasts
+            evidence.write("ran", name)
+
+        def rated(_name: str) -> None:
+            evidence.write("ran", time.monotonic_ns())
+
+        self.few = actor_of(few, broker=broker, max_retries=5)
+        self.rated = actor_of(rated, broker=broker, max_retries=5)
         self.note = actor_of(note, broker=broker, max_retries=5)
         self.last = actor_of(last, broker=broker, max_retries=5)
         self.again = actor_of(again, broker=broker, max_retries=5)
@@ -67,7 +79,8 @@ def main() -> None:
     time.time = lambda: true_time() + float(skew_s)  # the clock is what a test may fake
     logging.basicConfig(level=logging.WARNING, format="%(process)d %(asctime)s %(message)s")
     dramatiq.set_encoder(MessageCodec())
-    broker = CallboardBroker(url, namespace=namespace, policy=Policy(lease_s=float(lease_s)))
+    policy = Policy(lease_s=float(lease_s))
+    broker = CallboardBroker(url, namespace=namespace, policy=policy, limit_of=LIMITS.get)
     dramatiq.set_broker(broker)
     Actors(broker, Evidence(path))
     worker = dramatiq.Worker(broker, worker_threads=int(threads), worker_timeout=100)
