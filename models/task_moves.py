@@ -26,6 +26,7 @@ Must not: decide anything about retries, time limits or the bus; read the clock.
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -406,7 +407,8 @@ def end(to: Direct, ends: Sequence[End]) -> set[Attempt]:
     if not ends:
         return set()
     if to.dialect != "sqlite":
-        rows = [_end_values(to.dialect, one) for one in ends]
+        # In the order of the ids, as everybody else: two processes that lock the same rows must not wait for each other.
+        rows = sorted((_end_values(to.dialect, one) for one in ends), key=itemgetter(0))
         return {(row[0], row[1]) for row in to.run(_END_POSTGRES, _columns(rows))}
     moved = _complete_in_sqlite(to, [one for one in ends if one.status is TaskStatus.COMPLETED])
     for row in [_end_values(to.dialect, one) for one in ends if one.status is not TaskStatus.COMPLETED]:
@@ -568,7 +570,7 @@ def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
 def _for_ids(to: Direct, statement: str, task_ids: Sequence[str], *before: Any) -> list[tuple[Any, ...]]:
     values = [stamp(to.dialect, value) if isinstance(value, datetime) else value for value in before]
     if to.dialect != "sqlite":
-        return to.run(_sql(to, statement) + " = ANY(%s)", [*values, list(task_ids)])
+        return to.run(_sql(to, statement) + " = ANY(%s)", [*values, sorted(task_ids)])
     found: list[tuple[Any, ...]] = []
     for first in range(0, len(task_ids), 500):
         part = task_ids[first : first + 500]
