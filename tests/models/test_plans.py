@@ -30,6 +30,7 @@ ATTEMPTS_KEY = {"sqlite": "PRIMARY KEY", "postgresql": "task_attempts_pkey"}
 OTHERS = "ix_background_tasks_not_completed"
 TYPE, NAME = "ix_background_tasks_type_task_id", "ix_background_tasks_name_task_id"
 UNSENT, CANCEL = "ix_background_tasks_unpublished", "ix_background_tasks_cancel_requested"
+GROUP = "ix_background_tasks_group_id"
 UNWANTED = ("Seq Scan on background_tasks", "Seq Scan on task_", "Sort", "TEMP B-TREE")
 LOGS, HELD = "ix_task_logs_task_id", "ix_idempotency_keys_task_id"
 
@@ -108,6 +109,12 @@ def served(plan: str, index: str) -> bool:
     return index in plan and not scans and not any(word in plan for word in UNWANTED)
 
 
+def _count_members(to: Direct) -> tuple[str, tuple[str, ...]]:
+    """What `task_groups.complete` counts."""
+    sql = "SELECT count(*) FROM background_tasks AS t WHERE t.group_id = ? AND t.status = 'completed'"
+    return sql if to.dialect == "sqlite" else sql.replace("?", "%s"), ("a-group",)
+
+
 ASKED: dict[str, tuple[Callable[[Session], object], str | dict[str, str]]] = {
     "page of all": (lambda s: task_query.page(s, TaskFilter()), KEY),
     "page before an id": (lambda s: task_query.page(s, TaskFilter(), before_id=MIDDLE_ID), KEY),
@@ -132,6 +139,7 @@ UPKEEP: dict[str, tuple[Callable[[Direct], object], list[str | dict[str, str]]]]
     "sweep": (lambda to: task_upkeep.sent(to, before=LAST, after_id=MIDDLE_ID, limit=100), [OTHERS]),
     "rescue": (lambda to: task_upkeep.orphans(to, alive_since=LAST, limit=100), [OTHERS]),
     "cancel": (task_upkeep.cancel_requested, [CANCEL]),
+    "members of a group": (lambda to: to.run(*_count_members(to)), [GROUP]),
     "notes": (
         lambda to: task_notes.write(to, [task_notes.LogLine(MIDDLE_ID, 1, "info", "x", LAST)]), [LOGS],
     ),
@@ -185,7 +193,7 @@ def test_retention_finds_what_it_looks_for_by_keys(crowded: str) -> None:
 def test_there_is_no_index_that_serves_nothing(crowded: str) -> None:
     indexes = {one["name"] for one in inspect(database.engine()).get_indexes("background_tasks")}
 
-    assert indexes == {OTHERS, TYPE, NAME, UNSENT, CANCEL}
+    assert indexes == {OTHERS, TYPE, NAME, UNSENT, CANCEL, GROUP}
 
 
 def test_pages_by_id_follow_one_another_without_gap_or_repetition(crowded: str) -> None:

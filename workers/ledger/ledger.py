@@ -403,10 +403,11 @@ class Ledger:
             end = self._ending(running, TaskStatus.CANCELLED, AttemptOutcome.SKIPPED, reason=f"skipped: {said}")
             return end, Verdict.ACK
         if settlement.verdict is Verdict.RETRY:
-            eta = datetime.now(UTC) + timedelta(milliseconds=settlement.delay_ms or 0)
+            now = datetime.now(UTC)
+            eta = now + timedelta(milliseconds=settlement.delay_ms or 0)
             retry = self._ending(
                 running, TaskStatus.PENDING, AttemptOutcome.RETRIED, error_type=name, error_message=said,
-                traceback=result.traceback, eta=eta, retried=True,
+                traceback=result.traceback, eta=eta, retried=True, finished_at=now,
             )  # fmt: skip
             return retry, Verdict.RETRY
         return self._failing(running, _reason(exception), name, said, result.traceback), Verdict.DEAD
@@ -432,12 +433,12 @@ class Ledger:
         )  # fmt: skip
 
     def _ending(self, running: Running, status: TaskStatus, outcome: AttemptOutcome, **details: Any) -> End:
+        details.setdefault("finished_at", datetime.now(UTC))
         return End(
             task_id=running.task_id,
             attempt=running.attempt,
             worker_id=self.presence.worker_id,
             started_at=running.started_at,
-            finished_at=datetime.now(UTC),
             status=status,
             outcome=outcome,
             **details,

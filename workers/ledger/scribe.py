@@ -22,6 +22,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
@@ -247,7 +248,7 @@ class Scribe:
             asked = self._asked[:_MOST_A_FLUSH]
         ends = self._take_ends()
         notes = self._notes[:_MOST_A_FLUSH]
-        shown = self._to_be_shown()
+        shown = self._to_be_shown({(note.task_id, note.attempt) for note in notes})
         if not (asked or ends or notes or shown):
             if self._is_held:
                 self._probe()
@@ -289,13 +290,15 @@ class Scribe:
             taken[ended.end.task_id] = ended
         return list(taken.values())
 
-    def _to_be_shown(self) -> list[Start]:
+    def _to_be_shown(self, heard: AbstractSet[Attempt]) -> list[Start]:
+        """Starts of which the row is to hear: what has run for a while, and what says something of itself."""
         latest_s = time.monotonic() - SHOW_AFTER_S
-        shown: list[Start] = []
+        shown = [begun[1] for begun in map(self._begun.get, heard) if begun is not None]
         for began_s, start in list(self._begun.values()):
             if began_s > latest_s or len(shown) >= _MOST_A_FLUSH:
                 break  # why: they are in the order in which they began.
-            shown.append(start)
+            if (start.task_id, start.attempt) not in heard:
+                shown.append(start)
         return shown
 
     def _write(
@@ -304,9 +307,9 @@ class Scribe:
         try:
             with direct.transaction() as to:
                 granted = task_moves.start(to, starts)
-                moved = write_ends(to, ends)
                 if notes:
-                    task_notes.write(to, notes)
+                    task_notes.write(to, notes)  # why: before the ends, as an ended task takes no progress any more.
+                moved = write_ends(to, ends)
         except DatabaseError:
             raise
         except Exception as error:

@@ -78,8 +78,10 @@ def test_check_finds_nothing_wrong_with_a_migrated_system(run: Run) -> None:
 
 def test_migrate_goes_up_down_and_up_again(run: Run, sqlite_database: str) -> None:
     down = run("migrate", "--down")
+    all_the_way = run("migrate", "--down")
 
-    assert (down.code, down.out) == (0, "the database is at base\n")
+    assert (down.code, down.out) == (0, "the database is at 0001\n")
+    assert (all_the_way.code, all_the_way.out) == (0, "the database is at base\n")
     wrong = run("check")
     assert wrong.code == 1
     assert wrong.error_lines == [f"the database is at None, this code needs {schema.head()}: run `callboard migrate`"]

@@ -78,7 +78,7 @@ def test_a_cancelled_coroutine_ends_with_its_clean_up_and_is_not_retried(worker:
     assert windows.interrupt(message.message_id, Cancelled)
 
     found = ended(message.message_id)
-    assert (found.error_type, found.attempt, found.retry_count) == ("Cancelled", 1, 0)
+    assert (found.status, found.attempt, found.retry_count) == (TaskStatus.CANCELLED, 1, 0)
     assert lines(paper) == ["started", f"clean {message.message_id}"]
 
 
@@ -152,11 +152,11 @@ def test_an_isolated_task_has_its_row_its_lines_and_its_children(worker: Worker,
 
 
 def test_an_isolated_task_that_dies_fails_alone(worker: Worker) -> None:
-    dying = isolated_actors.die.send_with_options(args=("segfault",), max_retries=1)
+    dying = isolated_actors.die.send_with_options(args=("segfault",), max_retries=0)
     good = [isolated_actors.who.send(number).message_id for number in range(5)]
 
     found = ended(dying.message_id)
-    assert (found.status, found.error_type, found.attempt) == (TaskStatus.FAILED, "ChildDied", 2)
+    assert (found.status, found.reason, found.error_type, found.attempt) == ("failed", "poison", "ChildDied", 3)
     assert found.error_message == "the task's child process was killed by SIGSEGV in mid-task"
     assert {ended(task_id).status for task_id in good} == {TaskStatus.COMPLETED}
 

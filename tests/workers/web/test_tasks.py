@@ -1,5 +1,6 @@
 """The task routes over HTTP: enqueue, show, list, count, cancel."""
 
+import json
 from datetime import UTC, datetime
 
 import httpx2
@@ -144,10 +145,9 @@ def test_what_is_not_pending_cannot_be_cancelled(api: httpx2.Client, status: str
 @pytest.mark.usefixtures("system")
 def test_a_row_with_text_that_has_no_utf8_is_shown_with_its_escapes(api: httpx2.Client) -> None:
     odd = {"steps": "\ud800", "seconds": "a\0b"}
-    callboard.ledger.accept(
-        Task(task_id="odd", task_name="diagnostics.run_self_test", queue="health", params={"args": [], "kwargs": odd},
-             created_at=datetime.now(UTC))
-    )  # fmt: skip
+    now = datetime.now(UTC)
+    params = json.dumps({"args": [], "kwargs": odd})
+    callboard.ledger.accept([NewTask("odd", "diagnostics.run_self_test", "health", now, now, params=params)])
 
     assert api.get("/api/tasks/odd").json()["params"] == odd
     assert api.get("/api/tasks/").json()["total_count"] == 1
