@@ -9,6 +9,7 @@ from dramatiq import Worker
 
 from models import database
 from models.task import TERMINAL, Task, TaskStatus
+from models.task_moves import NewTask
 from tests.servers import wait_until
 from workers import callboard, tasks
 from workers.actors.diagnostics import run_self_test
