@@ -53,7 +53,8 @@ TRAPS: dict[int, list[tuple[str, str]]] = {
           "test_a_million_far_messages_cost_a_worker_nothing_and_hold_up_no_near_one"),
          ("workers/broker/test_delay.py", "test_a_killed_server_comes_back_with_delayed_waiting_and_running_messages")],
     11: [("workers/broker/test_lease.py", "test_a_frozen_worker_cannot_acknowledge_what_another_has_taken"),
-         ("workers/broker/test_lease.py", "test_workers_whose_clocks_are_two_minutes_off_take_nothing_from_each_other")],
+         ("workers/broker/test_lease.py",
+          "test_workers_whose_clocks_are_two_minutes_off_take_nothing_from_each_other")],
     12: [("faults/test_supervised_workers.py", "test_a_killed_worker_process_is_started_again_alone"),
          ("faults/test_supervised_workers.py", "test_a_worker_thread_that_dies_is_noticed_and_its_process_replaced"),
          ("faults/test_deaths.py", "test_a_task_that_kills_its_worker_is_on_record_and_its_neighbours_complete")],
@@ -67,7 +68,7 @@ TRAPS: dict[int, list[tuple[str, str]]] = {
     20: [("models/test_traps.py", "test_who_reads_and_then_writes_is_never_locked_out_on_sqlite")],
     21: [("models/test_traps.py", "test_text_that_postgresql_refuses_is_stored_all_the_same")],
     23: [("models/test_traps.py", "test_a_time_comes_back_from_sqlite_with_its_zone")],
-    24: [("models/test_traps.py", "")],
+    24: [("models/test_traps.py", "test_a_forked_process_leaves_its_parents_connections_alone")],
     28: [("workers/test_storable.py", "")],
 }  # fmt: skip
 """Trap → the tests, by file below tests/ and name; without a name the file names the trap."""
