@@ -4,13 +4,14 @@ Must not: change a row.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, literal_column, select, text
 from sqlmodel import Session, col
 
 from models.columns import clean_text
-from models.task import Task, TaskAttempt, TaskLog, TaskStatus, TaskType
+from models.task import Task, TaskAttempt, TaskLog, TaskStatus, TaskType, WorkerProcess
 
 MAX_PAGE = 1_000
 MAX_OFFSET = 2**63 - 1
@@ -130,6 +131,17 @@ def oldest_pending(session: Session) -> Task | None:
         .limit(1)
     )
     return session.execute(statement).scalars().first()
+
+
+def live_workers(session: Session, since: datetime) -> int:
+    """How many worker processes have not stopped and were heard of at `since` (aware UTC) or later."""
+    statement = (
+        select(func.count())
+        .select_from(WorkerProcess)
+        .where(col(WorkerProcess.heartbeat_at) >= since, col(WorkerProcess.stopped_at).is_(None))
+    )
+    found: int = session.execute(statement).scalar_one()
+    return found
 
 
 def _storable(asked: str) -> str:

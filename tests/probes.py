@@ -199,3 +199,17 @@ def run_group(path: str) -> None:
     made = dramatiq.group([note.message(path, str(number)) for number in range(3)])
     made.add_completion_callback(note.message(path, "done"))
     made.run()
+
+
+@actor(task_type=TaskType.JOB, concurrency=1)
+def one_at_a_time(path: str, until: str) -> None:
+    """Run until there is a file; never two of them at a time."""
+    evidence(path, "ran")
+    deadline = time.monotonic() + 20
+    while not Path(until).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)  # why: a running task is the point
+
+
+@actor(task_type=TaskType.JOB, rate_limit="5/m")
+def five_a_minute() -> None:
+    """Nothing, now and then."""

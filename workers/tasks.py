@@ -4,7 +4,7 @@ REST, CLI and dashboard act through these functions too, so what one can do the 
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dramatiq import Message
@@ -13,7 +13,7 @@ from models import database, task_query
 from models.columns import clean_text
 from models.task import Task, TaskStatus, TaskType
 from models.task_query import TaskFilter
-from workers import callboard
+from workers import callboard, waiting
 from workers.errors import InvalidTask, SendError
 from workers.ledger.cancel import CancelOutcome, cancel
 from workers.params import bind, validate
@@ -33,6 +33,7 @@ __all__ = [
     "list_tasks",
     "request_cancel",
     "send_many",
+    "waiting_on",
 ]
 
 MAX_RETRIES_BOUND = 1_000
@@ -181,6 +182,12 @@ def request_cancel(task_id: str, *, by: str = "application") -> CancelOutcome:
         LedgerUnavailable: nothing was asked.
     """
     return cancel(callboard.broker, clean_text(task_id, 1_000), by=by)
+
+
+def waiting_on(task_id: str) -> str | None:
+    """Why a pending task is not running yet, in words; None if it runs, has ended, or is not there (see waiting)."""
+    task = get_task(task_id)
+    return None if task is None else waiting.waiting_on(task, datetime.now(UTC))
 
 
 def send_many(messages: Sequence[Message[Any]], *, delay: timedelta | None = None) -> list[str]:

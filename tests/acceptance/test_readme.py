@@ -64,6 +64,16 @@ def test_the_fastapi_example_sends_a_task_and_shows_its_state(system: Callboard)
     assert (row.status, row.priority) == (TaskStatus.PENDING, 7)
 
 
+def test_the_example_of_sending_sends_what_it_says(system: Callboard) -> None:
+    exec(compile(block("sending"), "README.md", "exec", dont_inherit=True), {"__name__": "readme"})
+
+    rows = tasks.list_tasks()
+    assert sorted(row["task_name"] for row in rows) == [
+        "readme.convert", "readme.push", "readme.push", "readme.push", "reports.generate_pdf"
+    ]  # fmt: skip
+    assert {row["status"] for row in rows} == {"pending"}
+
+
 @pytest.mark.timeout(120)
 def test_the_example_of_a_domain_works_as_the_readme_says(redis_url: str, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"

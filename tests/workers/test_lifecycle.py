@@ -268,6 +268,7 @@ def test_a_message_under_a_legacy_name_runs_its_actor(worker: Worker) -> None:
 
 
 def test_a_task_of_an_actor_that_this_code_does_not_know_waits(worker: Worker, paper: Path) -> None:
+    """Trap 15: stock Dramatiq moves it to the dead letters."""
     message = probes.note.message(str(paper), "newer")
     newer = callboard.registry.actors.pop("probes.note")
     try:
@@ -280,6 +281,7 @@ def test_a_task_of_an_actor_that_this_code_does_not_know_waits(worker: Worker, p
         callboard.registry.actors["probes.note"] = newer
     found = ended(message.message_id)
     assert (found.status, found.attempt) == (TaskStatus.COMPLETED, 1)
+    assert probes.lines(paper) == ["newer"]
 
 
 def test_children_name_their_parent_and_share_its_correlation_id(worker: Worker, paper: Path) -> None:

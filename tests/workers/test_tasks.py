@@ -20,6 +20,7 @@ def test_the_interface_is_these_names() -> None:
     assert tasks.__all__ == [
         "CancelOutcome", "TaskStatus", "TaskType", "cancel_task", "enqueue", "enqueue_task", "get_task",
         "get_task_count", "get_task_status", "is_duplicate", "list_tasks", "request_cancel", "send_many",
+        "waiting_on",
     ]  # fmt: skip
 
 

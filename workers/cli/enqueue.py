@@ -8,7 +8,7 @@ import typer
 
 from models import database, task_query
 from models.task import TERMINAL, Task, TaskStatus
-from workers import tasks
+from workers import callboard, tasks
 from workers.errors import InvalidTask
 
 POLL_S = 0.1
@@ -35,6 +35,8 @@ def enqueue(
     """
     named = _parse(params or [], params_json)
     task_id = tasks.enqueue_task(actor, task_type, named, priority, max_retries, delay_s=delay_s)
+    if not callboard.broker.is_bus_up:
+        typer.echo("Redis does not answer: the task is accepted, and goes out by itself when it is back", err=True)
     if not wait:
         typer.echo(json.dumps({"task_id": task_id}) if as_json else task_id)
         return

@@ -11,6 +11,7 @@ from models.task import TaskStatus
 from workers import tasks
 from workers.cli.enqueue import follow
 from workers.errors import InvalidTask
+from workers.tasks import CancelOutcome
 
 app = typer.Typer(help="Look at tasks and cancel them.", no_args_is_help=True)
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -49,6 +50,7 @@ def list_tasks(
 def show(task_id: _TaskId, as_json: _Json = False) -> None:
     """Show one task: row, attempts, log lines."""
     row = _found(task_id)
+    row["waiting_on"] = tasks.waiting_on(task_id)
     with database.reading() as session:
         row["attempts"] = [attempt.model_dump(exclude={"task_id"}) for attempt in task_query.attempts(session, task_id)]
         row["logs"] = [
@@ -84,11 +86,14 @@ def watch(
 
 @app.command()
 def cancel(task_id: _TaskId) -> None:
-    """Cancel a pending task."""
-    if not tasks.cancel_task(task_id, by="CLI"):
-        raise InvalidTask(f"task {task_id} is {_found(task_id)['status']}: only pending tasks can be cancelled",
-                          field="task_id")  # fmt: skip
-    typer.echo(f"{task_id} cancelled")
+    """Cancel a task: one that waits will not run, one that runs is asked to end."""
+    outcome = tasks.request_cancel(task_id, by="CLI")
+    if outcome not in (CancelOutcome.CANCELLED, CancelOutcome.REQUESTED):
+        raise InvalidTask(f"task {task_id} is {_found(task_id)['status']}: it has ended", field="task_id")
+    if outcome is CancelOutcome.CANCELLED:
+        typer.echo(f"{task_id} cancelled")
+    else:
+        typer.echo(f"{task_id} cancellation requested: `callboard tasks watch {task_id}` shows its end")
 
 
 def _found(task_id: str) -> dict[str, Any]:

@@ -8,10 +8,26 @@ from models.task import TaskStatus, TaskType
 from models.task_query import MAX_OFFSET, MAX_PAGE
 from workers import callboard, tasks
 from workers.registry import default_priority_of
+from workers.tasks import CancelOutcome
 from workers.web.problems import MEDIA_TYPE, AsciiJson
-from workers.web.shapes import CancelAnswer, CountAnswer, EnqueueAnswer, EnqueueRequest, Problem, TaskPage, TaskRow
+from workers.web.shapes import (
+    CancelAnswer,
+    CountAnswer,
+    EnqueueAnswer,
+    EnqueueRequest,
+    Problem,
+    TaskDetail,
+    TaskPage,
+    TaskRow,
+)
 
 _TaskId = Annotated[str, Path(description="The task's id, as enqueue returned it.")]
+
+
+_CANCEL_MESSAGES = {
+    CancelOutcome.CANCELLED: "Task cancelled",
+    CancelOutcome.REQUESTED: "Cancellation requested: see the task's status for its end",
+}
 
 
 def _problems(**descriptions: str) -> dict[int | str, dict[str, Any]]:
@@ -43,7 +59,9 @@ def create_task_router() -> APIRouter:
         )
         priority = request.priority or default_priority_of(callboard.registry.resolve(request.task_name))
         return EnqueueAnswer(
-            task_id=task_id, message=f"Task enqueued successfully with priority {priority}", delivery="sent"
+            task_id=task_id,
+            message=f"Task enqueued successfully with priority {priority}",
+            delivery="sent" if callboard.broker.is_bus_up else "deferred",
         )
 
     @router.get("/count/all")
@@ -64,18 +82,17 @@ def create_task_router() -> APIRouter:
         return TaskPage(tasks=[TaskRow(**row) for row in rows], total_count=total, limit=limit, offset=offset)
 
     @router.get("/{task_id}", responses=_problems(_404="Not found"))
-    def show(task_id: _TaskId) -> TaskRow:
-        """A task's row."""
-        return TaskRow(**_found(task_id))
+    def show(task_id: _TaskId) -> TaskDetail:
+        """A task's row, and why it is not running yet."""
+        return TaskDetail(**_found(task_id), waiting_on=tasks.waiting_on(task_id))
 
     @router.post("/{task_id}/cancel", responses=_problems(_404="Not found", _409="Conflict"))
     def cancel(task_id: _TaskId) -> CancelAnswer:
-        """Cancel a pending task."""
-        if tasks.cancel_task(task_id, by="API"):
-            return CancelAnswer(task_id=task_id, success=True, message="Task cancelled", outcome="cancelled")
-        status = _found(task_id)["status"]
-        mend = "only pending tasks can be cancelled" if status == TaskStatus.RUNNING else "it has ended"
-        raise HTTPException(409, f"task {task_id} is {status}: {mend}")
+        """Cancel a task. `cancelled`: it will not run; `requested`: it is being ended, as its status will say."""
+        outcome = tasks.request_cancel(task_id, by="API")
+        if outcome in _CANCEL_MESSAGES:
+            return CancelAnswer(task_id=task_id, success=True, message=_CANCEL_MESSAGES[outcome], outcome=outcome)
+        raise HTTPException(409, f"task {task_id} is {_found(task_id)['status']}: it has ended")
 
     return router
 

@@ -39,7 +39,7 @@ class EnqueueAnswer(BaseModel):
     task_id: str
     message: str
     delivery: str
-    """`sent`: its message is on the bus."""
+    """`sent`: its message is on the bus. `deferred`: Redis is away, and gets it when it is back."""
 
 
 class TaskRow(BaseModel):
@@ -77,6 +77,13 @@ class TaskRow(BaseModel):
     cancel_requested_at: datetime | None
 
 
+class TaskDetail(TaskRow):
+    """One task, looked at closely."""
+
+    waiting_on: str | None
+    """Why it is not running yet, in words; null once it runs or has ended."""
+
+
 class TaskPage(BaseModel):
     """A page of rows, newest first."""
 
@@ -101,7 +108,8 @@ class CancelAnswer(BaseModel):
     success: bool
     message: str
     outcome: str
-    """`cancelled`: it was pending and will never run."""
+    """`cancelled`: it was pending and will not run. `requested`: a worker has it and ends it; or,
+    with Redis away, it is taken off when that is back."""
 
 
 class Problem(BaseModel):

@@ -109,7 +109,7 @@ def test_a_database_in_an_impossible_place_is_said_by_migrate_and_check(run: Run
     assert "CALLBOARD_DATABASE_URL" in line
 
 
-def test_the_console_script_without_redis_leaves_the_task_to_the_relay(sqlite_database: str) -> None:
+def test_without_redis_the_console_script_accepts_a_task_for_the_relay(sqlite_database: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -117,11 +117,12 @@ def test_the_console_script_without_redis_leaves_the_task_to_the_relay(sqlite_da
         "enqueue", SELF_TEST, CALLBOARD_DATABASE_URL=sqlite_database, CALLBOARD_REDIS_URL=f"redis://127.0.0.1:{port}"
     )
 
+    found = tasks.get_task(ended.out.strip())
     assert ended.code == 0
-    task_id = ended.out.split()[0]
-    row = tasks.get_task(task_id)
-    assert row is not None
-    assert (row.status, row.enqueued_at) == ("pending", None)
+    assert found is not None
+    assert (found.status, found.enqueued_at) == ("pending", None)
+    (line,) = ended.error_lines
+    assert line == "Redis does not answer: the task is accepted, and goes out by itself when it is back"
 
 
 def test_a_wrong_setting_stops_the_console_script_with_one_line() -> None:

@@ -10,7 +10,7 @@ from dramatiq import Worker
 from models import database
 from models.task import TERMINAL, Task, TaskStatus
 from models.task_moves import NewTask
-from tests.servers import wait_until
+from tests.servers import OwnRedis, wait_until
 from workers import callboard, tasks
 from workers.actors.diagnostics import run_self_test
 
@@ -80,6 +80,24 @@ def test_a_row_is_shown_with_result_and_times_once_it_ended(
 
 
 @pytest.mark.usefixtures("system")
+def test_a_row_says_why_it_is_not_running_yet(api: httpx2.Client) -> None:
+    delayed = api.get(f"/api/tasks/{enqueue(api, delay_s=600)}").json()
+
+    assert delayed["waiting_on"].startswith("its time: it is delayed until ")
+
+
+def test_with_redis_away_a_task_is_accepted_and_said_to_be_deferred(
+    api: httpx2.Client, own_redis: OwnRedis, ledger_database: str
+) -> None:
+    own_redis.kill()
+
+    answer = api.post("/api/tasks/enqueue", json={"task_name": SELF_TEST})
+
+    assert (answer.status_code, answer.json()["delivery"]) == (201, "deferred")
+    assert "Redis, which does not answer" in api.get(f"/api/tasks/{answer.json()['task_id']}").json()["waiting_on"]
+
+
+@pytest.mark.usefixtures("system")
 def test_positional_parameters_are_shown_by_name(api: httpx2.Client) -> None:
     message = run_self_test.send(7, 0.5)
 
@@ -126,12 +144,26 @@ def test_a_pending_task_is_cancelled_and_stays_so(api: httpx2.Client, bus: objec
     assert (row["status"], row["reason"]) == ("cancelled", "by API")
 
 
-@pytest.mark.parametrize(
-    ("status", "mend"),
-    [("running", "only pending tasks can be cancelled"), *((one, "it has ended") for one in sorted(TERMINAL))],
-)
 @pytest.mark.usefixtures("system")
-def test_what_is_not_pending_cannot_be_cancelled(api: httpx2.Client, status: str, mend: str) -> None:
+def test_a_running_task_is_asked_to_end(api: httpx2.Client) -> None:
+    task_id = enqueue(api)
+    with database.writing() as session:
+        session.get_one(Task, task_id).status = TaskStatus.RUNNING
+
+    answer = api.post(f"/api/tasks/{task_id}/cancel")
+
+    assert (answer.status_code, answer.json()) == (200, {
+        "task_id": task_id, "success": True, "outcome": "requested",
+        "message": "Cancellation requested: see the task's status for its end",
+    })  # fmt: skip
+    row = api.get(f"/api/tasks/{task_id}").json()
+    assert (row["status"], row["waiting_on"]) == ("running", None)
+    assert row["cancel_requested_at"] is not None
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+@pytest.mark.usefixtures("system")
+def test_what_has_ended_cannot_be_cancelled(api: httpx2.Client, status: str) -> None:
     task_id = enqueue(api)
     with database.writing() as session:
         session.get_one(Task, task_id).status = status
@@ -139,7 +171,7 @@ def test_what_is_not_pending_cannot_be_cancelled(api: httpx2.Client, status: str
     answer = api.post(f"/api/tasks/{task_id}/cancel")
 
     assert answer.status_code == 409
-    assert answer.json()["detail"] == f"task {task_id} is {status}: {mend}"
+    assert answer.json()["detail"] == f"task {task_id} is {status}: it has ended"
     assert api.get(f"/api/tasks/{task_id}").json()["status"] == status
 
 
@@ -148,7 +180,7 @@ def test_a_row_with_text_that_has_no_utf8_is_shown_with_its_escapes(api: httpx2.
     odd = {"steps": "\ud800", "seconds": "a\0b"}
     now = datetime.now(UTC)
     params = json.dumps({"args": [], "kwargs": odd})
-    callboard.ledger.accept([NewTask("odd", "diagnostics.run_self_test", "health", now, now, params=params)])
+    callboard.ledger.accept([NewTask("odd", SELF_TEST, "health", created_at=now, enqueued_at=now, params=params)])
 
     assert api.get("/api/tasks/odd").json()["params"] == odd
     assert api.get("/api/tasks/").json()["total_count"] == 1

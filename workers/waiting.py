@@ -1,0 +1,64 @@
+"""Why a pending task is not running yet, in words for people. Must not: change anything.
+
+The first of these that holds: somebody wants it cancelled; its time has not come; Redis is away; its message is not on
+the bus; its queue is paused; no worker is alive; this code does not have its actor; its actor is at its limit. Else it
+waits for its turn. The bus is asked once, and only about a task that is due.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from models import database, task_query
+from models.task import Task, TaskStatus
+from models.task_query import TaskFilter
+from workers import callboard
+from workers.broker import BusFull, BusRefused, BusUnavailable
+
+_TIME: Final = "%Y-%m-%d %H:%M:%S UTC"
+
+
+def waiting_on(task: Task, now: datetime) -> str | None:
+    """What a task waits for at `now` (aware UTC); None if it runs or has ended. Raises DatabaseError."""
+    if task.status != TaskStatus.PENDING:
+        return None
+    return _its_own_time(task, now) or _the_bus(task) or _a_worker(now) or _its_turn(task)
+
+
+def _its_own_time(task: Task, now: datetime) -> str | None:
+    if task.cancel_requested_at is not None:
+        return "its cancellation, which was requested and is carried out within seconds once Redis is there"
+    if task.eta is None or task.eta <= now:
+        return None
+    if task.retry_count:
+        return f"its retry {task.retry_count} of {task.max_retries}, due at {task.eta:{_TIME}}"
+    return f"its time: it is delayed until {task.eta:{_TIME}}"
+
+
+def _the_bus(task: Task) -> str | None:
+    try:
+        is_paused = callboard.broker.depth(task.queue).paused
+    except (BusUnavailable, BusFull, BusRefused):
+        return "Redis, which does not answer: the task goes out by itself when it is back"
+    if task.enqueued_at is None:
+        return "the relay, which puts it on the bus within seconds"
+    return f"its queue {task.queue!r}, which is paused" if is_paused else None
+
+
+def _a_worker(now: datetime) -> str | None:
+    with database.reading() as session:
+        alive = task_query.live_workers(session, callboard.ledger.presence.alive_since(now))
+    return None if alive else "a worker: none is alive, start one with `callboard worker`"
+
+
+def _its_turn(task: Task) -> str:
+    actor = callboard.registry.find(task.task_name)
+    if actor is None:
+        return f"a worker whose code has the actor {task.task_name!r}; the code here does not"
+    concurrency, rate = actor.options.get("concurrency"), actor.options.get("rate_limit")
+    if concurrency is not None:
+        with database.reading() as session:
+            running = task_query.count(session, TaskFilter(status=TaskStatus.RUNNING, task_name=task.task_name))
+        if running >= concurrency:
+            return f"its actor's limit: {running} of {concurrency} run"
+    limited = "" if rate is None else f" and its actor's limit of {rate[0]} starts in {rate[1]:g} s"
+    return f"its turn in queue {task.queue!r} at a worker that serves it{limited}"
