@@ -41,6 +41,7 @@ def start_worker(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> I
             command = [
                 str(Path(sys.executable).parent / "dramatiq"),
                 *("workers", "--processes", "1", "--threads", "4", "--worker-shutdown-timeout", "3000"),
+                *("--worker-fork-timeout", "3000"),  # why: so long Dramatiq waits for one that dies while it boots
             ]
             process = subprocess.Popen(command, cwd=PROJECT_DIR, env={**environment, **more}, stdout=log, stderr=log)
         started.append(process)

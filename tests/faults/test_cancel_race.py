@@ -1,4 +1,7 @@
-"""Cancelling races with starting (faults row 9): each task is either answered cancelled and never runs, or it runs."""
+"""Cancelling races with starting (faults row 9): who is answered cancelled never runs.
+
+Where the answer is "requested", a worker has it already: it runs, or it is cancelled before it does.
+"""
 
 import threading
 from pathlib import Path
@@ -8,7 +11,6 @@ from models.task import TERMINAL, TaskStatus
 from tests import probes
 from tests.faults.conftest import StartWorker
 from tests.servers import wait_until
-from tests.soak.sender import was_cancelled
 from tests.workers.broker.scale import FULL
 from workers import tasks
 
@@ -26,7 +28,7 @@ def test_a_task_that_was_answered_cancelled_never_ran(start_worker: StartWorker,
 
     def cancel() -> None:
         while (task_id := sent.get()) is not None:
-            answers[task_id] = was_cancelled(tasks.cancel_task(task_id))
+            answers[task_id] = tasks.request_cancel(task_id) is tasks.CancelOutcome.CANCELLED
 
     cancellers = [threading.Thread(target=cancel) for _ in range(CANCELLERS)]
     for thread in cancellers:
@@ -54,6 +56,5 @@ def test_a_task_that_was_answered_cancelled_never_ran(start_worker: StartWorker,
     cancelled_ids = {task_id for task_id, answer in answers.items() if answer}
     print(f"{len(cancelled_ids)} of {PAIRS} were cancelled before they started")
     assert not ran_ids & cancelled_ids
-    assert ran_ids | cancelled_ids == set(tokens)
-    assert {status(task_id) for task_id in cancelled_ids} <= {TaskStatus.CANCELLED}
-    assert {status(task_id) for task_id in ran_ids} <= {TaskStatus.COMPLETED}
+    assert {status(task_id) for task_id in set(tokens) - ran_ids} <= {TaskStatus.CANCELLED}
+    assert {status(task_id) for task_id in ran_ids} <= {TaskStatus.COMPLETED, TaskStatus.CANCELLED}

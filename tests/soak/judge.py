@@ -173,10 +173,13 @@ def _rerun_rules(
     row: Any, runs: list[Execution], attempts: list[Any], faults: Faults, verdict: Verdict
 ) -> Iterator[str]:
     ended_at = row.completed_at.timestamp()
+    retried = {attempt.number for attempt in attempts if attempt.outcome == "retried"}
     handed_back = {attempt.number for attempt in attempts if attempt.outcome == HANDED_BACK}
     for earlier, later in pairwise(runs):
         if later.started > ended_at:
             yield "it ran again after its end"
+        elif earlier.attempt in retried and earlier.error is not None:
+            verdict.reruns["retry"] += 1  # also where its process was killed later: that was not the cause
         elif earlier.pid in faults.killed:
             verdict.reruns["death"] += 1
         elif earlier.error is not None:

@@ -24,11 +24,6 @@ Send = Callable[[str], str]
 """Token → task id."""
 
 
-def was_cancelled(answer: object) -> bool:
-    """Whether the answer of `cancel_task` says that the task was pending and will never run."""
-    return answer is True or str(getattr(answer, "value", answer)) == "cancelled"
-
-
 def sends(chance: random.Random) -> dict[str, Send]:
     """How each kind is sent."""
     return {
@@ -45,7 +40,7 @@ def sends(chance: random.Random) -> dict[str, Send]:
 def cancel(task_id: str) -> None:
     """Cancel, with evidence of the answer."""
     try:
-        answered = was_cancelled(tasks.cancel_task(task_id))
+        answered = tasks.request_cancel(task_id) is tasks.CancelOutcome.CANCELLED
     except CallboardError:
         answered = False
     evidence.write("cancel", task=task_id, answered=answered)
