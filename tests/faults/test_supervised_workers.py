@@ -260,7 +260,8 @@ def test_without_restarting_a_death_ends_it_after_the_others_have_finished(
 
     assert workers.process.wait(timeout=20) == 1
     assert "is not to be started again (CALLBOARD_RESTART_WORKERS)" in workers.output
-    assert sorted(row(task_id).status for task_id in sent) == [TaskStatus.COMPLETED, TaskStatus.RUNNING]
+    left = {row(task_id).status for task_id in sent} - {TaskStatus.COMPLETED}
+    assert left in ({TaskStatus.RUNNING}, {TaskStatus.PENDING})  # the other may have rescued it before it ended
 
 
 @on_sqlite

@@ -107,7 +107,7 @@ def judge(ledger: Ledger, seen: Evidence, faults: Faults) -> Verdict:
         if refused not in (None, UNKNOWN) and (runs or row.status == TaskStatus.COMPLETED):
             verdict.guilty["its send raised, and it ran"].append(task_id)
         for broken in (
-            *_outcome_rules(row, runs, attempts),
+            *_outcome_rules(row, runs, attempts, faults),
             *_attempt_rules(row, runs, attempts, faults),
             *_cancel_rules(row, runs, seen.cancelled.get(task_id)),
             *_rerun_rules(row, runs, attempts, faults, verdict),
@@ -127,7 +127,7 @@ def _token(row: Any) -> str | None:
     return token
 
 
-def _outcome_rules(row: Any, runs: list[Execution], attempts: list[Any]) -> Iterator[str]:
+def _outcome_rules(row: Any, runs: list[Execution], attempts: list[Any], faults: Faults) -> Iterator[str]:
     completed = [attempt.number for attempt in attempts if attempt.outcome == "completed"]
     if row.status == TaskStatus.COMPLETED:
         if len(completed) != 1:
@@ -139,7 +139,9 @@ def _outcome_rules(row: Any, runs: list[Execution], attempts: list[Any]) -> Iter
     raised = any(run.error == row.error_type and run.attempt == row.attempt for run in runs)
     if row.status == TaskStatus.FAILED and row.reason != "poison" and not raised:
         yield "it is failed, and its last attempt raised no such error"
-    if row.status == TaskStatus.CANCELLED and row.attempt == 0 and runs:
+    # An execution that died with its process before the ledger heard of it, of a task that was then cancelled, is as
+    # unrecorded as in `_attempt_rules`.
+    if row.status == TaskStatus.CANCELLED and row.attempt == 0 and any(run.pid not in faults.killed for run in runs):
         yield "it is cancelled as never started, and ran"
 
 
