@@ -14,6 +14,8 @@ from models.task_query import TaskFilter
 from workers import callboard
 from workers.broker import BusFull, BusRefused, BusUnavailable
 
+_ASK_TIMEOUT_S: Final = 1.0
+"""A person waits for the answer, and with Redis away the answer is just that."""
 _TIME: Final = "%Y-%m-%d %H:%M:%S UTC"
 
 
@@ -36,7 +38,7 @@ def _its_own_time(task: Task, now: datetime) -> str | None:
 
 def _the_bus(task: Task) -> str | None:
     try:
-        is_paused = callboard.broker.depth(task.queue).paused
+        is_paused = callboard.broker.depth(task.queue, timeout_s=_ASK_TIMEOUT_S).paused
     except (BusUnavailable, BusFull, BusRefused):
         return "Redis, which does not answer: the task goes out by itself when it is back"
     if task.enqueued_at is None:

@@ -595,9 +595,9 @@ class CallboardBroker(Broker):
         """Hands out a queue again."""
         self.bus_of(queue_name).pause(queue_name, paused=False)
 
-    def depth(self, queue_name: str) -> QueueDepth:
+    def depth(self, queue_name: str, *, timeout_s: float | None = None) -> QueueDepth:
         """Counts a queue."""
-        return self.bus_of(queue_name).depth(queue_name)
+        return self.bus_of(queue_name).depth(queue_name, timeout_s=timeout_s)
 
     def dead_letters(self, queue_name: str, *, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
         """Lists dead letters of a queue, latest first."""

@@ -320,10 +320,10 @@ class Bus:
         """Stops or resumes the handing out of a queue."""
         self._ask("pause", queue_name, int(paused))
 
-    def depth(self, queue_name: str) -> QueueDepth:
-        """Counts a queue."""
+    def depth(self, queue_name: str, *, timeout_s: float | None = None) -> QueueDepth:
+        """Counts a queue. timeout_s: for all of it; None: the bus's own."""
         strict = int(self.policy.ageing_s_per_priority is None)
-        reply = cast("list[int]", self._ask("depth", queue_name, strict))
+        reply = cast("list[int]", self._ask("depth", queue_name, strict, timeout_s=timeout_s))
         waiting, delayed, leased, dead, paused, due_us = reply[:6]
         priorities = [PriorityDepth(reply[i], reply[i + 1], reply[i + 2] / 1e6) for i in range(6, len(reply), 3)]
         return QueueDepth(
@@ -378,8 +378,8 @@ class Bus:
         reply = cast("list[bytes]", self._ask("scan_ids", cursor, count))
         return int(reply[0]), [name.decode(errors="replace") for name in reply[1:]]
 
-    def _ask(self, name: str, *arguments: Argument) -> object:
-        deadline_s = time.monotonic() + self._send_timeout_s
+    def _ask(self, name: str, *arguments: Argument, timeout_s: float | None = None) -> object:
+        deadline_s = time.monotonic() + (self._send_timeout_s if timeout_s is None else timeout_s)
         with self._lines.borrow() as line:
             return cast("object", line.call(script(name), *arguments, deadline_s=deadline_s))
 
