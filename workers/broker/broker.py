@@ -565,14 +565,14 @@ class CallboardBroker(Broker):
 
     # --- administration ------------------------------------------------------------------------------------------
 
-    def remove(self, queue_name: str, message_id: str) -> Removal:
+    def remove(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> Removal:
         """Takes a message off the bus. REMOVED: it will not run. LEASED: a worker has it; one that this process has not
-        started yet is taken back first. ABSENT: `enqueue` refuses it for `tombstone_s`."""
+        started yet is taken back first. ABSENT: `enqueue` refuses it for `tombstone_s`. timeout_s: None: the bus's."""
         for crew in self._crews:
             parcel = crew.work_queue.revoke_message(message_id)
             if parcel is not None:
                 self.settle_batch([parcel.settlement(Verdict.RELEASE)])
-        return self.bus_of(queue_name).remove(queue_name, message_id)
+        return self.bus_of(queue_name).remove(queue_name, message_id, timeout_s=timeout_s)
 
     def is_younger_than(self, age_s: float, queue_name: str) -> bool:
         """Whether the server with this queue was restarted or emptied so lately: then what is absent there may still be

@@ -295,9 +295,10 @@ class Bus:
 
     # --- administration ------------------------------------------------------------------------------------------
 
-    def remove(self, queue_name: str, message_id: str) -> Removal:
+    def remove(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> Removal:
         """Takes one message off the bus, if no worker has it."""
-        return Removal(self._ask("remove", queue_name, message_id, int(self.policy.tombstone_s * 1e6)))
+        tombstone_us = int(self.policy.tombstone_s * 1e6)
+        return Removal(self._ask("remove", queue_name, message_id, tombstone_us, timeout_s=timeout_s))
 
     def forget_removal(self, message_id: str) -> bool:
         """Takes a tombstone away, so that the message may be sent after all. Returns whether there was one."""

@@ -27,6 +27,9 @@ from workers.ledger.bus import LedgerBroker
 YOUNG_S: Final = 60.0
 """For so long after the bus lost its data a worker may run what the bus does not know."""
 
+ASK_WITHIN_S: Final = 1.0
+"""How long a request waits for the bus before upkeep is left to carry it out."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -71,7 +74,7 @@ def carry_out(broker: LedgerBroker) -> int:
 
 def _take_off(broker: LedgerBroker, queue: str, task_id: str, reason: str) -> bool:
     try:
-        removal = broker.remove(queue, task_id)
+        removal = broker.remove(queue, task_id, timeout_s=ASK_WITHIN_S)
     except (BusUnavailable, BusFull, BusRefused) as error:
         _logger.info("task %s will be cancelled when the bus is back: %s", task_id, error)
         return False
