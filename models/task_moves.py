@@ -407,7 +407,7 @@ def end(to: Direct, ends: Sequence[End]) -> set[Attempt]:
     if not ends:
         return set()
     if to.dialect != "sqlite":
-        # In the order of the ids, as everybody else: two processes that lock the same rows must not wait for each other.
+        # In the order of the ids, like everybody: two processes that lock the same rows must not wait for each other.
         rows = sorted((_end_values(to.dialect, one) for one in ends), key=itemgetter(0))
         return {(row[0], row[1]) for row in to.run(_END_POSTGRES, _columns(rows))}
     moved = _complete_in_sqlite(to, [one for one in ends if one.status is TaskStatus.COMPLETED])

@@ -8,5 +8,6 @@
     judge      the rows against the evidence
     run        all of it, and the report
 
-It knows only what is public: actors and their sends, `workers.tasks.request_cancel`, the two tables, processes, servers.
+It knows only what is public: actors and their sends, `workers.tasks.request_cancel`, the two tables,
+processes, servers.
 """
