@@ -143,7 +143,7 @@ def test_an_attempt_that_ended_unrecorded_goes_back_and_uses_up_no_retry(ledger:
     message = parcel(accepted())
     begun(ledger, message)
 
-    assert settled(ledger, wire, message).verdict is Verdict.RELEASE
+    assert settled(ledger, wire, message).verdict is Verdict.RETRY  # so that the next delivery has the next number
     assert (row(message.message_id).status, row(message.message_id).retry_count) == (PENDING, 0)
 
 

@@ -3,7 +3,7 @@
 -- ARGV[3] owner   ARGV[4] dead letters kept a queue   then per message: id, fence, verdict, record
 --   'a'          done: the message leaves the bus
 --   'x<reason>'  dead: into the dead letters of its queue, as `record` ('' keeps the stored one)
---   'r<when>'    once more, as `record`: when is '' (now), 'd<us>' or 'e<us>'
+--   'r<when>'    once more, as `record` ('' keeps the stored one): when is '' (now), 'd<us>' or 'e<us>'
 --   'b<lane>'    given back unstarted: its first score again, and as if it had not been delivered (a start that its
 --                actor's rate was charged with is taken back too); into that lane if one is named, else where it was
 --   'w<us>'      put off by that long, uncounted (its actor is unknown here, its version is newer)
@@ -65,10 +65,16 @@ for i = 1, count do
       bury(queue, id, string.sub(verdict, 2), record, now_us + i, keep_count) -- `+ i`: in their order
     elseif kind == 'r' then
       local record = ARGV[4 + 4 * i]
-      redis.call('HSET', MESSAGES, id, record)
-      redis.call('HSET', DELIVERIES, id, delivery(fence, '-', 0, score, queue))
+      if record == '' then record = redis.call('HGET', MESSAGES, id) end
       local due_us = due_of(string.sub(verdict, 2), now_us)
-      if due_us then
+      if record then
+        redis.call('HSET', MESSAGES, id, record)
+        redis.call('HSET', DELIVERIES, id, delivery(fence, '-', 0, score, queue))
+      end
+      if not record then
+        redis.call('HDEL', DELIVERIES, id)
+        answers[i] = 0
+      elseif due_us then
         delay_until(queue, id, due_us)
       else
         redis.call('ZADD', waiting_of(queue), score_of(arrive(now_us), priority_of(record)), id)

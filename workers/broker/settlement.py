@@ -45,7 +45,7 @@ class Settlement(msgspec.Struct, frozen=True):
 
     delay_ms: for RETRY (None: at once) and DEFER, from the moment of settling, by the server's clock.
     due_ms: for RETRY, an absolute time instead (Unix milliseconds).
-    record: for RETRY the new record; for DEAD the record to keep (empty: the stored one).
+    record: for RETRY the new record, for DEAD the record to keep (empty: the stored one).
     reason: for DEAD, one line for the operator.
     lane: for RELEASE, where it is to wait from now on; empty: where it was.
     """

@@ -362,7 +362,8 @@ class Ledger:
             return settlement  # why: it never started, and was decided about by the bus alone.
         if result is None:
             _logger.error("attempt %d of task %s ended unrecorded; it starts again", running.attempt, running.task_id)
-            end, verdict = self._ending(running, TaskStatus.PENDING, AttemptOutcome.SHUT_DOWN), Verdict.RELEASE
+            # Not RELEASE: its function has run, and a message that is given back is delivered under the same number.
+            end, verdict = self._ending(running, TaskStatus.PENDING, AttemptOutcome.SHUT_DOWN), Verdict.RETRY
         else:
             end, verdict = self._decide(result, settlement)
             if (result.exception is None) is not (end.status is TaskStatus.COMPLETED):
