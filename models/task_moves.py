@@ -228,7 +228,8 @@ def mark_published(to: Direct, task_ids: Sequence[str], at: datetime | None) -> 
 
 _START_SET: Final = (
     "status = 'running', attempt = {attempt}, worker_id = {worker_id}, started_at = {started_at}, eta = NULL, "
-    "progress = NULL, progress_message = NULL"
+    "progress = CASE WHEN NOT {checked} THEN t.progress END, "
+    "progress_message = CASE WHEN NOT {checked} THEN t.progress_message END"
 )
 _START_IF: Final = (
     "t.status = 'pending' AND t.attempt < {attempt} AND (NOT {checked} OR (t.cancel_requested_at IS NULL"

@@ -45,6 +45,12 @@ def worker_process(own_redis: OwnRedis, sqlite_database: str, tmp_path: Path) ->
     servers.end(process)
 
 
+def _status_of(task_id: str) -> str:
+    found = tasks.get_task(task_id)
+    assert found is not None
+    return found.status
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "told to stop"])
 def test_no_child_outlives_its_worker_process(
     worker_process: "subprocess.Popen[bytes]", how: signal.Signals, tmp_path: Path
@@ -59,6 +65,7 @@ def test_no_child_outlives_its_worker_process(
         one for one in psutil.Process(worker_process.pid).children() if psutil.pid_exists(one.pid) and one.children()
     ]
 
+    wait_until(lambda: _status_of(message.message_id) == TaskStatus.RUNNING, within_s=10, what="the row to follow")
     (serving if how == signal.SIGKILL else worker_process).send_signal(how)
 
     wait_until(lambda: all(map(gone, pids)), within_s=20, what="the child and its helper to go")
