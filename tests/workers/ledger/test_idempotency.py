@@ -24,7 +24,7 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 def send(key: str, **options: object) -> Message[object]:
-    return probes.note.send_with_options(args=("path",), idempotency_key=key, **options)
+    return probes.note.send_with_options(args=("/dev/null",), idempotency_key=key, **options)
 
 
 def refuse(task_id: str) -> None:
@@ -45,7 +45,7 @@ def test_a_second_send_returns_the_first_task_and_runs_nothing() -> None:
 
 
 def test_another_key_and_no_key_are_other_tasks() -> None:
-    sent = {send("a").message_id, send("b").message_id, probes.note.send("path").message_id}
+    sent = {send("a").message_id, send("b").message_id, probes.note.send("/dev/null").message_id}
 
     assert len(sent) == 3
 
@@ -143,11 +143,11 @@ def test_many_senders_that_take_over_the_key_of_an_ended_task_get_one_task() -> 
 def test_in_a_transaction_a_key_that_is_taken_breaks_nothing_and_one_rolled_back_is_free() -> None:
     first = send("taken")
     with Session(database.engine()) as session:
-        second = probes.note.send_in_with_options(session, args=("path",), idempotency_key="taken")
-        own = probes.note.send_in_with_options(session, args=("path",), idempotency_key="own")
+        second = probes.note.send_in_with_options(session, args=("/dev/null",), idempotency_key="taken")
+        own = probes.note.send_in_with_options(session, args=("/dev/null",), idempotency_key="own")
         session.commit()
     with Session(database.engine()) as session:
-        probes.note.send_in_with_options(session, args=("path",), idempotency_key="dropped")
+        probes.note.send_in_with_options(session, args=("/dev/null",), idempotency_key="dropped")
         session.rollback()
 
     assert (second.message_id, is_duplicate(second)) == (first.message_id, True)
@@ -158,9 +158,9 @@ def test_in_a_transaction_a_key_that_is_taken_breaks_nothing_and_one_rolled_back
 
 def test_among_many_those_with_a_taken_key_are_answered_in_their_place() -> None:
     first = send("a")
-    many = [probes.note.message_with_options(args=("path",), idempotency_key=key) for key in ("b", "a", "b", "c")]
+    many = [probes.note.message_with_options(args=("/dev/null",), idempotency_key=key) for key in ("b", "a", "b", "c")]
 
-    sent = tasks.send_many([*many, probes.note.message("path")])
+    sent = tasks.send_many([*many, probes.note.message("/dev/null")])
 
     assert sent[1] == first.message_id
     assert sent[2] == sent[0] == many[0].message_id
@@ -190,4 +190,4 @@ def test_enqueue_by_name_says_whether_it_is_a_duplicate() -> None:
 )
 def test_keys_that_are_none_are_refused(options: dict[str, object], mend: str) -> None:
     with pytest.raises(InvalidTask, match=mend):
-        probes.note.send_with_options(args=("path",), **options)
+        probes.note.send_with_options(args=("/dev/null",), **options)

@@ -44,7 +44,7 @@ def test_what_is_committed_goes_out_at_once_and_only_then() -> None:
     sent = []
     for _ in range(ROUNDS):
         with Session(database.engine()) as session:
-            message = probes.note.send_in(session, "path")
+            message = probes.note.send_in(session, "/dev/null")
             sent.append(message.message_id)
             session.commit()
 
@@ -56,7 +56,7 @@ def test_what_is_committed_goes_out_at_once_and_only_then() -> None:
 
 def test_before_the_commit_there_is_nothing_for_others_to_see(bus: redis.Redis) -> None:
     with Session(database.engine()) as session:
-        message = probes.note.send_in(session, "path")
+        message = probes.note.send_in(session, "/dev/null")
         session.flush()
 
         assert row(message) is None
@@ -69,7 +69,7 @@ def test_what_is_rolled_back_never_existed() -> None:
     sent = []
     for number in range(ROUNDS):
         session = Session(database.engine())
-        sent.append(probes.note.send_in(session, "path").message_id)
+        sent.append(probes.note.send_in(session, "/dev/null").message_id)
         session.rollback() if number % 2 else session.close()
 
     assert on_the_bus(*sent) == set()
@@ -129,7 +129,9 @@ def test_a_task_sent_in_a_transaction_runs(worker: Worker, tmp_path: Path) -> No
 def test_the_options_of_a_send_hold_for_it_too() -> None:
     eta = datetime.now(UTC) + timedelta(hours=1)
     with Session(database.engine()) as session:
-        message = probes.note.send_in_with_options(session, args=("path",), eta=eta, priority=9, correlation_id="c")
+        message = probes.note.send_in_with_options(
+            session, args=("/dev/null",), eta=eta, priority=9, correlation_id="c"
+        )
         session.commit()
 
     found = row(message)
@@ -144,7 +146,7 @@ def test_wrong_parameters_are_refused_and_the_callers_transaction_goes_on() -> N
     with Session(database.engine()) as session:
         with pytest.raises(InvalidTask, match=r"params\.paht: there is no such parameter; did you mean 'path'"):
             probes.note.send_in(session, paht="x")
-        message = probes.note.send_in(session, "path")
+        message = probes.note.send_in(session, "/dev/null")
         session.commit()
 
     assert row(message) is not None
@@ -153,7 +155,7 @@ def test_wrong_parameters_are_refused_and_the_callers_transaction_goes_on() -> N
 def test_a_session_on_another_database_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
     other = create_engine(f"sqlite:///{tmp_path / 'other.db'}")
     with Session(other) as session, pytest.raises(InvalidTask, match="expected one on Callboard's own database") as e:
-        probes.note.send_in(session, "path")
+        probes.note.send_in(session, "/dev/null")
     other.dispose()
 
     assert e.value.field == "session"
@@ -163,7 +165,7 @@ def test_a_session_on_another_database_is_refused_and_says_what_to_do(tmp_path: 
 def test_a_callers_own_engine_on_our_database_will_do(ledger_database: str) -> None:
     theirs = create_engine(database.normalise_url(ledger_database))
     make = scoped_session(sessionmaker(theirs))
-    message = probes.note.send_in(make, "path")
+    message = probes.note.send_in(make, "/dev/null")
     make.commit()
     make.remove()
     theirs.dispose()
@@ -174,7 +176,7 @@ def test_a_callers_own_engine_on_our_database_will_do(ledger_database: str) -> N
 def test_a_bus_that_is_down_leaves_the_task_to_the_relay(own_redis: OwnRedis) -> None:
     own_redis.kill()
     with Session(database.engine()) as session:
-        message = probes.note.send_in(session, "path")
+        message = probes.note.send_in(session, "/dev/null")
         session.commit()
 
     found = row(message)
@@ -186,7 +188,7 @@ def test_a_session_is_forgotten_with_its_sends() -> None:
     def use() -> "weakref.ref[Session]":
         session = Session(database.engine())
         for _ in range(3):
-            probes.note.send_in(session, "path")
+            probes.note.send_in(session, "/dev/null")
             session.commit()
         session.close()
         return weakref.ref(session)
