@@ -86,7 +86,7 @@ class Gate:
                 execute("BEGIN IMMEDIATE")
             finally:
                 execute(f"PRAGMA busy_timeout={round(SQLITE_WAIT_S * 1000)}")
-        except BaseException:
+        except BaseException:  # why: an interrupt too must not leave with the gate shut behind it.
             self.leave()
             raise
 

@@ -107,7 +107,7 @@ class SqliteDirect:
         self._connection.execute("SAVEPOINT direct")
         try:
             yield
-        except BaseException:
+        except BaseException:  # why: whatever ends the block, what it did is undone.
             self._connection.execute("ROLLBACK TO direct")
             self._connection.execute("RELEASE direct")
             raise
@@ -269,7 +269,7 @@ def _lent(*, writes: bool) -> Iterator[SqliteDirect | PostgresDirect]:
         connection.begin(writes=writes)
         try:
             yield connection
-        except BaseException:
+        except BaseException:  # why: as `atomic`.
             with suppress(sqlite3.Error, psycopg.Error):
                 connection.end(commit=False)
             raise
@@ -281,7 +281,7 @@ def _lent(*, writes: bool) -> Iterator[SqliteDirect | PostgresDirect]:
             if isinstance(explained, DatabaseUnavailable) and isinstance(connection, PostgresDirect):
                 explained.was_executing = True
         raise explained from error
-    except BaseException:
+    except BaseException:  # why: not the driver's doing, but its connection is in an unknown state.
         if connection is not None:
             _discard(connection)  # why: an interrupt may have landed between any two steps.
         raise

@@ -147,6 +147,15 @@ def test_an_attempt_that_ended_unrecorded_goes_back_and_uses_up_no_retry(ledger:
     assert (row(message.message_id).status, row(message.message_id).retry_count) == (PENDING, 0)
 
 
+def test_an_attempt_that_ended_unrecorded_and_must_not_run_twice_fails(ledger: Ledger, wire: Wire) -> None:
+    ledger.fails_when_lost = lambda _name: True
+    message = parcel(accepted())
+    begun(ledger, message)
+
+    assert settled(ledger, wire, message).verdict is Verdict.DEAD
+    assert (row(message.message_id).status, row(message.message_id).reason) == ("failed", "worker lost")
+
+
 def test_two_deliveries_of_one_task_do_not_take_each_others_outcome(ledger: Ledger, wire: Wire) -> None:
     message, twin = (parcel(task_id, fence) for task_id in [accepted()] for fence in (1, 2))
     first = begun(ledger, message)

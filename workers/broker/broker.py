@@ -440,7 +440,7 @@ class CallboardBroker(Broker):
         try:
             for (bus, _), numbers in groups.items():
                 outcomes.update(zip(numbers, bus.settle([settlements[i] for i in numbers]), strict=True))
-        except BaseException:
+        except BaseException:  # an interrupt too leaves them unsettled
             for _, parcel in parcels:
                 parcel.settling = False  # held still: its lease must be renewed until this is repeated
             raise

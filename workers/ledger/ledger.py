@@ -361,9 +361,9 @@ class Ledger:
         if running is None:
             return settlement  # why: it never started, and was decided about by the bus alone.
         if result is None:
-            _logger.error("attempt %d of task %s ended unrecorded; it starts again", running.attempt, running.task_id)
+            _logger.error("attempt %d of task %s ended unrecorded", running.attempt, running.task_id)
             # Not RELEASE: its function has run, and a message that is given back is delivered under the same number.
-            end, verdict = self._ending(running, TaskStatus.PENDING, AttemptOutcome.SHUT_DOWN), Verdict.RETRY
+            end, verdict = self._cut_short(running)
         else:
             end, verdict = self._decide(result, settlement)
             if (result.exception is None) is not (end.status is TaskStatus.COMPLETED):
@@ -375,8 +375,15 @@ class Ledger:
         """The process ends while this attempt runs: its row is pending again, its message goes back for the next."""
         running = self._running.get(_delivery_of(message))
         if running is not None:
-            end = self._ending(running, TaskStatus.PENDING, AttemptOutcome.SHUT_DOWN)
-            self.scribe.end(Ended(end, settlement, message))
+            end, verdict = self._cut_short(running)
+            self.scribe.end(Ended(end, _decided(settlement, verdict), message))
+
+    def _cut_short(self, running: Running) -> tuple[End, Verdict]:
+        """An attempt that began and whose end nobody knows: another follows, unless it must not run twice."""
+        if self.fails_when_lost(running.message.actor_name):
+            failed = self._ending(running, TaskStatus.FAILED, AttemptOutcome.SHUT_DOWN, reason=LOST_FOR_GOOD)
+            return failed, Verdict.DEAD
+        return self._ending(running, TaskStatus.PENDING, AttemptOutcome.SHUT_DOWN), Verdict.RETRY
 
     def runs_here(self, task_id: str) -> bool:
         """Whether an attempt of this task runs in this process."""
