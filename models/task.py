@@ -287,9 +287,13 @@ class Chore(SQLModel, table=True):
     name: str = Field(primary_key=True, max_length=50)
     holder: str = Field(max_length=200)
     held_until: datetime = Field(sa_type=UtcDateTime)
+    """It is being done, and by nobody else, until then."""
+    steady_since: datetime = Field(sa_type=UtcDateTime)
+    """Since when it has been done regularly."""
     last_run_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the last run that succeeded began."""
     took_ms: int | None = None
     findings: dict[str, Any] = Field(default_factory=dict, sa_type=JsonDocument)
-    """Of the last run: counts by name."""
+    """Of that run: counts by name."""
     error: str | None = Field(default=None, sa_type=Text)
-    """What the last run ended with, if it failed."""
+    """What the last run failed with, if it did."""

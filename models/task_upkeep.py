@@ -5,7 +5,7 @@ Must not: move a row (models.task_moves), or know the bus.
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -73,11 +73,9 @@ def take_unsent(to: Direct, task_ids: Sequence[str], at: datetime) -> list[Unsen
 
 
 def _unsent(row: tuple[Any, ...]) -> Unsent:
-    created_at = unstamp(row[8])
-    assert created_at is not None
     task_id, task_name, queue, priority, attempt = row[:5]
     params, options, eta = _json(row[5]), _json(row[6]), unstamp(row[7])
-    return Unsent(task_id, task_name, queue, priority, attempt, params, options, eta, created_at)
+    return Unsent(task_id, task_name, queue, priority, attempt, params, options, eta, _instant(row[8]))
 
 
 def sent(to: Direct, *, before: datetime, after_id: str, limit: int) -> list[Sent]:
@@ -124,25 +122,75 @@ def cancel_requested(to: Direct) -> list[tuple[str, str, str, str | None]]:
     return [(row[0], row[1], row[2], row[3]) for row in to.run(sql)]
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """What the table says of a chore. last_run_at: when the last run that succeeded began."""
+
+    held_until: datetime
+    last_run_at: datetime | None
+
+    def is_due(self, now: datetime, last_before: datetime) -> bool:
+        """Whether `take_chore` would most likely succeed: a look that locks nothing."""
+        far = now + CLOCKS_DIFFER_BY
+        is_free = not now < self.held_until <= far
+        return is_free and (self.last_run_at is None or not last_before < self.last_run_at <= far)
+
+
+def standings(to: Direct) -> dict[str, Standing]:
+    """All chores that were ever done, by name."""
+    rows = to.run("SELECT name, held_until, last_run_at FROM chores")
+    return {name: Standing(_instant(held_until), unstamp(last_run_at)) for name, held_until, last_run_at in rows}
+
+
+CLOCKS_DIFFER_BY: Final = timedelta(minutes=2)
+"""A time that lies further in the future comes from a clock that was set back since: it counts as long past."""
+
 _TAKE: Final = (
-    "INSERT INTO chores (name, holder, held_until, findings) VALUES (?, ?, ?, '{}') ON CONFLICT (name) DO UPDATE"
-    " SET holder = excluded.holder, held_until = excluded.held_until"
-    " WHERE chores.held_until < ? OR chores.holder = excluded.holder"
+    "INSERT INTO chores (name, holder, held_until, steady_since, findings) VALUES (?, ?, ?, ?, '{}')"
+    " ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until,"
+    " steady_since = CASE WHEN chores.last_run_at > ? AND chores.steady_since <= excluded.steady_since"
+    " THEN chores.steady_since ELSE excluded.steady_since END"
+    " WHERE (chores.held_until <= ? OR chores.held_until > ?)"
+    " AND (chores.last_run_at IS NULL OR chores.last_run_at <= ? OR chores.last_run_at > ?) RETURNING steady_since"
 )
 
 
-def take_chore(to: Direct, name: str, *, holder: str, now: datetime, until: datetime) -> bool:
-    """Become or stay the one who does a chore; False if another is."""
-    values = (name, holder, stamp(to.dialect, until), stamp(to.dialect, now))
-    return to.run_counted(_sql(to, _TAKE), values) == 1
+def take_chore(
+    to: Direct, name: str, *, holder: str, now: datetime, until: datetime, last_before: datetime, gap_before: datetime
+) -> datetime | None:
+    """Hold a chore that nobody holds and whose last run began before `last_before`; None if that is not so.
+
+    Returns since when it has been done regularly: without a gap that reaches back to `gap_before`.
+    """
+    at = stamp(to.dialect, now)
+    values = (name, holder, stamp(to.dialect, until), at)
+    far = stamp(to.dialect, now + CLOCKS_DIFFER_BY)
+    limits = (stamp(to.dialect, gap_before), at, far, stamp(to.dialect, last_before), far)
+    taken = to.run(_sql(to, _TAKE), [*values, *limits])
+    return _instant(taken[0][0]) if taken else None
 
 
 def record_chore(
-    to: Direct, name: str, *, at: datetime, took_ms: int, findings: Mapping[str, int], error: str | None
+    to: Direct, name: str, *, holder: str, began: datetime, took_ms: int, findings: Mapping[str, int]
 ) -> None:
-    """Show what the last run of a chore found."""
-    sql = "UPDATE chores SET last_run_at = ?, took_ms = ?, findings = ?, error = ? WHERE name = ?"
-    to.run(_sql(to, sql), (stamp(to.dialect, at), took_ms, json.dumps(dict(findings)), error, name))
+    """Show what a run found, and let go of the chore."""
+    sql = (
+        "UPDATE chores SET last_run_at = ?, held_until = ?, took_ms = ?, findings = ?, error = NULL"
+        " WHERE name = ? AND holder = ?"
+    )
+    at = stamp(to.dialect, began)
+    to.run(_sql(to, sql), (at, at, took_ms, json.dumps(dict(findings)), name, holder))
+
+
+def record_failed_chore(to: Direct, name: str, *, holder: str, error: str) -> None:
+    """Show what a run failed with; it stays held for a while, which is the pause before it is tried again."""
+    sql = "UPDATE chores SET error = ? WHERE name = ? AND holder = ?"
+    to.run(_sql(to, sql), (error, name, holder))
+
+
+def _instant(value: Any) -> datetime:
+    at = unstamp(value)
+    assert at is not None
+    return at
 
 
 def _json(value: Any) -> Any:

@@ -39,7 +39,7 @@ def database(request: pytest.FixtureRequest) -> str:
 
 
 def soak(database: str, *, short: dict[str, Any], full: dict[str, Any]) -> Report:
-    given = full if FULL else {"workers": 2, "threads": 4, "settle_s": 20.0, "sender_processes": 1, **short}
+    given = full if FULL else {"workers": 2, "threads": 4, "settle_s": 30.0, "sender_processes": 1, **short}
     return run(Plan(database=database, seed=SEED, settings=REAL_TIMES, **given))
 
 

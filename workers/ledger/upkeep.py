@@ -1,33 +1,41 @@
 """Upkeep: what keeps ledger and bus in step, done by whichever process lives.
 
-Every process of the system (workers, scheduler, web) runs a thread of this. A chore is done by one of them at a time,
-who holds it in the table `chores` for a few periods; if it dies, another takes it when that has passed. Two that do it
-at once, because one was frozen, do no harm: each chore is safe to be done twice. The table shows when each ran last and
-what it found.
+Every process of the system (workers, scheduler, web) runs a thread of this. The table `chores` is the timetable that
+they share: who sees there that a chore is due takes it, does it, and writes down what he found.
+
+    free, due      ──→ held, for HELD_S at most     one of those who see it; a row of the table decides
+    held           ──→ free, last run = its begin   done
+    held           ──→ held, error shown            failed: free when HELD_S have passed, which is the pause before it
+                                                    is tried again
+    held, HELD_S passed ──→ as free                 its process died or was frozen, or the chore takes long
+
+Two that do a chore at once do no harm: each is safe to be done twice. So a crash at any line delays a chore by HELD_S.
 
     relay        rows without a message are sent                               every second
     rescue       tasks of dead workers go back                                 every heartbeat
     cancel       requests that could not be carried out at once                every second
-    obey         tasks that run in this very process are told to end           every half second, by each process
+    obey         tasks that run in this very process are told to end           every tick, by each process
     reconcile    recent rows and their messages are compared                   every 10 s
     sweep        all rows and all messages are compared                        every minute, and after the bus was
                                                                                restarted or emptied
     groups       groups whose last member was not counted are completed        every 10 s
     prune        what is older than its retention goes                         every minute, or at once if there is more
 
-A chore that fails is logged once and tried again at its next time.
+A chore that fails is logged once by each process that tries it.
 """
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from models import direct, task_upkeep
 from models.database import DatabaseError
+from models.task_upkeep import Standing
 from workers.broker import BusFull, BusUnavailable, Generation
 from workers.ledger import cancel, reconcile
 from workers.ledger.bus import LedgerBroker
@@ -35,10 +43,10 @@ from workers.ledger.relay import BATCH, relay
 from workers.ledger.rescue import rescue
 
 TICK_S: Final = 0.5
-OBEY_S: Final = 0.5
-HELD_PERIODS: Final = 3
-"""A chore is held for so many of its periods, and at least HELD_AT_LEAST_S."""
-HELD_AT_LEAST_S: Final = 3.0
+HELD_S: Final = 3.0
+HELD_LONG_S: Final = 15.0
+"""The same for chores that look at all rows."""
+ERROR_CHARS: Final = 1_000
 
 _logger = logging.getLogger(__name__)
 
@@ -47,14 +55,33 @@ Findings = Mapping[str, int]
 
 @dataclass
 class Chore:
-    """One piece of upkeep. run: returns counts by name. is_shared: one process does it for all."""
+    """One piece of upkeep.
+
+    run: returns counts by name; a count of `more` asks for another turn at once.
+    held_s: how long it is kept from others while it is done.
+    """
 
     name: str
     every_s: float
     run: Callable[[], Findings]
-    due_s: float = 0.0
-    is_shared: bool = True
-    failed: bool = field(default=False)
+    held_s: float = HELD_S
+    wanted_at: datetime | None = None
+    """Besides its period: a run that begins from here on."""
+    satisfied_by: datetime | None = None
+    """A run of anybody that began from here on does for that."""
+    steady_since: datetime | None = None
+    """Since when it has been done regularly, by whomever: known while it runs."""
+    failed: bool = False
+
+    def last_before(self, now: datetime) -> datetime:
+        """It is due if its last run began before this."""
+        if self.wanted_at and self.satisfied_by and self.wanted_at <= now:
+            return self.satisfied_by
+        return now - timedelta(seconds=self.every_s)
+
+    def want(self, at: datetime, satisfied_by: datetime) -> None:
+        """Ask for a run outside the period."""
+        self.wanted_at, self.satisfied_by = at, satisfied_by
 
 
 class Upkeep:
@@ -64,7 +91,7 @@ class Upkeep:
         holder: names this process in the table.
         relay_s, reconcile_s, sweep_s: periods.
         settle_after_s: how long after a change of the bus's generation its workers have put back what they hold.
-        prune: removes what is too old for a while; returns counts, of which `more` asks for another turn at once.
+        prune: removes what is too old for a while.
         interrupt: ends a task that runs in this process.
     """
 
@@ -84,27 +111,24 @@ class Upkeep:
         self._broker = broker
         self._ledger = broker.ledger
         self._holder = holder
-        self._settle_after_s = settle_after_s
+        self._settle_after = timedelta(seconds=settle_after_s)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._steady_since_s: float | None = None
-        self._last_rescue_s = 0.0
-        rescue_s = self._ledger.presence.heartbeat_s
-        self._sweep = Chore("sweep", sweep_s, self._do_sweep, due_s=time.monotonic() + sweep_s / 2)
+        self._interrupt = interrupt
+        self._obey_failed = False
+        self._rescue = Chore("rescue", self._ledger.presence.heartbeat_s, self._do_rescue)
+        self._sweep = Chore("sweep", sweep_s, self._do_sweep, held_s=HELD_LONG_S)
         self._chores = [
             Chore("relay", relay_s, self._do_relay),
             Chore("cancel", relay_s, self._do_cancel),
-            Chore("rescue", rescue_s, self._do_rescue),
-            Chore("reconcile", reconcile_s, self._do_reconcile, due_s=time.monotonic() + reconcile_s / 2),
+            self._rescue,
+            Chore("reconcile", reconcile_s, self._do_reconcile),
             self._sweep,
         ]
-        if prune is not None:
-            self._chores.append(Chore("prune", 60.0, prune))
-        self._interrupt = interrupt
-        if interrupt is not None:
-            self._chores.append(Chore("obey", OBEY_S, self._do_obey, is_shared=False))
         if groups is not None:
             self._chores.append(Chore("groups", reconcile_s, groups))
+        if prune is not None:
+            self._chores.append(Chore("prune", 60.0, prune, held_s=HELD_LONG_S))
         broker.on_generation(self._generation_changed)
 
     def start(self) -> None:
@@ -123,10 +147,16 @@ class Upkeep:
 
     def run_due(self) -> None:
         """Do what is due and not another's. Raises nothing."""
+        if self._interrupt is not None:
+            self._obey(self._interrupt)
+        try:
+            with direct.reading() as to:
+                standings = task_upkeep.standings(to)
+        except DatabaseError as error:
+            self._note_failure(self._chores[0], error)
+            return
         for chore in self._chores:
-            now_s = time.monotonic()
-            if now_s >= chore.due_s and not self._stopping.is_set():
-                chore.due_s = now_s + chore.every_s
+            if not self._stopping.is_set() and _is_due(chore, standings.get(chore.name), datetime.now(UTC)):
                 self._do(chore)
 
     def _run(self) -> None:
@@ -136,41 +166,53 @@ class Upkeep:
 
     def _do(self, chore: Chore) -> None:
         try:
-            if chore.is_shared and not self._take(chore):
+            began = datetime.now(UTC)
+            if not self._take(chore, began):
                 return
             began_s = time.monotonic()
             findings = chore.run()
+            took_ms = round((time.monotonic() - began_s) * 1000)
+            with direct.transaction() as to:
+                task_upkeep.record_chore(
+                    to, chore.name, holder=self._holder, began=began, took_ms=took_ms, findings=findings
+                )
             if findings.get("more"):
-                chore.due_s = 0.0
-            if chore.is_shared:
-                self._record(chore, time.monotonic() - began_s, findings, None)
+                now = datetime.now(UTC)
+                chore.want(now, now)
             if chore.failed:
                 _logger.warning("the chore %s works again", chore.name)
             chore.failed = False
-        except (DatabaseError, BusUnavailable, BusFull) as error:
-            if not chore.failed:
-                _logger.warning("the chore %s cannot be done now, and is tried again: %s", chore.name, error)
-            chore.failed = True
-            if chore.name == "rescue":
-                self._steady_since_s = None
-        except Exception:  # why: whatever goes wrong in one chore, the others go on.
-            if not chore.failed:
-                _logger.exception("the chore %s failed, and is tried again", chore.name)
-            chore.failed = True
+        except Exception as error:  # why: whatever goes wrong in one chore, the others go on.
+            self._note_failure(chore, error)
 
-    def _take(self, chore: Chore) -> bool:
-        now = datetime.now(UTC)
-        until = now + timedelta(seconds=max(HELD_AT_LEAST_S, chore.every_s * HELD_PERIODS))
+    def _take(self, chore: Chore, now: datetime) -> bool:
+        # why: a chore that failed is tried when its hold has passed, which is not a gap; neither is a slow machine.
+        gap = timedelta(seconds=2 * chore.every_s + chore.held_s + 5.0)
         with direct.transaction() as to:
-            return task_upkeep.take_chore(to, chore.name, holder=self._holder, now=now, until=until)
-
-    @staticmethod
-    def _record(chore: Chore, took_s: float, findings: Findings, error: str | None) -> None:
-        now = datetime.now(UTC)
-        with direct.transaction() as to:
-            task_upkeep.record_chore(
-                to, chore.name, at=now, took_ms=round(took_s * 1000), findings=findings, error=error
+            chore.steady_since = task_upkeep.take_chore(
+                to,
+                chore.name,
+                holder=self._holder,
+                now=now,
+                until=now + timedelta(seconds=chore.held_s),
+                last_before=chore.last_before(now),
+                gap_before=now - gap,
             )
+        return chore.steady_since is not None
+
+    def _note_failure(self, chore: Chore, error: Exception) -> None:
+        expected = isinstance(error, (DatabaseError, BusUnavailable, BusFull))
+        if not chore.failed:
+            _logger.warning(
+                "the chore %s cannot be done now, and is tried again: %s",
+                chore.name,
+                error,
+                exc_info=None if expected else error,
+            )
+        chore.failed = True
+        if not isinstance(error, DatabaseError):
+            with contextlib.suppress(DatabaseError), direct.transaction() as to:
+                task_upkeep.record_failed_chore(to, chore.name, holder=self._holder, error=f"{error}"[:ERROR_CHARS])
 
     def _do_relay(self) -> Findings:
         total = 0
@@ -184,22 +226,11 @@ class Upkeep:
     def _do_cancel(self) -> Findings:
         return {"cancelled": cancel.carry_out(self._broker)}
 
-    def _do_obey(self) -> Findings:
-        with direct.reading() as to:
-            wanted = task_upkeep.cancel_requested(to)
-        here = [task_id for task_id, *_ in wanted if self._ledger.runs_here(task_id)]
-        for task_id in here:
-            if self._interrupt is not None:
-                self._interrupt(task_id)
-        return {"interrupted": len(here)}
-
     def _do_rescue(self) -> Findings:
-        # A database that was away kept everybody from saying that he lives: they get the time to say so first.
-        now_s = time.monotonic()
-        if self._steady_since_s is None or now_s - self._last_rescue_s > 2 * self._ledger.presence.heartbeat_s + 5.0:
-            self._steady_since_s = now_s
-        self._last_rescue_s = now_s
-        if now_s - self._steady_since_s < self._ledger.presence.dead_after_s:
+        # A database that was away kept everybody from saying that he lives, and this chore from being done: they get
+        # the time to say so first.
+        steady_since, dead_after_s = self._rescue.steady_since, self._ledger.presence.dead_after_s
+        if steady_since is None or (datetime.now(UTC) - steady_since).total_seconds() < dead_after_s:
             return {"rescued": 0}
         return {"rescued": rescue(self._ledger)}
 
@@ -212,6 +243,30 @@ class Upkeep:
             "without_row": reconcile.to_ledger(self._ledger, self._broker),
         }
 
+    def _obey(self, interrupt: Callable[[str], object]) -> None:
+        """End the tasks of this process that somebody wants cancelled."""
+        try:
+            with direct.reading() as to:
+                wanted = task_upkeep.cancel_requested(to)
+            for task_id, *_ in wanted:
+                if self._ledger.runs_here(task_id):
+                    interrupt(task_id)
+            self._obey_failed = False
+        except Exception as error:  # why: as in _do
+            if not self._obey_failed:
+                _logger.warning("requests to cancel cannot be read now, and are read again: %s", error)
+            self._obey_failed = True
+
     def _generation_changed(self, before: Generation, _now: Generation) -> None:
         if before.number:
-            self._sweep.due_s = time.monotonic() + self._settle_after_s
+            at = datetime.now(UTC) + self._settle_after
+            # why: each process notices the change at a time of its own, and one sweep is enough for all of them.
+            self._sweep.want(at, satisfied_by=at - self._settle_after / 2)
+
+
+def _is_due(chore: Chore, standing: Standing | None, now: datetime) -> bool:
+    if standing is None:
+        return True
+    if chore.satisfied_by and standing.last_run_at and standing.last_run_at > chore.satisfied_by:
+        chore.wanted_at = chore.satisfied_by = None
+    return standing.is_due(now, chore.last_before(now))

@@ -45,6 +45,7 @@ def upgrade() -> None:
     sa.Column('name', sa.String(50), nullable=False),
     sa.Column('holder', sa.String(200), nullable=False),
     sa.Column('held_until', UtcDateTime(), nullable=False),
+    sa.Column('steady_since', UtcDateTime(), nullable=False),
     sa.Column('last_run_at', UtcDateTime(), nullable=True),
     sa.Column('took_ms', sa.Integer(), nullable=True),
     sa.Column('findings', JsonDocument(), nullable=False),
