@@ -28,8 +28,9 @@ from sqlmodel import Session
 
 SQLITE_WAIT_S = 10.0
 """How long a SQLite writer waits for another's transaction before it is an error."""
-SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
-"""Of every connection to SQLite."""
+SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "wal_autocheckpoint=4000")
+"""Of every connection to SQLite. A checkpoint syncs twice and its commit waits for it; a row touches five pages, so at
+SQLite's own 1,000 pages every 200th send pays, and a send costs half as much again. 4,000 are 16 MB."""
 
 POSTGRES_CONNECT_TIMEOUT_S = 5
 POOL_SIZE = 5
