@@ -140,6 +140,7 @@ class Bus:
         self.watch = watch
         self._send_timeout_s = send_timeout_s
         self._steps = (policy.clock_offset_us, policy.step_us)
+        self._answer_ttl_ms = int(policy.answer_ttl_s * 1000)
         self._lines = Lines(client, keys.prefix, steps=self._steps)
         self._producer = _Producer()
 
@@ -165,23 +166,26 @@ class Bus:
         """
         deadline_s = time.monotonic() + (self._send_timeout_s if timeout_s is None else timeout_s)
         receipts: list[Receipt] = []
-        with self._lines.borrow() as line:
+        line = self._lines.take()
+        try:
             for chunk in _chunks(postings):
                 receipts += self._enqueue_chunk(line, chunk, deadline_s)
+        finally:
+            self._lines.give_back(line)
         return receipts
 
     def _enqueue_chunk(self, line: Line, postings: Sequence[Posting], deadline_s: float) -> list[Receipt]:
         producer, call = self._producer.next_call()
         places: dict[str, int] = {}
         body: list[Argument] = []
-        for posting in postings:
-            place = places.setdefault(posting.queue_name, len(places) + 1)
-            body += (posting.message_id, posting.record, place, posting.when)
+        for message_id, record, queue_name, when in postings:
+            place = places.setdefault(queue_name, len(places) + 1)
+            body += (message_id, record, place, when)
         answer = line.call(
             script("enqueue"),
             producer,
             call,
-            int(self.policy.answer_ttl_s * 1000),
+            self._answer_ttl_ms,
             len(places),
             *places,
             *body,
@@ -401,6 +405,9 @@ def _parts(message_ids: Sequence[str], size: int) -> Iterable[Sequence[str]]:
 
 def _chunks(postings: Sequence[Posting]) -> Iterable[Sequence[Posting]]:
     """Cuts postings so that a script blocks the server for milliseconds: 1,000 messages or 4 MB."""
+    if len(postings) == 1 and (name := postings[0].message_id) and "\n" not in name:
+        yield postings
+        return
     first, size_bytes = 0, 0
     for at, posting in enumerate(postings):
         if not posting.message_id or "\n" in posting.message_id:

@@ -13,10 +13,11 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from threading import Event, Lock
+from threading import Event
 from typing import Any, Protocol, cast
 
 import redis
+from hiredis import pack_command
 from redis.exceptions import NoPermissionError, NoScriptError
 
 from .backoff import Backoff, is_full, is_transient
@@ -38,6 +39,7 @@ class _Wire(Protocol):
     def connect(self) -> None: ...
     def disconnect(self) -> None: ...
     def send_command(self, *args: Argument, check_health: bool = ...) -> None: ...
+    def send_packed_command(self, command: Sequence[bytes], check_health: bool = ...) -> None: ...
     def read_response(self, disable_decoding: bool = ..., *, timeout: float = ...) -> Any: ...
     def can_read(self, timeout: float = ...) -> bool: ...
 
@@ -101,11 +103,12 @@ class Line:
         Raises BusUnavailable past the deadline, BusFull and BusRefused at once, Stopped. Without a deadline (a worker's
         threads) a full server is waited for, and what redis-py raises comes through if waiting does not mend it.
         """
-        backoff = Backoff(cap_s=self._backoff_cap_s)
+        backoff: Backoff | None = None
         while True:
             try:
-                return self._once(code, arguments, deadline_s)
+                return self._evaluate(self._wire or self._ready_wire(), code, arguments, deadline_s)
             except Exception as error:
+                backoff = backoff or Backoff(cap_s=self._backoff_cap_s)
                 self.faults += 1
                 self.tried_s = time.monotonic()
                 self._drop(error)
@@ -196,13 +199,12 @@ class Line:
         number, since_us = cast("tuple[int, int]", self._evaluate(wire, code, (run_id, self._watch.latest.number)))
         self._watch.seen(number, since_us)
 
-    def _once(self, code: Script, arguments: Sequence[Argument], deadline_s: float | None) -> Any:
-        return self._evaluate(self._wire or self._ready_wire(), code, arguments, deadline_s)
-
     def _evaluate(
         self, wire: _Wire, code: Script, arguments: Sequence[Argument], deadline_s: float | None = None
     ) -> Any:
-        wire.send_command("EVALSHA", code.sha, 1, self._prefix, *self._steps, *arguments, check_health=False)
+        # why not `send_command`: it looks at each argument twice, which takes longer than all else here.
+        command = pack_command(("EVALSHA", code.sha, 1, self._prefix, *self._steps, *arguments))
+        wire.send_packed_command([command], check_health=False)
         try:
             if deadline_s is None:
                 return wire.read_response(disable_decoding=True)
@@ -254,22 +256,29 @@ class Lines:
     def __init__(self, client: RedisClient, prefix: str, *, steps: tuple[int, int]) -> None:
         self._make: Callable[[], Line] = lambda: Line(client, prefix, steps=steps)
         self._free: list[Line] = []
-        self._lock = Lock()
         self._pid = os.getpid()
+
+    def take(self) -> Line:
+        """A line for one thread, which gives it back."""
+        if self._pid != os.getpid():
+            self._free, self._pid = [], os.getpid()
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self._make()
+
+    def give_back(self, line: Line) -> None:
+        """It is not used any more."""
+        self._free.append(line)
 
     @contextmanager
     def borrow(self) -> Generator[Line]:
         """A line for the length of the block."""
-        if self._pid != os.getpid():
-            self._free, self._lock, self._pid = [], Lock(), os.getpid()
-        try:
-            line = self._free.pop()
-        except IndexError:
-            line = self._make()
+        line = self.take()
         try:
             yield line
         finally:
-            self._free.append(line)
+            self.give_back(line)
 
     def close(self) -> None:
         """Ends all connections that nobody uses just now."""

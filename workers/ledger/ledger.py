@@ -114,6 +114,9 @@ class Accepted(msgspec.Struct, frozen=True):
     owners: dict[str, str]
 
 
+_NEW, _NOT_NEW = Accepted(True, {}), Accepted(False, {})
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What an attempt came to, in memory until its message is settled."""
@@ -165,11 +168,14 @@ class Ledger:
             LedgerUnavailable: nothing was written.
             OutcomeUnknown: the database went away while it was executing, and cannot be asked.
         """
-        plain = [task for task in tasks if task.idempotency_key is None]
-        keyed = [task for task in tasks if task.idempotency_key is not None] if len(plain) < len(tasks) else []
+        keyed = [task for task in tasks if task.idempotency_key is not None]
         try:
-            with direct.transaction() as to, to.atomic() if keyed else contextlib.nullcontext():
-                new = task_moves.accept(to, plain) if plain else 0
+            if not keyed:
+                # why: a row, or on PostgreSQL any number of rows, is one statement.
+                with direct.single() if len(tasks) == 1 else direct.transaction() as to:
+                    return _NEW if task_moves.accept(to, tasks) == len(tasks) else _NOT_NEW
+            with direct.transaction() as to, to.atomic():
+                new = task_moves.accept(to, [task for task in tasks if task.idempotency_key is None])
                 owners: dict[str, str] = {}
                 for task in sorted(keyed, key=_key_of):  # why: two batches that take keys in one order cannot deadlock.
                     is_new, owner = task_moves.accept_unique(to, task)
@@ -180,7 +186,7 @@ class Ledger:
         except DatabaseError as error:
             found = self._is_accepted(tasks[0].task_id) if error.was_executing else False
             if found and (not keyed or len(tasks) == 1):
-                return Accepted(True, {})  # why: it was committed, and only the answer was lost.
+                return _NEW  # why: it was committed, and only the answer was lost.
             if found is None or (error.was_executing and keyed and len(tasks) > 1):
                 raise OutcomeUnknown(tasks[0].task_id) from error
             raise LedgerUnavailable(f"nothing was sent: {error}") from error

@@ -199,6 +199,11 @@ def current_task() -> CurrentTask:
     return _current.get() or CurrentTask()
 
 
+def running_task() -> CurrentTask | None:
+    """As `current_task`; None outside a worker."""
+    return _current.get()
+
+
 def enter(task: CurrentTask) -> Token[CurrentTask | None]:
     """Make it the current task; called by the status middleware."""
     return _current.set(task)
