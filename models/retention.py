@@ -33,7 +33,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from models import database, direct
-from models.direct import Direct, Within, stamp
+from models.direct import Direct, stamp
 
 PAGE_ROWS: Final = 2_000
 """Rows looked at by one read."""
@@ -165,8 +165,7 @@ class _Walk:
     def _page(self, after_id: str, below_id: str | None, now: datetime) -> list[tuple[Any, ...]]:
         below = "" if below_id is None else "AND task_id < ?"
         sql = _PAGE.format(wanted=self._wanted, below=below)
-        with database.reading() as session:
-            to = Within(session)
+        with direct.reading() as to:
             ids = [after_id] if below_id is None else [after_id, below_id]
             return to.run(_sql(to, sql), [stamp(to.dialect, now - self._keep_for), *ids, PAGE_ROWS])
 
