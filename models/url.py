@@ -15,7 +15,7 @@ _GRAMMAR = re.compile(
     r"""(?P<scheme>[\w+]+)://
         (?:(?P<username>[^:/]*)(?::(?P<password>[^@]*))?@)?
         (?:\[(?P<ipv6>[^/?]+)\]|(?P<name>[^/:?]+))?
-        (?::(?P<port>[0-9]*))?
+        (?::(?P<port>[0-9]+))?
         (?:/(?P<database>[^?]*))?
         (?:\?(?P<query>.*))?""",
     re.VERBOSE,
