@@ -1,18 +1,14 @@
-"""Column types that mean the same on SQLite and on PostgreSQL, and the cleaning of text that is stored.
+"""Column types that mean the same on SQLite and on PostgreSQL.
 
 Must not: hold tables or queries.
 """
 
 import json
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, DateTime, Dialect, TypeDecorator
-
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_CUT_MARK = "… [cut]"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -57,14 +53,3 @@ class JsonDocument(TypeDecorator[Any]):
         return lambda value: (
             json.loads(value) if isinstance(value, (str, bytes)) and dialect.name == "sqlite" else value
         )
-
-
-def clean_text(text: str, max_chars: int) -> str:
-    """Make any text storable: NUL and lone surrogates become escapes, and what is too long is cut with a mark.
-
-    Args:
-        text: anything, for instance the message of an exception that a task raised.
-        max_chars: the bound in characters, mark included.
-    """
-    safe = _UNSTORABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
-    return safe if len(safe) <= max_chars else (safe[: max(0, max_chars - len(_CUT_MARK))] + _CUT_MARK)[:max_chars]

@@ -1,7 +1,8 @@
 """The one database: which it is, how it is opened, and what its errors mean to a person.
 
-`bind(url)` names it; `writing()` and `reading()` are the only ways in. Both give a SQLModel session whose
-transaction commits when the block ends and rolls back when it raises.
+`bind(url)` names it; `writing()` and `reading()` are the ways in. Both give a SQLModel session whose transaction
+commits when the block ends and rolls back when it raises; the first of them loads SQLAlchemy (models.sessions). What
+every task pays for goes by models.direct, which does without.
 
 SQLite takes part with four rules (spec/traps.md 20, 23): WAL, so that readers never wait for the writer; a writing
 transaction starts with BEGIN IMMEDIATE, because one that starts deferred and upgrades later fails at once with
@@ -9,22 +10,25 @@ transaction starts with BEGIN IMMEDIATE, because one that starts deferred and up
 SQLite's own wait is a sleep that grows, so that under load the unlucky wait for many turns; and a busy time-out for
 whoever does not come through the gate.
 
-Must not: read the environment, or hold tables.
+Must not: read the environment, hold tables, or import SQLAlchemy: a worker process whose tasks do not use it saves
+18 MB.
 """
 
 import fcntl
 import os
 import re
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlmodel import Session
+from models.url import DatabaseUrl
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlmodel import Session
 
 SQLITE_WAIT_S = 10.0
 """How long a SQLite writer waits for another's transaction before it is an error."""
@@ -36,9 +40,6 @@ POSTGRES_CONNECT_TIMEOUT_S = 5
 POOL_SIZE = 5
 POOL_OVERFLOW = 15
 """A process opens at most POOL_SIZE + POOL_OVERFLOW connections; PostgreSQL's max_connections must hold them all."""
-
-_READ_ONLY = "callboard_read_only"
-_GATE = "callboard_gate"
 
 
 class DatabaseError(Exception):
@@ -56,8 +57,9 @@ class SchemaMissing(DatabaseError):
     """The database answers but its tables are not there or are older than this code: run `callboard migrate`."""
 
 
-_engine: Engine | None = None
-_url = ""
+_url: DatabaseUrl | None = None
+_engine: "Engine | None" = None
+_making = threading.Lock()
 
 
 class Gate:
@@ -122,14 +124,14 @@ def normalise_url(url: str) -> str:
         ValueError: not a database URL, or a database other than SQLite and PostgreSQL.
     """
     try:
-        parsed = make_url(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url))
-    except (ArgumentError, ValueError):
+        parsed = DatabaseUrl.parse(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url))
+    except ValueError:
         raise ValueError("expected sqlite:///path/to/file.db or postgresql://user:password@host/database") from None
-    if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
-        raise ValueError(f"expected sqlite:/// or postgresql://, got the scheme {parsed.drivername!r}")
-    if parsed.drivername == "sqlite" and parsed.database in (None, "", ":memory:"):
+    if parsed.scheme not in ("sqlite", "postgresql+psycopg"):
+        raise ValueError(f"expected sqlite:/// or postgresql://, got the scheme {parsed.scheme!r}")
+    if parsed.scheme == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise ValueError("expected a file, as in sqlite:///var/callboard.db: processes cannot share a memory database")
-    return parsed.render_as_string(hide_password=False)
+    return parsed.render()
 
 
 def bind(url: str) -> None:
@@ -139,152 +141,74 @@ def bind(url: str) -> None:
         url: as `normalise_url` takes it.
     """
     global _engine, _url
-    if _engine is not None:
-        _engine.dispose()
-    _url = normalise_url(url)
-    _engine = _make_engine(_url)
+    with _making:
+        if _engine is not None:
+            _engine.dispose()
+        _engine = None
+        _url = DatabaseUrl.parse(normalise_url(url))
 
 
-def engine() -> Engine:
-    """The bound engine; raises DatabaseError if `bind` has not been called."""
-    if _engine is None:
+def bound() -> DatabaseUrl:
+    """The bound database's address; raises DatabaseError if `bind` has not been called."""
+    if _url is None:
         raise DatabaseError("no database is bound: import `workers` first, or call models.database.bind(url)")
-    return _engine
+    return _url
 
 
 def bound_url() -> str:
     """The bound database's URL, password and all; empty if `bind` has not been called."""
-    return _url
+    return "" if _url is None else _url.render()
 
 
 def describe() -> str:
     """The bound database as text for people, its password hidden."""
-    return engine().url.render_as_string(hide_password=True)
+    return bound().render(hide_password=True)
 
 
-@contextmanager
-def writing() -> Iterator[Session]:
+def sqlite_path() -> Path | None:
+    """The file of a bound SQLite database; None on PostgreSQL."""
+    url = bound()
+    return Path(url.database) if url.scheme == "sqlite" and url.database else None
+
+
+def engine() -> "Engine":
+    """SQLAlchemy's engine for the bound database; raises DatabaseError if `bind` has not been called."""
+    global _engine
+    if _engine is None:
+        from models import sessions  # why: as the module says; here and below.
+
+        with _making:
+            if _engine is None:
+                _engine = sessions.make_engine(bound())
+            return _engine
+    return _engine
+
+
+def writing() -> "AbstractContextManager[Session]":
     """A session for a transaction that writes. Keep it short: on SQLite every other writer waits for it.
 
     Raises:
         DatabaseUnavailable: it could not be reached, opened or locked in time; nothing was committed.
         SchemaMissing: the tables are not there.
     """
-    with _explained(), Session(engine(), expire_on_commit=False) as session, session.begin():
-        yield session
+    from models import sessions
+
+    return sessions.writing()
 
 
-@contextmanager
-def reading() -> Iterator[Session]:
+def reading() -> "AbstractContextManager[Session]":
     """A session that only reads; it never waits for a writer. Raises as `writing()` does."""
-    with (
-        _explained(),
-        engine().connect().execution_options(**{_READ_ONLY: True}) as connection,
-        Session(connection, expire_on_commit=False) as session,
-    ):
-        yield session
+    from models import sessions
 
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turn driver errors that mean "not reachable" or "not migrated" into ours; let all others through."""
-    try:
-        yield
-    except PoolTimeout as error:
-        raise DatabaseUnavailable(
-            f"all {POOL_SIZE + POOL_OVERFLOW} connections of this process to {describe()} are in use: "
-            "run fewer threads a process (CALLBOARD_THREADS) and more processes"
-        ) from error
-    except DBAPIError as error:
-        explained = explain(error)
-        if explained is error:
-            raise
-        raise explained from error
-
-
-def explain(error: DBAPIError) -> Exception:
-    """A driver's error as one of ours if it means "not reachable" or "not migrated", else the error itself."""
-    said = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
-    if "no such table" in said or "no such column" in said or type(error.orig).__name__.startswith("Undefined"):
-        return SchemaMissing(f"the database {describe()} is not up to date ({said}): run `callboard migrate`")
-    path = sqlite_path()
-    if path is not None and not path.exists() and path.parent.is_dir():
-        return SchemaMissing(f"there is no database {path} yet: run `callboard migrate`, or `callboard up`")
-    if isinstance(error, OperationalError) or error.connection_invalidated or _refuses_use(error, said):
-        return DatabaseUnavailable(
-            f"the database {describe()} cannot be used ({said}): "
-            "check that it is running, reachable and writable, or set CALLBOARD_DATABASE_URL"
-        )
-    return error
-
-
-def _refuses_use(error: DBAPIError, said: str) -> bool:
-    # why: none of them is an OperationalError, yet all mean that nothing can be done with this database as it is.
-    return said == "file is not a database" or type(error.orig).__name__ in (
-        "InsufficientPrivilege",
-        "ReadOnlySqlTransaction",
-    )
-
-
-def _make_engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.drivername == "sqlite":
-        made = create_engine(
-            parsed,
-            pool_size=POOL_SIZE,
-            max_overflow=POOL_OVERFLOW,
-            connect_args={"timeout": SQLITE_WAIT_S, "check_same_thread": False},
-        )
-        event.listen(made, "connect", _configure_sqlite)
-        event.listen(made, "begin", _begin_sqlite)
-        event.listen(made, "commit", _leave_gate)
-        event.listen(made, "rollback", _leave_gate)
-    else:
-        made = create_engine(
-            parsed,
-            pool_size=POOL_SIZE,
-            max_overflow=POOL_OVERFLOW,
-            pool_pre_ping=True,
-            connect_args={"connect_timeout": POSTGRES_CONNECT_TIMEOUT_S, "application_name": "callboard"},
-        )
-    return made
+    return sessions.reading()
 
 
 def _forget_connections() -> None:
+    global _making
+    _making = threading.Lock()  # why: a thread that is not in this process may hold the old one.
     if _engine is not None:
         _engine.dispose(close=False)
 
 
 # why: a connection opened before fork() is shared by both sides afterwards and breaks (spec/traps.md 24).
 os.register_at_fork(after_in_child=_forget_connections)
-
-
-def _configure_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # why: sqlite3 would otherwise open deferred transactions by itself.
-    for pragma in SQLITE_PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    if connection.get_execution_options().get(_READ_ONLY, False):
-        connection.exec_driver_sql("BEGIN")
-        return
-    path = sqlite_path()
-    assert path is not None
-    gate = connection.info.get(_GATE)
-    if gate is None:
-        gate = connection.info[_GATE] = Gate(path)
-    gate.begin(connection.exec_driver_sql)
-
-
-def _leave_gate(connection: Connection) -> None:
-    # why: SQLAlchemy says this just before the commit; who comes through the gate now waits for that instant only.
-    gate = connection.info.get(_GATE)
-    if gate is not None:
-        gate.leave()
-
-
-def sqlite_path() -> Path | None:
-    """The file of a bound SQLite database; None on PostgreSQL."""
-    url = engine().url
-    return Path(url.database) if url.drivername == "sqlite" and url.database else None

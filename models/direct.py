@@ -1,39 +1,35 @@
 """Driver-level connections for the statements that every task pays for: no ORM, no pool events, no dialect layer.
 
-`transaction()` gives one for a short transaction that writes, `single()` one for a single statement that does. Both databases show the same few methods, and the same
-errors as `models.database` (DatabaseUnavailable, SchemaMissing); any other error of the driver comes through.
+`transaction()` gives one for a short transaction that writes, `single()` one for a single statement that does. Both
+databases show the same few methods, and the same errors as `models.database` (DatabaseUnavailable, SchemaMissing); any
+other error of the driver comes through.
 
 SQLite: as in `models.database`, writers queue at the gate.
-PostgreSQL: connections are in autocommit, so that a single statement is a single round trip; `atomic()` is for more.
-psycopg waits for ever for a server that is frozen: a watchdog shuts the socket after `ANSWER_WITHIN_S`.
+PostgreSQL: see models.postgres, which loads psycopg and is imported only where that is the database.
 
 A connection is used by one thread at a time and kept for the next. After an error it is closed, never reused: nobody
 knows what state it is in. After a fork the child forgets the parent's.
 
-Must not: hold SQL of moves (models.task_batches).
+Must not: hold SQL of moves (models.task_moves); import SQLAlchemy, or the driver of a database that is not used.
 """
 
 import os
-import select
-import socket
 import sqlite3
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
-
-import psycopg
-from sqlalchemy import make_url
-from sqlalchemy.orm import Session
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from models import database
 from models.database import DatabaseUnavailable, SchemaMissing
+from models.url import DatabaseUrl
 
-ANSWER_WITHIN_S: Final = 15.0
-"""How long one statement may take before its server counts as gone."""
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from models.postgres import PostgresDirect
+
 _KEPT: Final = 20
 """Idle connections kept a process; more are closed after use."""
 _READS, _WRITES, _WRITES_ALONE = 0, 1, 2
@@ -66,8 +62,13 @@ class SqliteDirect:
     """A SQLite connection."""
 
     dialect = "sqlite"
+    errors: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
+    """What its driver raises."""
+    unusable: tuple[type[Exception], ...] = (sqlite3.OperationalError, OSError)
+    """Those of them that mean that the database cannot be used now."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, url: DatabaseUrl) -> None:
+        path = Path(url.database or "")
         self._connection = sqlite3.connect(
             path, timeout=database.SQLITE_WAIT_S, isolation_level=None, check_same_thread=False, cached_statements=64
         )
@@ -117,75 +118,20 @@ class SqliteDirect:
             raise
         self._connection.execute("RELEASE direct")
 
+    def is_gone(self) -> bool:
+        """A file does not go."""
+        return False
+
     def close(self) -> None:
         """End it."""
         self._gate.close()
         self._connection.close()
 
 
-class PostgresDirect:
-    """A PostgreSQL connection in autocommit."""
-
-    dialect = "postgresql"
-
-    def __init__(self, url: str) -> None:
-        parsed = make_url(url).set(drivername="postgresql")
-        self._connection = psycopg.connect(
-            parsed.render_as_string(hide_password=False),
-            autocommit=True,
-            connect_timeout=database.POSTGRES_CONNECT_TIMEOUT_S,
-            application_name="callboard",
-        )
-        # why: the same few statements all the time. A transaction-pooling PgBouncer must be 1.21 or newer for it.
-        self._connection.prepare_threshold = 3
-
-    def begin(self, _use: int) -> None:
-        """Nothing: a statement alone is a transaction."""
-        _watchdog.watch(self)
-
-    def end(self, *, commit: bool) -> None:
-        """Nothing, as `begin`."""
-        _watchdog.release(self)
-
-    def run(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Execute; returns the rows."""
-        cursor = self._connection.execute(sql, arguments)
-        return cursor.fetchall() if cursor.description is not None else []
-
-    def run_counted(self, sql: str, arguments: Sequence[Any] = ()) -> int:
-        """Execute; returns how many rows were changed."""
-        return self._connection.execute(sql, arguments).rowcount
-
-    def run_counted_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
-        """Execute once for each; returns how many rows were changed."""
-        with self._connection.cursor() as cursor:
-            cursor.executemany(sql, rows)
-            return cursor.rowcount
-
-    def atomic(self) -> Any:
-        """A transaction, or a savepoint inside one."""
-        return self._connection.transaction()
-
-    def is_gone(self) -> bool:
-        """Whether the server has closed it, or has anything to say although nothing was asked."""
-        poller = select.poll()
-        poller.register(self._connection.fileno(), select.POLLIN)
-        return bool(poller.poll(0))
-
-    def cut(self) -> None:
-        """Shut the socket: whoever waits for an answer gets an error."""
-        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._connection.fileno())) as alias:
-            alias.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """End it."""
-        self._connection.close()
-
-
 class Within:
     """A caller's session as a direct connection: what is run belongs to its transaction."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: "Session") -> None:
         self._session = session
         self.dialect = session.get_bind().dialect.name
 
@@ -207,40 +153,8 @@ class Within:
         return self._session.begin_nested()
 
 
-class _Watchdog:
-    """Cuts connections whose server has not answered in time. Its thread starts with the first connection."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._since_s: dict[PostgresDirect, float] = {}
-        self._started = False
-
-    def watch(self, connection: PostgresDirect) -> None:
-        """From now on it has `ANSWER_WITHIN_S`."""
-        self._since_s[connection] = time.monotonic()
-        if not self._started:
-            with self._lock:
-                if not self._started:
-                    self._started = True
-                    threading.Thread(target=self._run, name="callboard-database-watchdog", daemon=True).start()
-
-    def release(self, connection: PostgresDirect) -> None:
-        """It has answered."""
-        self._since_s.pop(connection, None)
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(1.0)  # why: a watch, not a wait for anything
-            overdue_s = time.monotonic() - ANSWER_WITHIN_S
-            for connection, since_s in list(self._since_s.items()):
-                if since_s < overdue_s:
-                    self._since_s.pop(connection, None)
-                    connection.cut()
-
-
-_watchdog = _Watchdog()
-_idle: list[SqliteDirect | PostgresDirect] = []
-_idle_for = ""
+_idle: "list[SqliteDirect | PostgresDirect]" = []
+_idle_for: DatabaseUrl | None = None
 
 
 def reading() -> "_Lent":
@@ -276,7 +190,7 @@ class _Lent:
         self._use = use
         self._connection: SqliteDirect | PostgresDirect | None = None
 
-    def __enter__(self) -> SqliteDirect | PostgresDirect:
+    def __enter__(self) -> "SqliteDirect | PostgresDirect":
         try:
             connection = self._connection = _take()
             connection.begin(self._use)
@@ -285,11 +199,11 @@ class _Lent:
             raise
         return connection
 
-    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: object) -> None:
+    def __exit__(self, _type: type[BaseException] | None, error: BaseException | None, _traceback: object) -> None:
         connection = self._connection
         assert connection is not None
         if error is not None:
-            with suppress(sqlite3.Error, psycopg.Error):
+            with suppress(*connection.errors):
                 connection.end(commit=False)
             self._fail(error)
             return
@@ -308,17 +222,11 @@ class _Lent:
         connection = self._connection
         if connection is not None:
             _discard(connection)
-        if isinstance(error, sqlite3.Error | psycopg.Error | OSError):
+        if isinstance(error, (connection or _kind()).errors):
             explained = explain(error)
-            if isinstance(explained, DatabaseUnavailable) and isinstance(connection, PostgresDirect):
+            if isinstance(explained, DatabaseUnavailable) and connection and connection.dialect == "postgresql":
                 explained.was_executing = True
             raise explained from error
-
-
-_UNUSABLE: Final = (
-    *(sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError, OSError),
-    psycopg.InternalError,  # why: a standby, or a primary that was demoted, says "read-only transaction" with it.
-)
 
 
 def explain(error: Exception) -> Exception:
@@ -330,7 +238,7 @@ def explain(error: Exception) -> Exception:
     if path is not None and not path.exists() and path.parent.is_dir():
         return SchemaMissing(f"there is no database {path} yet: run `callboard migrate`, or `callboard up`")
     refused = said == "file is not a database" or type(error).__name__ == "InsufficientPrivilege"
-    if refused or isinstance(error, _UNUSABLE):
+    if refused or isinstance(error, (*SqliteDirect.unusable, *_kind().unusable)):
         return DatabaseUnavailable(
             f"the database {database.describe()} cannot be used ({said}): "
             "check that it is running, reachable and writable, or set CALLBOARD_DATABASE_URL"
@@ -351,36 +259,41 @@ def forget() -> None:
         _discard(_idle.pop())
 
 
-def _take() -> SqliteDirect | PostgresDirect:
+def _kind() -> "type[SqliteDirect | PostgresDirect]":
+    if database.sqlite_path() is not None:
+        return SqliteDirect
+    from models.postgres import PostgresDirect  # why: psycopg takes 9 MB, and only this database needs it.
+
+    return PostgresDirect
+
+
+def _take() -> "SqliteDirect | PostgresDirect":
     global _idle_for
-    url = database.bound_url()
-    if url != _idle_for:
+    url = database.bound()
+    if url is not _idle_for:
         forget()
         _idle_for = url
     while True:
         try:
             connection = _idle.pop()
         except IndexError:
-            path = database.sqlite_path()
-            return PostgresDirect(url) if path is None else SqliteDirect(path)
+            return _kind()(url)
         # why: one that a restart of the server broke would raise in mid-statement, and nobody could say what was done.
-        if isinstance(connection, SqliteDirect) or not connection.is_gone():
+        if not connection.is_gone():
             return connection
         _discard(connection)
 
 
-def _discard(connection: SqliteDirect | PostgresDirect) -> None:
-    if isinstance(connection, PostgresDirect):
-        _watchdog.release(connection)
-    with suppress(sqlite3.Error, psycopg.Error, OSError):
+def _discard(connection: "SqliteDirect | PostgresDirect") -> None:
+    with suppress(*connection.errors):
         connection.close()
 
 
 def _forget_after_fork() -> None:
-    global _idle, _watchdog
+    global _idle
     # why: closing them here would end the parent's. They are kept from being collected, for the same reason.
     _abandoned.append(_idle)
-    _idle, _watchdog = [], _Watchdog()
+    _idle = []
 
 
 _abandoned: list[Any] = []

@@ -1,11 +1,13 @@
-"""Health samples, and the alerts that they open and close."""
+"""Health samples, and the alerts that they open and close: the tables, and the statements about them."""
 
 from datetime import datetime
 
-from sqlalchemy import Index, text
-from sqlmodel import Field, SQLModel
+from sqlalchemy import Index, or_, text, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Field, Session, SQLModel, col, select
 
 from models.columns import UtcDateTime
+from models.task_tables import Task
 
 
 class HealthSample(SQLModel, table=True):
@@ -50,3 +52,41 @@ class Alert(SQLModel, table=True):
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     notice_task_id: str | None = Field(default=None, max_length=64)
     """The task that mails its opening; None while there is none."""
+
+
+def open_alert(session: Session, key: str) -> Alert | None:
+    """The open alert of that key, or None."""
+    return session.exec(select(Alert).where(col(Alert.key) == key, col(Alert.closed_at).is_(None))).first()
+
+
+def add_alert(session: Session, alert: Alert) -> bool:
+    """Open an alert; False if another has opened one of its key since we looked: the unique index decides."""
+    try:
+        with session.begin_nested():
+            session.add(alert)
+    except IntegrityError:
+        return False
+    return True
+
+
+def untold_alerts(session: Session, *, lost_before: str) -> list[Alert]:
+    """Open alerts without a notice, or with one whose task was never written and whose id is below `lost_before`."""
+    unsent = or_(
+        col(Alert.notice_task_id).is_(None),
+        (col(Alert.notice_task_id) < lost_before) & col(Alert.notice_task_id).not_in(select(col(Task.task_id))),
+    )
+    return list(session.exec(select(Alert).where(col(Alert.closed_at).is_(None), unsent)).all())
+
+
+def take_notice(session: Session, alert: Alert, task_id: str) -> bool:
+    """Put the id of a notice's task on an alert as it was read, compare and set; False if another was quicker."""
+    taken = session.execute(
+        update(Alert)
+        .where(
+            col(Alert.alert_id) == alert.alert_id,
+            col(Alert.notice_task_id).is_not_distinct_from(alert.notice_task_id),
+        )
+        .values(notice_task_id=task_id)
+        .returning(col(Alert.alert_id))
+    )
+    return taken.one_or_none() is not None

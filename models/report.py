@@ -6,7 +6,8 @@ An information report's `report_id` is the reference that people quote (`FIR-202
 from datetime import datetime
 
 from sqlalchemy import Text, UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Field, Session, SQLModel, col, select
 
 from models.columns import UtcDateTime
 
@@ -47,3 +48,27 @@ class ReportDocument(SQLModel, table=True):
     pages: int
     task_id: str | None = Field(default=None, max_length=64)
     created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+def find_document(session: Session, report: InformationReport) -> ReportDocument | None:
+    """The document of a report's present version, or None."""
+    return session.exec(
+        select(ReportDocument).where(
+            col(ReportDocument.report_id) == report.report_id, col(ReportDocument.version) == report.version
+        )
+    ).first()
+
+
+def record_document(session: Session, report: InformationReport, made: ReportDocument) -> ReportDocument:
+    """Store the document of a report's present version, over the one that is there if there is one; returns it."""
+    known = find_document(session, report)
+    if known is None:
+        try:
+            with session.begin_nested():
+                session.add(made)
+        except IntegrityError:
+            known = find_document(session, report)  # why: another task recorded the same version since we looked.
+    if known is not None:
+        for column in ("path", "sha256", "size_bytes", "pages", "task_id"):
+            setattr(known, column, getattr(made, column))
+    return known or made

@@ -33,7 +33,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from models import database, direct
-from models.direct import Direct, Within, stamp
+from models.direct import Direct, stamp
 
 PAGE_ROWS: Final = 2_000
 """Rows looked at by one read."""
@@ -149,7 +149,8 @@ class _Walk:
         """Prune the ids between; returns how many went, the last that was looked at, and whether it is the end."""
         total = 0
         while time.monotonic() < until_s:
-            rows = self._page(after_id, below_id, now)
+            with direct.reading() as to:
+                rows = self._page(to, after_id, below_id, now)
             may_go = [task_id for task_id, is_wanted in rows if is_wanted]
             while may_go:
                 if time.monotonic() >= until_s:
@@ -162,13 +163,11 @@ class _Walk:
                 return total, after_id, True
         return total, after_id, False
 
-    def _page(self, after_id: str, below_id: str | None, now: datetime) -> list[tuple[Any, ...]]:
+    def _page(self, to: Direct, after_id: str, below_id: str | None, now: datetime) -> list[tuple[Any, ...]]:
         below = "" if below_id is None else "AND task_id < ?"
         sql = _PAGE.format(wanted=self._wanted, below=below)
-        with database.reading() as session:
-            to = Within(session)
-            ids = [after_id] if below_id is None else [after_id, below_id]
-            return to.run(_sql(to, sql), [stamp(to.dialect, now - self._keep_for), *ids, PAGE_ROWS])
+        ids = [after_id] if below_id is None else [after_id, below_id]
+        return to.run(_sql(to, sql), [stamp(to.dialect, now - self._keep_for), *ids, PAGE_ROWS])
 
     def _write(self, task_ids: list[str], now: datetime) -> int:
         with direct.transaction() as to:

@@ -14,32 +14,16 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from models import database
+from models import database, sessions
+from models.revision import MIGRATIONS_DIR, current, head
 
-_MIGRATIONS_DIR = Path(__file__).resolve().parent / "migrations"
+__all__ = ["current", "downgrade", "head", "upgrade"]
+
 _ADVISORY_LOCK = 0x63616C6C  # "call"
-
-
-def head() -> str:
-    """The revision that this code needs."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    assert revision is not None
-    return revision
-
-
-def current() -> str | None:
-    """The revision that the bound database has; None for an empty one.
-
-    Raises:
-        DatabaseUnavailable: it cannot be opened.
-    """
-    with database.reading() as session:
-        return MigrationContext.configure(session.connection()).get_current_revision()
 
 
 def upgrade(target: str = "head") -> str:
@@ -75,7 +59,7 @@ def _move(step: Callable[[Config], None]) -> str:
             step(_config(connection))
             return MigrationContext.configure(connection).get_current_revision() or "base"
     except DBAPIError as error:
-        raise database.explain(error) from error
+        raise sessions.explain(error) from error
     except CommandError as error:
         raise database.DatabaseError(
             f"the database {database.describe()} cannot be moved to that revision ({error}): this code knows the "
@@ -102,7 +86,7 @@ def _locked(path: Path | None) -> Iterator[None]:
 
 def _config(connection: Connection | None = None) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS_DIR).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS_DIR).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config

@@ -31,9 +31,9 @@ from typing import Any, Final
 
 import msgspec
 
-from models.columns import clean_text
 from models.direct import Direct, stamp
 from models.task import DEFAULT_PRIORITY, AttemptOutcome, TaskStatus
+from models.text import clean_text
 
 ERROR_MAX_CHARS: Final = 16 * 1024
 """Bound of an error message and of a traceback (spec/security.md)."""

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from models.columns import clean_text
 from models.direct import Direct, stamp
+from models.text import clean_text
 
 LOG_LINE_MAX_CHARS: Final = 2_000
 LOG_LINES_PER_ATTEMPT: Final = 1_000

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, literal_column, select, text
 from sqlmodel import Session, col
 
-from models.columns import clean_text
-from models.task import Task, TaskAttempt, TaskLog, TaskStatus, TaskType, WorkerProcess
+from models.task import TaskStatus, TaskType
+from models.task_tables import Task, TaskAttempt, TaskLog, WorkerProcess
+from models.text import clean_text
 
 MAX_PAGE = 1_000
 MAX_OFFSET = 2**63 - 1

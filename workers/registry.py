@@ -22,8 +22,8 @@ from dramatiq import Message
 from dramatiq.broker import Broker
 from dramatiq.middleware import MiddlewareError
 
-from models.columns import clean_text
 from models.task import DEFAULT_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, TaskType, new_task_id
+from models.text import clean_text
 from workers.errors import CallboardError, InvalidTask, UnknownActor
 
 TYPE_DEFAULTS: dict[TaskType, tuple[str, int]] = {

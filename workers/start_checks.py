@@ -19,9 +19,8 @@ from urllib.parse import urlsplit
 import dramatiq
 import redis
 from dramatiq.encoder import Encoder, PickleEncoder
-from sqlalchemy import text
 
-from models import database
+from models import database, direct, revision
 from workers.broker.connect import RedisClient
 from workers.broker.local import describe
 from workers.errors import StartRefused
@@ -131,12 +130,10 @@ def check_redis(client: RedisClient, *, now_s: Callable[[], float] = time.time) 
 
 def check_database(*, now_s: Callable[[], float] = time.time) -> Iterator[Finding]:
     """Tables, password, TLS and clock of the bound database."""
-    from models import schema  # why: Alembic is slow to import, and `import workers` must be quick.
-
     where = f"the database {database.describe()}"
     path = database.sqlite_path()
     try:
-        current, needed = None if path and not path.exists() else schema.current(), schema.head()
+        current, needed = None if path and not path.exists() else revision.current(), revision.head()
         if current != needed:
             yield Finding(
                 f"{where} is at {current or 'no revision'}, this code needs {needed}: run `callboard migrate`"
@@ -195,15 +192,13 @@ def _check_redis_clock(where: str, server: Any, now_s: Callable[[], float]) -> I
 
 
 def _check_postgres(where: str, now_s: Callable[[], float]) -> Iterator[Finding]:
-    with database.reading() as session:
+    with direct.reading() as to:
         before_s = now_s()
-        server_s = float(session.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+        server_s = float(to.run("SELECT extract(epoch FROM clock_timestamp())")[0][0])
         after_s = now_s()
-        driver: Any = session.connection().connection.driver_connection
-        wire = driver.pgconn
-        host = (wire.host or b"").decode()
-        proves_itself = wire.used_password or wire.used_gssapi or "sslcert" in database.engine().url.query
-        tls = bool(wire.ssl_in_use)
+        assert not isinstance(to, direct.SqliteDirect)
+        host, was_asked, tls = to.link()
+    proves_itself = was_asked or any(name == "sslcert" for name, _ in database.bound().query)
     yield from _check_skew(where, server_s, before_s, after_s)
     yield from check_database_link(where, host, proves_itself=proves_itself, tls=tls)
 

@@ -10,9 +10,9 @@ from typing import Any
 from dramatiq import Message
 
 from models import database, task_query
-from models.columns import clean_text
 from models.task import Task, TaskStatus, TaskType
 from models.task_query import TaskFilter
+from models.text import clean_text
 from workers import callboard, waiting
 from workers.errors import InvalidTask, SendError
 from workers.ledger.cancel import CancelOutcome, cancel

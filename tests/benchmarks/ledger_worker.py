@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,7 +85,7 @@ class Ours:
     def __init__(self, redis_url: str, database: str) -> None:
         os.environ |= {"CALLBOARD_REDIS_URL": redis_url, "CALLBOARD_DATABASE_URL": database}
         from models.task import TaskType
-        from workers import callboard, tasks
+        from workers import callboard
         from workers.registry import actor
         from workers.runner.current import current_task
 
@@ -96,14 +96,14 @@ class Ours:
         self.broker: Any = callboard.broker
         self._noop = actor(task_type=TaskType.JOB, name="bench.noop")(noop)
         self._long = actor(task_type=TaskType.JOB, name="bench.long", priority=10)(lasting)
-        many: Callable[[Sequence[Any]], object] | None = getattr(tasks, "send_many", None)
-        self._send_many = many or self.broker.enqueue_many
 
     def send(self) -> object:
         return self._noop.send(PAYLOAD)
 
     def send_many(self, count: int) -> None:
-        self._send_many([self._noop.message(PAYLOAD) for _ in range(count)])
+        from workers import tasks  # why: only the sender needs it, and a worker's memory is to be what it is.
+
+        tasks.send_many([self._noop.message(PAYLOAD) for _ in range(count)])
 
     def send_long(self) -> object:
         return self._long.send()

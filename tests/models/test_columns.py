@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import StatementError
 
 from models import database
-from models.columns import clean_text
+from models.text import clean_text
 from tests.models.rows import new_task, row
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from models import database, direct, schema, task_moves
+from models import database, direct, postgres, schema, task_moves
 from models.database import DatabaseUnavailable, SchemaMissing
 from models.direct import Direct
 from tests.models.conftest import fresh_postgres
@@ -220,7 +220,7 @@ def test_a_forked_process_opens_connections_of_its_own_and_leaves_the_parents_al
 def test_a_server_that_is_frozen_is_an_error_in_bounded_time_and_comes_back(
     own_postgres: OwnPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct, "ANSWER_WITHIN_S", 1.0)
+    monkeypatch.setattr(postgres, "ANSWER_WITHIN_S", 1.0)
     task_id = accepted()
 
     own_postgres.signal(signal.SIGSTOP)
@@ -250,7 +250,7 @@ def test_connections_that_a_restart_of_the_server_broke_are_not_used(own_postgre
 def test_a_server_that_answers_slowly_but_in_time_is_waited_for(
     own_postgres: OwnPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct, "ANSWER_WITHIN_S", 5.0)
+    monkeypatch.setattr(postgres, "ANSWER_WITHIN_S", 5.0)
 
     with direct.transaction() as to:
         assert to.run("SELECT 1 FROM pg_sleep(1.5)") == [(1,)]

@@ -174,13 +174,14 @@ def test_retention_finds_what_it_looks_for_by_keys(crowded: str) -> None:
     """Trap 22: a row's age is in its key, so no index on a time is needed."""
     ids = [crowd.task_id(FIRST, number) for number in range(20)]
     walk = retention._Walk(timedelta(days=30), retention._ENDED, retention._delete)
-    with database.reading() as session, explained(session) as pages:
-        walk._page("", retention.id_at(LAST), LAST)
+    with direct.reading() as connection:
+        pages = Explaining(connection)
+        walk._page(pages, "", retention.id_at(LAST), LAST)
     with direct.transaction() as connection:
         to = Explaining(connection)
         retention._delete(to, ids, FIRST - timedelta(days=1), LAST)
 
-    assert served(pages[-1], KEY[crowded]), pages[-1]
+    assert served(pages.plans[0], KEY[crowded]), pages.plans[0]
     for plan, index in zip(to.plans, (KEY[crowded], ATTEMPTS_KEY[crowded], LOGS, HELD), strict=False):
         assert served(plan, index) or crowded == "postgresql", plan
     if crowded == "postgresql":

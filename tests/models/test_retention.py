@@ -119,7 +119,8 @@ def test_a_task_whose_key_is_held_stays_until_it_is_not(retention: Retention) ->
 
 def test_a_task_that_was_reopened_while_the_page_was_read_stays(retention: Retention) -> None:
     reopened = ended(31 * DAY, status=TaskStatus.FAILED)
-    page = retention._tasks._page("", None, NOW)
+    with direct.reading() as to:
+        page = retention._tasks._page(to, "", None, NOW)
     with direct.transaction() as to:
         assert task_moves.reopen(to, reopened)
 

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-HEAVY = ("reportlab", "jinja2", "fastapi", "uvicorn", "typer", "rich", "aiosmtpd", "psutil")
+HEAVY = (
+    *("reportlab", "jinja2", "fastapi", "uvicorn", "typer", "rich", "aiosmtpd", "psutil"),
+    *("sqlalchemy", "sqlmodel", "alembic", "psycopg"),
+)
 IMPORT_QUIETLY = """
 import sys
 opened = []

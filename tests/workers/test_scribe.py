@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from dramatiq import Message
 
-from models import database, direct, task_moves, task_query
+from models import database, direct, postgres, task_moves, task_query
 from models.task import AttemptOutcome, TaskStatus, new_task_id
 from models.task_moves import NewTask, Standing, Start
 from models.task_notes import LogLine, Progress
@@ -342,7 +342,7 @@ def hung(server: OwnPostgres) -> Iterator[None]:
 def outage(request: pytest.FixtureRequest, ledger_database: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A block during which the database is away, in the way that the parameter names."""
     monkeypatch.setattr(database, "SQLITE_WAIT_S", 0.5)
-    monkeypatch.setattr(direct, "ANSWER_WITHIN_S", 1.0)
+    monkeypatch.setattr(postgres, "ANSWER_WITHIN_S", 1.0)
     direct.forget()
     if request.param == "lock":
         return lambda: lock_held(ledger_database)

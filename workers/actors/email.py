@@ -4,21 +4,21 @@ Idempotency key: task + recipient (`email_deliveries`). The mechanism is `worker
 """
 
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Le
 from pydantic import AfterValidator
 
 from models import database
-from models.health import Alert
-from models.report import InformationReport
 from models.task import TaskType
 from workers import callboard
-from workers.clients.mail import Mailer, check_address
-from workers.clients.smtp import SmtpServer
+from workers.clients.address import check_address
 from workers.errors import PermanentError
 from workers.registry import actor
 from workers.runner.current import current_task
+
+if TYPE_CHECKING:
+    from workers.clients.mail import Mailer
 
 FIRST_RETRY_S = 60.0
 MAX_RETRIES = 3
@@ -45,8 +45,12 @@ Reference = Annotated[str, AfterValidator(_reference)]
 
 
 @lru_cache(maxsize=1)
-def mailer() -> Mailer:
+def mailer() -> "Mailer":
     """How this process sends mail, from the settings."""
+    # why: a worker loads SQLAlchemy and what mail needs when a task needs it (so below, too).
+    from workers.clients.mail import Mailer
+    from workers.clients.smtp import SmtpServer
+
     settings = callboard.settings
     url = settings.smtp_url
     try:
@@ -95,6 +99,8 @@ def send_confirmation(fir_id: Reference, recipient_email: EmailAddress) -> dict[
     except (ValueError, AttributeError) as error:
         # why: a plain .send() does not check types, and a reference that is none stays none.
         raise PermanentError(f"fir_id: {error}") from None
+    from models.report import InformationReport
+
     with database.reading() as session:
         report = session.get(InformationReport, reference)
     return notify("confirmation", [recipient_email], {"reference": reference, "report": report})
@@ -110,6 +116,8 @@ def send_alert(alert_id: Annotated[int, Ge(1), Le(2**31 - 1)]) -> dict[str, Any]
     Args:
         alert_id: of the table `alerts`.
     """
+    from models.health import Alert
+
     with database.reading() as session:
         alert = session.get(Alert, alert_id)
     if alert is None:

@@ -9,20 +9,18 @@ import shutil
 import socket
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import or_, text, update
-from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, select
-
-from models import database, task_query
-from models.health import Alert, HealthSample
-from models.task import Task, TaskType
+from models import database
+from models.task import TaskType
 from workers import callboard
 from workers.actors.email import send_alert
 from workers.registry import actor
 from workers.runner.current import current_task
 from workers.settings import Settings
+
+if TYPE_CHECKING:
+    from models.health import HealthSample
 
 CPU_WINDOW_S = 0.5
 TIME_LIMIT_S = 30.0
@@ -33,9 +31,14 @@ NOTICE_GRACE_S = 60.0
 _logger = logging.getLogger(__name__)
 
 
-def measure(task_id: str) -> HealthSample:
+def measure(task_id: str) -> "HealthSample":
     """Take one sample of this machine; raises what the database or Redis raise if they cannot be reached."""
-    import psutil  # why: only this actor needs it.
+    # why: only this actor needs it; and a worker loads SQLAlchemy when a task needs it (so below, too).
+    import psutil
+    from sqlalchemy import text
+
+    from models import task_query
+    from models.health import HealthSample
 
     started_s = time.perf_counter()
     with database.reading() as session:
@@ -72,37 +75,31 @@ def thresholds(settings: Settings) -> dict[str, float]:
     }
 
 
-def judge(sample: HealthSample, limits: dict[str, float]) -> list[str]:
+def judge(sample: "HealthSample", limits: dict[str, float]) -> list[str]:
     """Store the sample and open and close alerts by it, in one transaction.
 
     Returns:
         The keys of the alerts that are open after it.
     """
+    from models.health import Alert, add_alert, open_alert
+
     opened: list[str] = []
     with database.writing() as session:
         session.merge(sample)
         for column, limit in limits.items():
             key = f"health.{column}@{sample.hostname}"
             value = float(getattr(sample, column))
-            alert = session.exec(select(Alert).where(col(Alert.key) == key, col(Alert.closed_at).is_(None))).first()
+            alert = open_alert(session, key)
             if value > limit:
                 opened.append(key)
                 if alert is None:
                     said = f"{column} of {sample.hostname} is {value:.1f}, above {limit:g}"
-                    _open(session, Alert(key=key, message=said, opened_at=sample.sampled_at))
+                    if add_alert(session, Alert(key=key, message=said, opened_at=sample.sampled_at)):
+                        _logger.warning("alert: %s", said)
             elif alert is not None:
                 alert.closed_at = sample.sampled_at
                 _logger.warning("alert over: %s", alert.message)
     return opened
-
-
-def _open(session: Session, alert: Alert) -> None:
-    try:
-        with session.begin_nested():
-            session.add(alert)
-    except IntegrityError:
-        return  # why: another check opened it since we looked; the unique index decides.
-    _logger.warning("alert: %s", alert.message)
 
 
 def send_notices() -> None:
@@ -111,28 +108,18 @@ def send_notices() -> None:
     The task's id is put on the alert first, compare and set, so that of two checks only one sends. A crash before the
     send leaves an id without a task: after NOTICE_GRACE_S the notice is sent again.
     """
+    from models.health import take_notice, untold_alerts
+
     if not callboard.settings.alert_recipients:
         return
     lost_before = _first_id_at(datetime.now(UTC) - timedelta(seconds=NOTICE_GRACE_S))
-    unsent = or_(
-        col(Alert.notice_task_id).is_(None),
-        (col(Alert.notice_task_id) < lost_before) & col(Alert.notice_task_id).not_in(select(col(Task.task_id))),
-    )
     with database.reading() as session:
-        untold = session.exec(select(Alert).where(col(Alert.closed_at).is_(None), unsent)).all()
+        untold = untold_alerts(session, lost_before=lost_before)
     for alert in untold:
         message = send_alert.message(alert_id=alert.alert_id)
         with database.writing() as session:
-            mine = session.execute(
-                update(Alert)
-                .where(
-                    col(Alert.alert_id) == alert.alert_id,
-                    col(Alert.notice_task_id).is_not_distinct_from(alert.notice_task_id),
-                )
-                .values(notice_task_id=message.message_id)
-                .returning(col(Alert.alert_id))
-            ).one_or_none()
-        if mine is not None:
+            mine = take_notice(session, alert, message.message_id)
+        if mine:
             callboard.broker.enqueue(message)
 
 

@@ -11,25 +11,25 @@ import re
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Len
-from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, select
 
 from models import database
-from models.report import InformationReport, ReportDocument
 from models.task import TaskType
 from workers import callboard
 from workers.errors import PermanentError
 from workers.registry import actor
 from workers.runner.current import current_task
 
+if TYPE_CHECKING:
+    from models.report import InformationReport, ReportDocument
+
 TIME_LIMIT_S = 120.0
 MAX_NARRATIVE_CHARS = 200_000
 
 
-def generate(report_id: str, documents_dir: Path) -> ReportDocument:
+def generate(report_id: str, documents_dir: Path) -> "ReportDocument":
     """Make the document of a report's present version, or find it.
 
     Args:
@@ -39,6 +39,8 @@ def generate(report_id: str, documents_dir: Path) -> ReportDocument:
     Raises:
         PermanentError: no such report, or one too long to print.
     """
+    from models.report import InformationReport, find_document  # why: a worker loads SQLAlchemy when a task needs it.
+
     task = current_task()
     report = None
     if report_id.isprintable():  # why: PostgreSQL answers NUL with an error of its own.
@@ -50,7 +52,7 @@ def generate(report_id: str, documents_dir: Path) -> ReportDocument:
         raise PermanentError(f"the narrative has {len(report.narrative):,} characters, more than the "
                              f"{MAX_NARRATIVE_CHARS:,} that a document may have: shorten it")  # fmt: skip
     with database.reading() as session:
-        known = _find(session, report)
+        known = find_document(session, report)
     if known is not None and _is_intact(documents_dir / known.path, known.sha256):
         task.log.info("version %d of %s is there already: %s", report.version, report_id, known.path)
         return known
@@ -64,7 +66,7 @@ def generate(report_id: str, documents_dir: Path) -> ReportDocument:
     return document
 
 
-def render(report: InformationReport) -> tuple[bytes, int]:
+def render(report: "InformationReport") -> tuple[bytes, int]:
     """The report as PDF, and its number of pages. The same report gives the same bytes."""
     from workers.clients.pdf import Page, render_pdf  # why: reportlab is heavy and only this actor needs it.
 
@@ -104,19 +106,11 @@ def _moment(moment: datetime | None) -> str:
     return "" if moment is None else moment.strftime("%d %B %Y, %H:%M UTC")
 
 
-def _file_name(report: InformationReport) -> str:
+def _file_name(report: "InformationReport") -> str:
     """A name that is only letters, digits, dashes and dots, whatever the reference; the digest keeps it unique."""
     digest = hashlib.sha256(report.report_id.encode()).hexdigest()[:8]
     readable = re.sub(r"[^A-Za-z0-9-]+", "-", report.report_id).strip("-") or "report"
     return f"{readable}-{digest}-v{report.version}.pdf"
-
-
-def _find(session: Session, report: InformationReport) -> ReportDocument | None:
-    return session.exec(
-        select(ReportDocument).where(
-            col(ReportDocument.report_id) == report.report_id, col(ReportDocument.version) == report.version
-        )
-    ).first()
 
 
 def _is_intact(path: Path, sha256: str) -> bool:
@@ -140,7 +134,11 @@ def _store(directory: Path, name: str, content: bytes) -> None:
             raise
 
 
-def _record(report: InformationReport, name: str, content: bytes, pages: int, task_id: str | None) -> ReportDocument:
+def _record(
+    report: "InformationReport", name: str, content: bytes, pages: int, task_id: str | None
+) -> "ReportDocument":
+    from models.report import ReportDocument, record_document  # why: as above.
+
     made = ReportDocument(
         report_id=report.report_id,
         version=report.version,
@@ -152,14 +150,4 @@ def _record(report: InformationReport, name: str, content: bytes, pages: int, ta
         created_at=datetime.now(UTC),
     )
     with database.writing() as session:
-        known = _find(session, report)
-        if known is None:
-            try:
-                with session.begin_nested():
-                    session.add(made)
-            except IntegrityError:
-                known = _find(session, report)  # why: another task recorded the same version since we looked.
-        if known is not None:
-            for column in ("path", "sha256", "size_bytes", "pages", "task_id"):
-                setattr(known, column, getattr(made, column))
-    return known or made
+        return record_document(session, report, made)

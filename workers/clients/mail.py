@@ -27,6 +27,7 @@ from sqlmodel import col, select
 
 from models import database
 from models.mail import DeliveryOutcome, EmailDelivery
+from workers.clients.address import check_address
 from workers.clients.smtp import RecipientDeferred, RecipientRefused, SmtpServer
 from workers.errors import PermanentError
 
@@ -35,12 +36,7 @@ if TYPE_CHECKING:
 
 TEMPLATES_DIR = Path(__file__).resolve().parent.parent / "templates" / "mail"
 MAX_RECIPIENTS = 500
-MAX_ADDRESS_CHARS = 254
-"""RFC 5321 §4.5.3.1.3."""
 
-_ADDRESS = re.compile(r"(?=[^@]{1,64}@)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
-                      r"@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-                      r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*")  # fmt: skip
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _POLICY = SMTP.clone(cte_type="7bit")
 """Seven-bit lines of at most 78 characters: a server without 8BITMIME (RFC 6152) takes them as well."""
@@ -170,18 +166,6 @@ def render(template: str, context: Mapping[str, Any]) -> Rendered:
     if _CONTROL.search(subject) or len(subject) > 300:
         raise PermanentError("the subject has a control character or is longer than 300 characters: clean the record")
     return Rendered(subject, text, html)
-
-
-def check_address(address: str) -> str:
-    """The address if it is one plain `local@domain`.
-
-    Raises:
-        PermanentError: anything else, for instance a line break, which could smuggle in further headers.
-    """
-    if not isinstance(address, str) or len(address) > MAX_ADDRESS_CHARS or _ADDRESS.fullmatch(address) is None:
-        shown = str(address)[:100].encode("unicode_escape").decode("ascii")
-        raise PermanentError(f"expected an e-mail address such as name@example.org, got '{shown}'")
-    return address
 
 
 @lru_cache(maxsize=1)

@@ -23,9 +23,8 @@ from dramatiq.errors import ActorNotFound
 
 from workers.broker import BusFull, BusRefused, BusUnavailable, CallboardBroker, Parcel, Receipt, Settlement, Verdict
 from workers.errors import InvalidTask, SendError, UnknownActor
-from workers.ledger import outbox
+from workers.ledger.duplicate import duplicate_of
 from workers.ledger.ledger import CHECK, ENVELOPE, ENVELOPE_VERSION, Accepted, Ledger
-from workers.ledger.outbox import duplicate_of
 from workers.registry import Registry
 
 if TYPE_CHECKING:
@@ -179,6 +178,8 @@ class LedgerBroker(CallboardBroker):
         self, session: Any, message: Message[Any], *, delay_ms: int | None = None
     ) -> Message[Any] | Awaitable[Message[Any]]:
         """Send a message with a caller's transaction; see outbox.send_in."""
+        from workers.ledger import outbox  # why: it needs SQLAlchemy (18 MB); whoever has a session has that.
+
         return outbox.send_in(self, session, message, delay_ms=delay_ms)
 
     def publish_accepted(self, messages: Sequence[Message[Any]]) -> None:

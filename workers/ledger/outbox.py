@@ -39,6 +39,7 @@ from models import database, direct, task_moves, task_upkeep
 from models.database import DatabaseError
 from workers.broker import BusFull, BusRefused, BusUnavailable
 from workers.errors import InvalidTask
+from workers.ledger.duplicate import duplicate_of
 from workers.ledger.relay import BATCH, GRACE_S, message_of
 
 if TYPE_CHECKING:
@@ -46,19 +47,11 @@ if TYPE_CHECKING:
 
     from workers.ledger.bus import LedgerBroker  # why: it sends through this module.
 
-DUPLICATE: Final = "duplicate"
-"""Option of a returned message: it is that of an earlier task, which has the same idempotency key. Nothing was sent."""
-
 _KEY: Final = "callboard_outbox"
 _SERVER: Final = "SELECT current_database(), pg_postmaster_start_time()::text"
 
 _logger = logging.getLogger(__name__)
 _proven: WeakKeyDictionary[Engine, str] = WeakKeyDictionary()
-
-
-def duplicate_of(message: Message[Any], owner: str) -> Message[Any]:
-    """The message under the id of the task that has its idempotency key, and saying so."""
-    return message.copy(message_id=owner, options={DUPLICATE: True})
 
 
 def send_in(

@@ -11,11 +11,8 @@ import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select, update
-from sqlmodel import col
-
-from models import database
-from models.task import WorkerProcess
+from models import direct, worker_rows
+from models.database import DatabaseError
 
 MISSED_BEATS = 5
 _logger = logging.getLogger(__name__)
@@ -60,13 +57,9 @@ class Presence:
         if self.thread is not None:
             self.thread.join(timeout=self.heartbeat_s)
         try:
-            with database.writing() as session:
-                session.execute(
-                    update(WorkerProcess)
-                    .where(col(WorkerProcess.worker_id) == self.worker_id)
-                    .values(stopped_at=datetime.now(UTC))
-                )
-        except database.DatabaseError as error:
+            with direct.transaction() as to:
+                worker_rows.stop(to, self.worker_id, datetime.now(UTC))
+        except DatabaseError as error:
             _logger.warning("worker %s could not say that it stops: %s", self.worker_id, error)
 
     def alive_since(self, now: datetime) -> datetime:
@@ -75,15 +68,8 @@ class Presence:
 
     def is_alive(self, worker_id: str) -> bool:
         """Whether that worker has been heard of in time."""
-        with database.reading() as session:
-            found = session.execute(
-                select(col(WorkerProcess.worker_id)).where(
-                    col(WorkerProcess.worker_id) == worker_id,
-                    col(WorkerProcess.heartbeat_at) >= self.alive_since(datetime.now(UTC)),
-                    col(WorkerProcess.stopped_at).is_(None),
-                )
-            ).one_or_none()
-        return found is not None
+        with direct.reading() as to:
+            return worker_rows.is_alive(to, worker_id, self.alive_since(datetime.now(UTC)))
 
     def _run(self) -> None:
         while not self._stopping.wait(self.heartbeat_s):
@@ -92,16 +78,15 @@ class Presence:
     def _beat(self) -> None:
         now = datetime.now(UTC)
         try:
-            with database.writing() as session:
-                session.merge(
-                    WorkerProcess(
-                        worker_id=self.worker_id,
-                        hostname=socket.gethostname(),
-                        pid=os.getpid(),
-                        threads=self.threads,
-                        started_at=self._started_at,
-                        heartbeat_at=now,
-                    )
+            with direct.transaction() as to:
+                worker_rows.beat(
+                    to,
+                    worker_id=self.worker_id,
+                    hostname=socket.gethostname(),
+                    pid=os.getpid(),
+                    threads=self.threads,
+                    started_at=self._started_at,
+                    at=now,
                 )
-        except database.DatabaseError as error:
+        except DatabaseError as error:
             _logger.warning("worker %s could not write its heartbeat: %s", self.worker_id, error)

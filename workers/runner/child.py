@@ -103,7 +103,7 @@ def _serve(connection: socket.socket, request: dict[str, Any]) -> None:
     logging.getLogger().addHandler(TaskLogHandler(request["task_log_level"]))
     sink = _ToTheWorker(connection)
     current.report_to(sink)
-    if database.engine().url.render_as_string(hide_password=False) != request["database_url"]:
+    if database.bound_url() != request["database_url"]:
         database.bind(request["database_url"])
     threading.Thread(target=_watch, args=(connection,), daemon=True).start()
     try:

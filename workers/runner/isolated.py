@@ -118,7 +118,7 @@ class Isolation:
             },
             memory_limit_mb=memory_limit_mb,
             result_max_bytes=self._result_max_bytes,
-            database_url=database.engine().url.render_as_string(hide_password=False),
+            database_url=database.bound_url(),
             log_level=logging.getLogger().level,
             task_log_level=self._task_log_level,
         )

@@ -8,8 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from models.columns import clean_text
 from models.database import DatabaseError
+from models.text import clean_text
 from workers.errors import BusUnavailable, InvalidTask, LedgerUnavailable, OutcomeUnknown
 
 MEDIA_TYPE = "application/problem+json"
