@@ -1,7 +1,8 @@
 """Driver-level connections for the statements that every task pays for: no ORM, no pool events, no dialect layer.
 
-`transaction()` gives one for a short transaction that writes, `single()` one for a single statement that does. Both databases show the same few methods, and the same
-errors as `models.database` (DatabaseUnavailable, SchemaMissing); any other error of the driver comes through.
+`transaction()` gives one for a short transaction that writes, `single()` one for a single statement that does. Both
+databases show the same few methods, and the same errors as `models.database` (DatabaseUnavailable, SchemaMissing); any
+other error of the driver comes through.
 
 SQLite: as in `models.database`, writers queue at the gate.
 PostgreSQL: connections are in autocommit, so that a single statement is a single round trip; `atomic()` is for more.

@@ -8,7 +8,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-
 _BEFORE_PRELUDE: Final = {"enqueue": ("enqueue_one",)}
 """Script → a short way through it that does without the prelude, whose thirty functions are made anew in each call."""
 
