@@ -96,10 +96,10 @@ class Gate:
                 execute("BEGIN IMMEDIATE")
             finally:
                 execute(f"PRAGMA busy_timeout={round(SQLITE_WAIT_S * 1000)}")
-            return True
         except BaseException:  # why: an interrupt too must not leave with the gate shut behind it.
             self.leave()
             raise
+        return True
 
     def leave(self) -> None:
         """Let the next one in."""

@@ -151,6 +151,10 @@ class CallboardActor(dramatiq.Actor[..., Any]):
                 raise InvalidTask(f"{name}: expected {expected}, got {options[name]!r:.100}", field=name)
         return options
 
+    def send(self, *args: Any, **kwargs: Any) -> Message[Any]:
+        """Send; returns and raises as `send_with_options`."""
+        return self.broker.enqueue(self.message_with_options(args=args, kwargs=kwargs))
+
     def send_with_options(
         self,
         *,

@@ -203,7 +203,7 @@ class Line:
         self, wire: _Wire, code: Script, arguments: Sequence[Argument], deadline_s: float | None = None
     ) -> Any:
         # why not `send_command`: it looks at each argument twice, which takes longer than all else here.
-        command = pack_command(("EVALSHA", code.sha, 1, self._prefix, *self._steps, *arguments))
+        command = pack_command(("EVALSHA", code.sha, 1, self._prefix, *self._steps, *arguments))  # type: ignore[arg-type]  # its stub says a tuple of one
         wire.send_packed_command([command], check_health=False)
         try:
             if deadline_s is None:
