@@ -125,6 +125,13 @@ class Loss(msgspec.Struct, frozen=True):
     failed_because: str | None = None
 
 
+class LostDelivery(msgspec.Struct, frozen=True):
+    """An attempt that the bus had handed to a worker which vanished with it, whether the row heard of it or not."""
+
+    number: int
+    worker_id: str
+
+
 class Standing(msgspec.Struct, frozen=True):
     """Where a row stands, for whoever was refused."""
 
@@ -513,7 +520,9 @@ def _lost_words(worker_id: str) -> str:
 
 _CANCEL: Final = (
     "UPDATE background_tasks SET status = 'cancelled', reason = ?, completed_at = ?, "
-    "cancel_requested_at = coalesce(cancel_requested_at, ?), eta = NULL WHERE task_id = ? AND status = 'pending'"
+    "cancel_requested_at = coalesce(cancel_requested_at, ?), eta = NULL, "
+    "worker_id = CASE WHEN attempt < ? THEN ? ELSE worker_id END, "
+    "attempt = CASE WHEN attempt < ? THEN ? ELSE attempt END WHERE task_id = ? AND status = 'pending'"
 )
 _REQUEST_CANCEL: Final = (
     "UPDATE background_tasks SET cancel_requested_at = coalesce(cancel_requested_at, ?), reason = coalesce(reason, ?) "
@@ -530,10 +539,22 @@ _REOPEN: Final = (
 )
 
 
-def cancel(to: Direct, task_id: str, *, reason: str, now: datetime) -> bool:
-    """pending → cancelled. Only for who has made sure that no worker has its message. False if it is not pending."""
+def cancel(to: Direct, task_id: str, *, reason: str, now: datetime, lost: LostDelivery | None = None) -> bool:
+    """pending → cancelled. Only for who has made sure that no worker has its message. False if it is not pending.
+
+    Args:
+        lost: its last delivery, if a worker vanished with that: it may have run, and is on record as lost.
+    """
     at = stamp(to.dialect, now)
-    return to.run_counted(_sql(to, _CANCEL), (clean_text(reason, REASON_MAX_CHARS), at, at, task_id)) == 1
+    number, worker_id = (0, None) if lost is None else (lost.number, lost.worker_id)
+    values = (clean_text(reason, REASON_MAX_CHARS), at, at, number, worker_id, number, number, task_id)
+    if lost is None:
+        return to.run_counted(_sql(to, _CANCEL), values) == 1
+    with to.atomic():
+        is_moved = to.run_counted(_sql(to, _CANCEL), values) == 1
+        if is_moved:
+            note_lost_delivery(to, task_id, lost.number, lost.worker_id, now)
+    return is_moved
 
 
 def request_cancel(to: Direct, task_id: str, *, reason: str, now: datetime) -> bool:

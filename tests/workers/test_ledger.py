@@ -41,13 +41,17 @@ def ledger(ledger_database: str, wire: Wire) -> Iterator[Ledger]:
     made.presence.stop()
 
 
-def parcel(task_id: str, fence: int = 1, *, arrived_us: int = NEW_US, **options: Any) -> Parcel:
+def parcel(
+    task_id: str, fence: int = 1, *, arrived_us: int = NEW_US, previous_owner: str | None = None, **options: Any
+) -> Parcel:
     """A message as the bus hands it out."""
     sent: Message[Any] = Message(
         queue_name="jobs", actor_name="probes.add", args=(), kwargs={}, options={ENVELOPE: 1, **options},
         message_id=task_id,
     )  # fmt: skip
-    delivery = Delivery(task_id, b"", fence=fence, losses=0, score="0", queue_name="jobs", owner="me")
+    delivery = Delivery(
+        task_id, b"", fence=fence, losses=0, score="0", queue_name="jobs", owner="me", previous_owner=previous_owner
+    )
     return Parcel(sent, delivery, priority=5, attempt=0, got_s=0.0, held_until_s=0.0, arrived_us=arrived_us)
 
 
@@ -227,6 +231,20 @@ def test_a_task_that_somebody_wants_cancelled_is_cancelled_instead_of_started(le
     assert ledger.begin(message, GENERATION) == Refused("its task was cancelled")
     assert settled(ledger, wire, message).verdict is Verdict.ACK
     assert (row(task_id).status, row(task_id).reason) == (CANCELLED, "by Ada")
+
+
+def test_a_lost_message_that_comes_back_to_be_cancelled_leaves_its_lost_attempt_on_record(
+    ledger: Ledger, wire: Wire
+) -> None:
+    task_id = accepted()
+    with direct.transaction() as to:
+        task_moves.request_cancel(to, task_id, reason="by Ada", now=LATER)
+    message = parcel(task_id, 2, previous_owner="w-dead")
+
+    assert ledger.begin(message, GENERATION) == Refused("its task was cancelled")
+
+    assert (row(task_id).status, row(task_id).attempt) == (CANCELLED, 1)
+    assert [(one.number, one.worker_id, one.outcome) for one in attempts(task_id)] == [(1, "w-dead", "lost")]
 
 
 def test_a_message_that_asks_and_has_no_row_gets_one_before_it_runs(ledger: Ledger) -> None:

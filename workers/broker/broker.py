@@ -39,7 +39,7 @@ from dramatiq.common import current_millis, q_name
 from dramatiq.errors import ActorNotFound, QueueJoinTimeout
 from dramatiq.middleware import MiddlewareError, Retries
 
-from .bus import Bus, Change, Posting, Receipt, Removal
+from .bus import Bus, Change, Posting, Receipt, Removal, TakenOff
 from .connect import RedisClient, connect
 from .consumer import CrewConsumer, LoneConsumer
 from .crew import Crew, CrewHealth
@@ -568,11 +568,15 @@ class CallboardBroker(Broker):
     def remove(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> Removal:
         """Takes a message off the bus. REMOVED: it will not run. LEASED: a worker has it; one that this process has not
         started yet is taken back first. ABSENT: `enqueue` refuses it for `tombstone_s`. timeout_s: None: the bus's."""
+        return self.take_off(queue_name, message_id, timeout_s=timeout_s).removal
+
+    def take_off(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> TakenOff:
+        """As `remove`; also says which delivery of a removed message was lost with its worker."""
         for crew in self._crews:
             parcel = crew.work_queue.revoke_message(message_id)
             if parcel is not None:
                 self.settle_batch([parcel.settlement(Verdict.RELEASE)])
-        return self.bus_of(queue_name).remove(queue_name, message_id, timeout_s=timeout_s)
+        return self.bus_of(queue_name).take_off(queue_name, message_id, timeout_s=timeout_s)
 
     def is_younger_than(self, age_s: float, queue_name: str) -> bool:
         """Whether the server with this queue was restarted or emptied so lately: then what is absent there may still be

@@ -82,6 +82,15 @@ class Removal(Enum):
     ABSENT = 0
 
 
+class TakenOff(NamedTuple):
+    """What `take_off` did. lost_number, lost_owner: of the last delivery and the worker that vanished with it, of a
+    removed message that one had; else 0 and None."""
+
+    removal: Removal
+    lost_number: int = 0
+    lost_owner: str | None = None
+
+
 class Change(Enum):
     """What `reprioritise` found: CHANGED; LEASED (a worker has it: unchanged); ABSENT."""
 
@@ -295,10 +304,15 @@ class Bus:
 
     # --- administration ------------------------------------------------------------------------------------------
 
-    def remove(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> Removal:
+    def take_off(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> TakenOff:
         """Takes one message off the bus, if no worker has it."""
         tombstone_us = int(self.policy.tombstone_s * 1e6)
-        return Removal(self._ask("remove", queue_name, message_id, tombstone_us, timeout_s=timeout_s))
+        reply = self._ask("remove", queue_name, message_id, tombstone_us, timeout_s=timeout_s)
+        found, *lost = cast("list[int | bytes]", reply)
+        if not lost:
+            return TakenOff(Removal(found))
+        number, owner = cast("list[bytes]", lost)
+        return TakenOff(Removal(found), int(number), owner.decode())
 
     def forget_removal(self, message_id: str) -> bool:
         """Takes a tombstone away, so that the message may be sent after all. Returns whether there was one."""

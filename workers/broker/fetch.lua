@@ -189,7 +189,8 @@ if taken > 0 then
         local holder
         fence, holder, losses = read_delivery(values[i])
         fence = tonumber(fence)
-        if holder ~= '-' then losses = losses_of(losses) .. ':' .. holder end
+        local lost = lost_with(holder, losses)
+        if lost then losses = losses_of(losses) .. ':' .. lost end
       end
       local attempt = attempt_of(record)
       if attempt > fence then fence = attempt end

@@ -76,6 +76,12 @@ local function read_delivery(value)
   return string.match(value, '^(%d+) (%S+) (%S+) (%S+) (.*)$')
 end
 
+-- Who had a message and vanished with it, given its delivery; nil if nobody. Given back (owner '-') it is remembered.
+local function lost_with(owner, losses)
+  if owner ~= '-' then return owner end
+  return string.match(losses, ':(.+)$')
+end
+
 local function losses_of(losses) return tonumber(string.match(losses, '^%d+')) end
 
 -- Calls `command key ...` with any number of further arguments, in chunks. Sums what the calls return.

@@ -38,7 +38,7 @@ from dramatiq.middleware import SkipMessage
 from models import direct, task_moves
 from models.database import DatabaseError
 from models.task import AttemptOutcome, TaskStatus
-from models.task_moves import End, Loss, NewTask, Standing, Start, Started
+from models.task_moves import End, Loss, LostDelivery, NewTask, Standing, Start, Started
 from workers.broker import Generation, Parcel, Settlement, Verdict
 from workers.errors import (
     Cancelled,
@@ -310,8 +310,11 @@ class Ledger:
         if row.status is not TaskStatus.PENDING:
             return Refused("its task has ended")
         if row.is_cancel_requested:
+            lost = message.previous_owner and LostDelivery(start.attempt - 1, message.previous_owner)
             with direct.transaction() as to:
-                task_moves.cancel(to, start.task_id, reason=row.reason or "as requested", now=start.started_at)
+                task_moves.cancel(
+                    to, start.task_id, reason=row.reason or "as requested", now=start.started_at, lost=lost or None
+                )
             return Refused("its task was cancelled")
         if row.attempt >= start.attempt:
             # Its delivery numbers began anew (the server lost its data): it goes back with the row's number.

@@ -15,7 +15,7 @@ from tests.workers.broker import scale
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
 from tests.workers.broker.server import Server
-from workers.broker import CallboardBroker, Outcome, Parcel, Policy, Removal, Settlement, Verdict
+from workers.broker import CallboardBroker, Outcome, Parcel, Policy, Removal, Settlement, TakenOff, Verdict
 from workers.broker.bus import Bus, Posting
 from workers.broker.envelope import pack
 from workers.broker.keys import Keys
@@ -73,6 +73,18 @@ def hands(broker: CallboardBroker) -> Generator[Hands]:
     yield hands
     hands.line.close()
     hands.bus.close()
+
+
+def test_who_takes_a_message_off_learns_which_worker_vanished_with_it(hands: Hands) -> None:
+    hands.send()
+    hands.take("w-1")
+    assert hands.bus.take_off("default", "m") == TakenOff(Removal.LEASED)
+    hands.wait(3_600)
+    hands.take("w-2")
+    hands.settle(Verdict.RELEASE)
+
+    assert hands.bus.take_off("default", "m") == TakenOff(Removal.REMOVED, 1, "w-1")
+    assert hands.bus.take_off("default", "m") == TakenOff(Removal.ABSENT)
 
 
 def held_parcel(consumer: Any) -> Parcel:

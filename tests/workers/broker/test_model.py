@@ -343,7 +343,7 @@ class BusMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
         m = data.draw(st.sampled_from(sorted(self.messages.values(), key=lambda m: m.message_id)))
-        removal = self.bus.remove(m.queue, m.message_id)
+        removal = self.bus.take_off(m.queue, m.message_id).removal
         if m.state == "leased":
             assert removal is Removal.LEASED
         else:
@@ -356,7 +356,7 @@ class BusMachine(RuleBasedStateMachine):
         message_id = f"m{next(self.numbers)}"
         posting = Posting(message_id, pack(b"{}", priority=5, attempt=0), queue)
 
-        assert self.bus.remove(queue, message_id) is Removal.ABSENT
+        assert self.bus.take_off(queue, message_id).removal is Removal.ABSENT
 
         assert self.bus.enqueue([posting]) == [Receipt.CANCELLED]
         assert self.bus.forget_removal(message_id)
