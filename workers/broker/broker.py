@@ -433,7 +433,7 @@ class CallboardBroker(Broker):
             groups.setdefault((self.bus_of(s.queue_name), s.owner), []).append(i)
             for crew in self._crews:
                 parcel = crew.held.get(s.message_id)
-                if parcel is not None and parcel.delivery.owner == s.owner and parcel.delivery.fence == s.fence:
+                if parcel is not None and parcel.delivery.is_of(s):
                     parcel.settling = True
                     parcels.append((crew, parcel))
         outcomes: dict[int, Outcome] = {}

@@ -14,7 +14,7 @@ A message's states and moves (the scripts' names in brackets):
 Waiting and delayed is a message of a limited actor in a lane of its queue (`limit.py`), all else is the same.
 
 The fence of a delivery is at least the attempt of the record + 1, and grows with each delivery that counted: given back
-(b, w) is as if not delivered, so the next delivery has the same fence, maybe with another owner.
+(b, w) is as if not delivered, so the next delivery has the same fence, maybe with another owner; never the same claim.
 
 What is lost where, and who mends it:
 
@@ -240,9 +240,14 @@ class Bus:
             fence, _, losses, score, lane = text.decode().split(" ", 4)
             message_id = name.decode(errors="replace")
             losses, _, previous = losses.partition(":")
+            fence, _, claimed = fence.partition(":")
             queue_name = lane.partition(LANE_MARK)[0]
             deliveries.append(
-                Delivery(message_id, record, int(fence), int(losses), score, queue_name, owner, lane, previous or None)
+                Delivery(
+                    *(message_id, record, int(fence), int(losses), score, queue_name, owner, lane),
+                    previous_owner=previous or None,
+                    claim=int(claimed),
+                )
             )
         wait_us = cast("int", reply[2])
         return Catch(deliveries, None if wait_us < 0 else wait_us / 1e6)
@@ -266,16 +271,18 @@ class Bus:
             for s in part:
                 if s.owner != part[0].owner:
                     raise ValueError("expected settlements of one owner in one call")
-                body += (s.message_id, s.fence, s.wire_verdict(), s.record)
+                body += (s.message_id, f"{s.fence}:{s.claim}", s.wire_verdict(), s.record)
             answers = line.call(
                 script("settle"), part[0].owner, self.policy.dead_letters_kept, *body, deadline_s=deadline_s
             )
             outcomes += [_OUTCOMES[answer] for answer in cast("list[int]", answers)]
         return outcomes
 
-    def renew(self, line: Line, owner: str, held: Sequence[tuple[str, int]]) -> list[Outcome]:
-        """Prolongs leases. held: (message id, fence). Returns DONE, ABSENT or STALE for each."""
-        body: list[Argument] = [part for pair in held for part in pair]
+    def renew(self, line: Line, owner: str, held: Sequence[Delivery]) -> list[Outcome]:
+        """Prolongs leases. Returns DONE, ABSENT or STALE for each."""
+        body: list[Argument] = []
+        for d in held:
+            body += (d.message_id, f"{d.fence}:{d.claim}")
         reply = cast("list[int]", line.call(script("renew"), owner, self.policy.lease_us, *body))
         self._seen(line, reply[0], reply[1])
         return [Outcome(answer) for answer in reply[2:]]
@@ -284,7 +291,7 @@ class Bus:
         """Puts running messages back on a server that lost them. Returns DONE or STALE for each."""
         body: list[Argument] = []
         for d in deliveries:
-            body += (d.message_id, d.fence, d.losses, d.score, d.lane or d.queue_name, d.record)
+            body += (d.message_id, f"{d.fence}:{d.claim}", d.losses, d.score, d.lane or d.queue_name, d.record)
         reply = line.call(script("reregister"), owner, self.policy.lease_us, *body)
         return [Outcome(answer) for answer in cast("list[int]", reply)]
 

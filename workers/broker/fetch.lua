@@ -197,7 +197,7 @@ if taken > 0 then
       fence = fence + 1
       local k = 2 * #claimed - 1
       leases[k], leases[k + 1] = until_us, id
-      local value = delivery(fence, owner, losses, scores[i], queues[i])
+      local value = delivery(fence .. ':' .. ARGV[4], owner, losses, scores[i], queues[i])
       deliveries[k], deliveries[k + 1] = id, value
       claimed[#claimed + 1] = id
       if lanes then

@@ -443,7 +443,8 @@ def write_ends(to: direct.Direct, ends: Sequence[Ended]) -> set[Attempt]:
 
 
 def _as(verdict: Verdict, settlement: Settlement) -> Settlement:
-    return Settlement(settlement.message_id, settlement.queue_name, settlement.owner, settlement.fence, verdict)
+    at = settlement
+    return Settlement(at.message_id, at.queue_name, at.owner, at.fence, verdict, claim=at.claim)
 
 
 def _unrecordable(end: End) -> End:
