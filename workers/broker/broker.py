@@ -466,6 +466,11 @@ class CallboardBroker(Broker):
             except Exception:  # a listener is a stranger's code; the bus goes on
                 log.exception("A listener failed when messages were fetched.")
 
+    def cannot_be_decoded(self, settlement: Settlement) -> Settlement:
+        """A message came that nobody can read, and is to be dead. Returns what is to become of it: for a ledger, which
+        may have a row under its id. Must not raise."""
+        return settlement
+
     def lease_lost(self, parcel: Parcel) -> None:
         """A message that runs here is another's by now, or was cancelled."""
         log.warning("Lost the lease of %s, which is still running here.", parcel.message_id)

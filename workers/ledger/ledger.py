@@ -18,6 +18,8 @@ became available before the bus's present generation (its server was restarted o
 old), are looked up in one query a fetch (`vouch`); they ask only if their row is not untouched. Any other is on its
 first and only delivery: nobody can have run it.
 
+A message that cannot be decoded has no hooks: `fail_undecodable` fails its row before it goes to the dead letters.
+
 With the database down: accept raises LedgerUnavailable and nothing is sent; begin waits, so nothing new starts and no
 attempt is used up; outcomes wait with the scribe, unacknowledged.
 """
@@ -373,6 +375,35 @@ class Ledger:
                 children = []  # why: it returned what cannot be stored. That is no success, and they are of a success.
         self.scribe.end(Ended(end, _decided(settlement, verdict), running.message, children))
         return None
+
+    def fail_undecodable(self, settlement: Settlement) -> Settlement:
+        """A message cannot be decoded, and goes to the dead letters: its row, if one waits for it, fails first.
+
+        Returns:
+            What the bus is to do: with the database away it is put off instead, and comes again.
+        """
+        try:
+            check_id(settlement.message_id)
+            with direct.transaction() as to:
+                task_moves.refuse(
+                    to,
+                    settlement.message_id,
+                    reason="undecodable",
+                    error_type="Undecodable",
+                    error_message=(
+                        f"expected a message that can be decoded, got one that is {settlement.reason}. It is in the dead"
+                        f" letters of queue {settlement.queue_name!r}; retrying the task sends it anew from its row"
+                    ),
+                    now=datetime.now(UTC),
+                )
+        except InvalidTask:
+            return settlement  # why: no row can have such an id.
+        except DatabaseError as error:
+            _logger.warning("message %s is put off until its row can be written: %s", settlement.message_id, error)
+            return _decided(settlement, Verdict.DEFER, delay_ms=_ASK_AGAIN_MS)
+        except Exception:  # why: in the thread that fetches for all, and no row is known to wait for it.
+            _logger.exception("the row of message %s, which cannot be decoded, stays", settlement.message_id[:100])
+        return settlement
 
     def hand_back(self, message: Parcel, settlement: Settlement) -> None:
         """The process ends while this attempt runs: its row is pending again, its message goes back for the next."""
