@@ -18,6 +18,11 @@ became available before the bus's present generation (its server was restarted o
 old), are looked up in one query a fetch (`vouch`); they ask only if their row is not untouched. Any other is on its
 first and only delivery: nobody can have run it.
 
+A row is untouched for up to 50 ms after its attempt has begun (scribe), and then could vouch for a second copy. In this
+process the attempt is known, and the copy waits for its end (`_is_here`). For one in another process a copy would have
+to reach the bus and be fetched within a tenth of a second; but the bus takes none while it holds the first, by its lease, and
+who sends again after it lost its data waits for two renewals first (reconcile).
+
 A message that cannot be decoded has no hooks: `fail_undecodable` fails its row before it goes to the dead letters.
 
 With the database down: accept raises LedgerUnavailable and nothing is sent; begin waits, so nothing new starts and no
@@ -71,8 +76,9 @@ _ASK_AGAIN_MS: Final = 2_000
 
 _logger = logging.getLogger(__name__)
 
-Delivery = tuple[str, str, int]
-"""Message id, owner and number of one handing-out by the bus. The same task may be delivered twice to one process."""
+Delivery = tuple[str, str, int, int]
+"""Message id, owner, number and claim of one handing-out by the bus. The same task may be delivered twice to one process,
+even under one number: the bus lost its data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +154,7 @@ class Ledger:
         self._results: dict[Delivery, Result] = {}
         self._refused: dict[Delivery, Refused] = {}
         self._running: dict[Delivery, Running] = {}
+        self._asking: dict[str, Delivery] = {}
         self._children: dict[Delivery, list[Child]] = {}
 
     def _adopt(self, message: Parcel | Message[Any]) -> NewTask:
@@ -243,7 +250,7 @@ class Ledger:
         try:
             check_id(message.message_id)
             if start.checked:
-                begun = self._ask(start, message)
+                begun = self._ask_alone(start, message)
             else:
                 self.scribe.begin(start)
                 begun = Running(message, start.started_at, 0, message.options.get("correlation_id"))
@@ -259,8 +266,8 @@ class Ledger:
         if isinstance(begun, Refused):
             self._refused[delivery] = begun
             return begun
+        self._running[delivery] = begun  # why: again where it asked; that one had to be seen before it was done asking.
         message.options[ATTEMPT] = begun.attempt  # why: should it be sent again, this is the last one that was made.
-        self._running[delivery] = begun
         return begun
 
     def vouch(self, parcels: Sequence[Parcel], generation: Generation) -> None:
@@ -279,7 +286,25 @@ class Ledger:
         except DatabaseError:
             return
         for parcel in doubtful:
-            parcel.vouched = parcel.message_id in untouched
+            parcel.vouched = parcel.message_id in untouched and not self._is_here(parcel.message_id)
+
+    def _is_here(self, task_id: str) -> bool:
+        """Whether an attempt of it runs here, or is about to: its row may not have heard of it."""
+        return task_id in self._asking or self.runs_here(task_id)
+
+    def _ask_alone(self, start: Start, message: Parcel) -> Running | Refused:
+        """Ask, unless another copy of the message runs here: to the row, both are one attempt."""
+        delivery = _delivery_of(message)
+        try:
+            if self._asking.setdefault(start.task_id, delivery) != delivery or self.runs_here(start.task_id):
+                return Refused("another copy of it runs here", Verdict.DEFER, _ASK_AGAIN_MS)
+            begun = self._ask(start, message)
+            if isinstance(begun, Running):
+                self._running[delivery] = begun
+            return begun
+        finally:
+            if self._asking.get(start.task_id) == delivery:
+                del self._asking[start.task_id]
 
     def _ask(self, start: Start, message: Parcel) -> Running | Refused:
         granted = self.scribe.ask(start) or self._decide_refused(start, message)
@@ -356,7 +381,7 @@ class Ledger:
         Returns:
             What the bus is to do at once; None if that waits for the outcome to be committed.
         """
-        delivery = (settlement.message_id, settlement.owner, settlement.fence)
+        delivery = (settlement.message_id, settlement.owner, settlement.fence, settlement.claim)
         refused = self._refused.pop(delivery, None)
         if refused is not None:
             return _decided(settlement, refused.verdict, delay_ms=refused.delay_ms)
@@ -510,7 +535,8 @@ def _key_of(task: NewTask) -> str:
 
 
 def _delivery_of(message: Parcel) -> Delivery:
-    return message.message_id, message.delivery.owner, message.delivery.fence
+    at = message.delivery
+    return at.message_id, at.owner, at.fence, at.claim
 
 
 def _decided(settlement: Settlement, verdict: Verdict, *, delay_ms: int | None = None) -> Settlement:
