@@ -26,7 +26,7 @@ Must not: decide anything about retries, time limits or the bus; read the clock.
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -417,7 +417,12 @@ def end(to: Direct, ends: Sequence[End]) -> set[Attempt]:
     if to.dialect != "sqlite":
         # In the order of the ids: two processes that lock the same rows must not wait for each other.
         rows = sorted((_end_values(to.dialect, one) for one in ends), key=itemgetter(0))
-        return {(row[0], row[1]) for row in to.run(_END_POSTGRES, _columns(rows))}
+        ended = {(row[0], row[1]) for row in to.run(_END_POSTGRES, _columns(rows))}
+        left = [row for row in rows if (row[0], row[1]) not in ended]
+        if left:
+            # One that waited for rescue's commit saw the row as rescue left it, but its attempt as it was before.
+            ended |= {(row[0], row[1]) for row in to.run(_END_POSTGRES, _columns(left))}
+        return ended
     moved = _complete_in_sqlite(to, [one for one in ends if one.status is TaskStatus.COMPLETED])
     for row in [_end_values(to.dialect, one) for one in ends if one.status is not TaskStatus.COMPLETED]:
         if to.run_counted(_END_SQLITE, row) == 1:
@@ -491,7 +496,7 @@ def lose(to: Direct, losses: Sequence[Loss], now: datetime) -> set[Attempt]:
     """running → pending, for the relay to send again if the bus lost it too; or → failed. Returns those moved."""
     moved: set[Attempt] = set()
     at = stamp(to.dialect, now)
-    for loss in losses:
+    for loss in sorted(losses, key=attrgetter("task_id")):  # why: in the order in which outcomes lock rows.
         failed = loss.failed_because is not None
         said = _lost_words(loss.worker_id)
         with to.atomic():
