@@ -3,6 +3,7 @@
     an ended task's result      after `result_days`: null, `result_pruned_at` says when; a result of null stays as it is
     an ended task               after `task_days`, with its attempts, log lines and idempotency key; not while its key
                                 is still held (`unique_for`)
+    a group                     after `task_days`, once no row of a member is left (or if there never was one)
     a worker process's row      after `task_days` without a heartbeat
 
 An id is a UUIDv7, so a row's age is in its key: no index is needed to find old rows, and those that every task would
@@ -15,7 +16,8 @@ asks again whether the row has ended (it may have been reopened since). Between 
 last one took, so that half the time is for others. After `TURN_S` it gives up; the count `more` asks for the next turn.
 
 Where a walk stands is only in memory. A crash, or another process that takes over, begins anew: reading what was
-pruned before is quick, and nothing is done twice.
+pruned before is quick, and nothing is done twice. Ids of groups say nothing of their age: each turn looks at the next
+page of all groups.
 
 SQLite: its free pages are used for new rows and the file keeps its largest size. `VACUUM` would give space back by
 locking everybody out for as long as copying takes, and the incremental one moves pages that are wanted again soon.
@@ -73,6 +75,10 @@ _EMPTY_SQLITE: Final = (
 _EMPTY_POSTGRES: Final = (
     f"UPDATE background_tasks SET result = NULL, result_pruned_at = ? WHERE task_id = ANY(?) AND {_ENDED}"
 )
+_MEMBERLESS: Final = (
+    "created_at < ? AND NOT EXISTS (SELECT 1 FROM background_tasks AS t WHERE t.group_id = task_groups.group_id)"
+)
+_GROUPS: Final = f"SELECT group_id, {_MEMBERLESS} FROM task_groups WHERE group_id > ? ORDER BY group_id LIMIT ?"
 _WORKERS: Final = "DELETE FROM workers WHERE heartbeat_at < ?"
 
 
@@ -87,6 +93,7 @@ class Retention:
     def __init__(self, *, result_days: int, task_days: int) -> None:
         self._task_for = timedelta(days=task_days)
         self._tasks = _Walk(timedelta(days=task_days), _ENDED, _delete)
+        self._after_group_id = ""
         self._results = _Walk(timedelta(days=min(result_days, task_days)), f"{_ENDED} AND {_HAS_RESULT}", _empty)
 
     def turn(self, now: datetime, *, turn_s: float = TURN_S) -> dict[str, int]:
@@ -96,7 +103,7 @@ class Retention:
             now: aware UTC.
 
         Returns:
-            tasks, results, workers: how many; more: 1 if it gave up before it was done.
+            tasks, results, groups, workers: how many; more: 1 if it gave up before it was done.
 
         Raises:
             DatabaseError: the database is away; what was pruned until then is.
@@ -106,9 +113,23 @@ class Retention:
         began_s = time.monotonic()
         found["tasks"], is_done = self._tasks.go_on(now, until_s=began_s + turn_s / 2)
         found["results"], are_done = self._results.go_on(now, until_s=began_s + turn_s)
+        found["groups"] = self._forget_groups(now - self._task_for)
         found["more"] = int(not (is_done and are_done))
         cut_wal()
         return dict(found)
+
+    def _forget_groups(self, begun_before: datetime) -> int:
+        with direct.reading() as to:
+            before = stamp(to.dialect, begun_before)
+            page = to.run(_sql(to, _GROUPS), (before, self._after_group_id, PAGE_ROWS))
+        self._after_group_id = page[-1][0] if len(page) == PAGE_ROWS else ""
+        memberless = [group_id for group_id, is_memberless in page if is_memberless]
+        if not memberless:
+            return 0
+        marks = ", ".join("?" * len(memberless))
+        with direct.transaction() as to:
+            sql = f"DELETE FROM task_groups WHERE group_id IN ({marks}) AND {_MEMBERLESS}"
+            return to.run_counted(_sql(to, sql), (*memberless, before))
 
 
 class _Walk:

@@ -26,7 +26,7 @@ Must not: decide anything about retries, time limits or the bus; read the clock.
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -123,6 +123,13 @@ class Loss(msgspec.Struct, frozen=True):
     attempt: int
     worker_id: str
     failed_because: str | None = None
+
+
+class LostDelivery(msgspec.Struct, frozen=True):
+    """An attempt that the bus had handed to a worker which vanished with it, whether the row heard of it or not."""
+
+    number: int
+    worker_id: str
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -421,7 +428,12 @@ def end(to: Direct, ends: Sequence[End]) -> set[Attempt]:
     if to.dialect != "sqlite":
         # In the order of the ids: two processes that lock the same rows must not wait for each other.
         rows = sorted((_end_values(to.dialect, one) for one in ends), key=itemgetter(0))
-        return {(row[0], row[1]) for row in to.run(_END_POSTGRES, _columns(rows))}
+        ended = {(row[0], row[1]) for row in to.run(_END_POSTGRES, _columns(rows))}
+        left = [row for row in rows if (row[0], row[1]) not in ended]
+        if left:
+            # One that waited for rescue's commit saw the row as rescue left it, but its attempt as it was before.
+            ended |= {(row[0], row[1]) for row in to.run(_END_POSTGRES, _columns(left))}
+        return ended
     moved = _complete_in_sqlite(to, [one for one in ends if one.status is TaskStatus.COMPLETED])
     for row in [_end_values(to.dialect, one) for one in ends if one.status is not TaskStatus.COMPLETED]:
         if to.run_counted(_END_SQLITE, row) == 1:
@@ -495,7 +507,7 @@ def lose(to: Direct, losses: Sequence[Loss], now: datetime) -> set[Attempt]:
     """running → pending, for the relay to send again if the bus lost it too; or → failed. Returns those moved."""
     moved: set[Attempt] = set()
     at = stamp(to.dialect, now)
-    for loss in losses:
+    for loss in sorted(losses, key=attrgetter("task_id")):  # why: in the order in which outcomes lock rows.
         failed = loss.failed_because is not None
         said = _lost_words(loss.worker_id)
         with to.atomic():
@@ -524,7 +536,9 @@ def _lost_words(worker_id: str) -> str:
 
 _CANCEL: Final = (
     "UPDATE background_tasks SET status = 'cancelled', reason = ?, completed_at = ?, "
-    "cancel_requested_at = coalesce(cancel_requested_at, ?), eta = NULL WHERE task_id = ? AND status = 'pending'"
+    "cancel_requested_at = coalesce(cancel_requested_at, ?), eta = NULL, "
+    "worker_id = CASE WHEN attempt < ? THEN ? ELSE worker_id END, "
+    "attempt = CASE WHEN attempt < ? THEN ? ELSE attempt END WHERE task_id = ? AND status = 'pending'"
 )
 _REQUEST_CANCEL: Final = (
     "UPDATE background_tasks SET cancel_requested_at = coalesce(cancel_requested_at, ?), reason = coalesce(reason, ?) "
@@ -541,10 +555,22 @@ _REOPEN: Final = (
 )
 
 
-def cancel(to: Direct, task_id: str, *, reason: str, now: datetime) -> bool:
-    """pending → cancelled. Only for who has made sure that no worker has its message. False if it is not pending."""
+def cancel(to: Direct, task_id: str, *, reason: str, now: datetime, lost: LostDelivery | None = None) -> bool:
+    """pending → cancelled. Only for who has made sure that no worker has its message. False if it is not pending.
+
+    Args:
+        lost: its last delivery, if a worker vanished with that: it may have run, and is on record as lost.
+    """
     at = stamp(to.dialect, now)
-    return to.run_counted(_sql(to, _CANCEL), (clean_text(reason, REASON_MAX_CHARS), at, at, task_id)) == 1
+    number, worker_id = (0, None) if lost is None else (lost.number, lost.worker_id)
+    values = (clean_text(reason, REASON_MAX_CHARS), at, at, number, worker_id, number, number, task_id)
+    if lost is None:
+        return to.run_counted(_sql(to, _CANCEL), values) == 1
+    with to.atomic():
+        is_moved = to.run_counted(_sql(to, _CANCEL), values) == 1
+        if is_moved:
+            note_lost_delivery(to, task_id, lost.number, lost.worker_id, now)
+    return is_moved
 
 
 def request_cancel(to: Direct, task_id: str, *, reason: str, now: datetime) -> bool:

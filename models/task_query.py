@@ -134,15 +134,12 @@ def oldest_pending(session: Session) -> Task | None:
     return session.execute(statement).scalars().first()
 
 
-def live_workers(session: Session, since: datetime) -> int:
-    """How many worker processes have not stopped and were heard of at `since` (aware UTC) or later."""
-    statement = (
-        select(func.count())
-        .select_from(WorkerProcess)
-        .where(col(WorkerProcess.heartbeat_at) >= since, col(WorkerProcess.stopped_at).is_(None))
+def live_workers(session: Session, since: datetime) -> list[WorkerProcess]:
+    """Worker processes that have not stopped and were heard of at `since` (aware UTC) or later."""
+    statement = select(WorkerProcess).where(
+        col(WorkerProcess.heartbeat_at) >= since, col(WorkerProcess.stopped_at).is_(None)
     )
-    found: int = session.execute(statement).scalar_one()
-    return found
+    return list(session.execute(statement).scalars())
 
 
 def _storable(asked: str) -> str:

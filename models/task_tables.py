@@ -144,6 +144,12 @@ class WorkerProcess(SQLModel, table=True):
     heartbeat_at: datetime = Field(sa_type=UtcDateTime)
     """Rewritten every few seconds; older than the presence time-out means dead."""
     stopped_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    queues: list[str] | None = Field(default=None, sa_type=JsonDocument)
+    """Those that it serves, set by itself with each heartbeat; None: not known."""
+
+    def serves(self, queue: str) -> bool:
+        """Whether tasks of that queue may run there, as far as is known."""
+        return self.queues is None or queue in self.queues
 
 
 class IdempotencyKey(SQLModel, table=True):

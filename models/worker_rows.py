@@ -3,24 +3,41 @@
 Each takes a `models.direct` connection and is one statement, that may be made again. Must not: read the clock.
 """
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from models.direct import Direct, stamp
 
 _BEAT: Final = (
-    "INSERT INTO workers (worker_id, hostname, pid, threads, started_at, heartbeat_at) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (worker_id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at, started_at = excluded.started_at"
+    "INSERT INTO workers (worker_id, hostname, pid, threads, queues, started_at, heartbeat_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (worker_id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at,"
+    " started_at = excluded.started_at, queues = excluded.queues"
 )
 _STOP: Final = "UPDATE workers SET stopped_at = ? WHERE worker_id = ?"
 _IS_ALIVE: Final = "SELECT 1 FROM workers WHERE worker_id = ? AND heartbeat_at >= ? AND stopped_at IS NULL"
 
 
-def beat(to: Direct, *, worker_id: str, hostname: str, pid: int, threads: int, started_at: datetime, at: datetime
-         ) -> None:  # fmt: skip
-    """Write that a worker process is alive at `at` (aware UTC), the first time its row too."""
+def beat(
+    to: Direct,
+    *,
+    worker_id: str,
+    hostname: str,
+    pid: int,
+    threads: int,
+    queues: Sequence[str] | None,
+    started_at: datetime,
+    at: datetime,
+) -> None:
+    """Write that a worker process is alive at `at` (aware UTC), the first time its row too.
+
+    Args:
+        queues: those that it serves; None: not known.
+    """
+    served = None if queues is None else json.dumps(list(queues))
     times = (stamp(to.dialect, started_at), stamp(to.dialect, at))
-    to.run_counted(_sql(to, _BEAT), (worker_id, hostname, pid, threads, *times))
+    to.run_counted(_sql(to, _BEAT), (worker_id, hostname, pid, threads, served, *times))
 
 
 def stop(to: Direct, worker_id: str, at: datetime) -> None:

@@ -1,7 +1,7 @@
 """Why a pending task is not running yet, in words for people. Must not: change anything.
 
 The first of these that holds: somebody wants it cancelled; its time has not come; Redis is away; its message is not on
-the bus; its queue is paused; no worker is alive; this code does not have its actor; its actor is at its limit. Else it
+the bus; its queue is paused; no worker is alive, or none that serves its queue; this code does not have its actor; its actor is at its limit. Else it
 waits for its turn. The bus is asked once, and only about a task that is due.
 """
 
@@ -23,7 +23,7 @@ def waiting_on(task: Task, now: datetime) -> str | None:
     """What a task waits for at `now` (aware UTC); None if it runs or has ended. Raises DatabaseError."""
     if task.status != TaskStatus.PENDING:
         return None
-    return _its_own_time(task, now) or _the_bus(task) or _a_worker(now) or _its_turn(task)
+    return _its_own_time(task, now) or _the_bus(task) or _a_worker(task, now) or _its_turn(task)
 
 
 def _its_own_time(task: Task, now: datetime) -> str | None:
@@ -46,10 +46,14 @@ def _the_bus(task: Task) -> str | None:
     return f"its queue {task.queue!r}, which is paused" if is_paused else None
 
 
-def _a_worker(now: datetime) -> str | None:
+def _a_worker(task: Task, now: datetime) -> str | None:
     with database.reading() as session:
         alive = task_query.live_workers(session, callboard.ledger.presence.alive_since(now))
-    return None if alive else "a worker: none is alive, start one with `callboard worker`"
+    if not alive:
+        return "a worker: none is alive, start one with `callboard worker`"
+    if not any(one.serves(task.queue) for one in alive):
+        return f"a worker that serves queue {task.queue!r}: none of the {len(alive)} that are alive does"
+    return None
 
 
 def _its_turn(task: Task) -> str:

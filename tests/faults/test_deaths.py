@@ -86,6 +86,27 @@ def test_a_task_that_kills_its_worker_is_on_record_and_its_neighbours_complete(
     assert {task.status for task in ended(*neighbours)} == {TaskStatus.COMPLETED}
 
 
+@pytest.mark.parametrize("when", ["its message waits again", "its message is leased to the dead"])
+def test_a_task_whose_worker_died_at_once_is_cancelled_with_its_lost_attempt_on_record(
+    start_worker: StartWorker, paper: Path, when: str
+) -> None:
+    task_id = probes.kill_worker.send(str(paper), 9).message_id
+    start_worker().wait(timeout=40)  # why: dramatiq ends when its worker process dies
+    if when == "its message waits again":
+        callboard.broker.pause_queue("jobs")
+        start_worker()
+        wait_until(lambda: callboard.broker.depth("jobs").waiting == 1, within_s=30, what="the lease to end")
+        assert tasks.request_cancel(task_id) is tasks.CancelOutcome.CANCELLED
+    else:
+        assert tasks.request_cancel(task_id) is tasks.CancelOutcome.REQUESTED
+        start_worker()
+
+    (found,) = ended(task_id)
+    assert (found.status, found.attempt) == (TaskStatus.CANCELLED, 1)
+    assert outcomes(task_id) == ["lost"]
+    assert probes.lines(paper) == ["ran"]
+
+
 def test_a_worker_told_to_stop_under_load_loses_and_doubles_nothing(start_worker: StartWorker, paper: Path) -> None:
     sent = [probes.note.send(str(paper), f"task {number}", 0.1).message_id for number in range(120)]
     first = start_worker()

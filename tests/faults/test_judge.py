@@ -22,6 +22,7 @@ def row(**columns: Any) -> SimpleNamespace:
         "attempt": 1,
         "retry_count": 0,
         "params": {"args": ["token"], "kwargs": {}},
+        "cancel_requested_at": None,
         "completed_at": datetime.fromtimestamp(END_S, UTC),
     }
     return SimpleNamespace(**{**usual, **columns})
@@ -52,6 +53,8 @@ def found(
 
 FAILED = {"status": TaskStatus.FAILED, "result": None, "error_type": "ValueError"}
 CANCELLED = {"status": TaskStatus.CANCELLED, "attempt": 0}
+NO_LONGER_WANTED = {"cancel_requested_at": datetime.fromtimestamp(END_S, UTC)}
+NOT_CANCELLED = "its cancellation was requested, it never ran, and it is not cancelled"
 NO_SUCH_ERROR = "it is failed, and its last attempt raised no such error"
 RAISED: dict[str, Any] = {"value": None, "error": "ValueError"}
 
@@ -64,6 +67,9 @@ RAISED: dict[str, Any] = {"value": None, "error": "ValueError"}
         ([row(**{**FAILED, "reason": "poison"})], [], []),
         ([row(attempt=2, retry_count=1)], [attempt(1, "retried"), attempt(2)], [ran(**RAISED), ran(2, started=20)]),
         ([row(**CANCELLED)], [], []),
+        ([row(**CANCELLED | NO_LONGER_WANTED)], [], []),
+        ([row(**NO_LONGER_WANTED)], [attempt()], [ran()]),
+        ([row(**CANCELLED | {"attempt": 1})], [attempt(outcome="lost")], [ran(ended=None, value=None)]),
     ],
 )
 def test_what_is_true_passes(rows: list[Any], attempts: list[Any], runs: list[Execution]) -> None:
@@ -78,6 +84,7 @@ def test_what_is_true_passes(rows: list[Any], attempts: list[Any], runs: list[Ex
         ([row(result="other")], [attempt()], [ran()], "its result is not what the completed attempt returned"),
         ([row(**FAILED)], [attempt(outcome="failed")], [ran()], NO_SUCH_ERROR),
         ([row(**CANCELLED)], [], [ran()], "it is cancelled as never started, and ran"),
+        ([row(**FAILED | NO_LONGER_WANTED)], [attempt(outcome="failed")], [], NOT_CANCELLED),
         ([row()], [attempt()], [ran(), ran(started=12.0)], "it ran again without a reason"),
         ([row()], [attempt()], [ran(), ran(started=END_S + 1)], "it ran again after its end"),
         ([row(retry_count=1)], [attempt()], [ran()], "its retry_count is not the number of its retried attempts"),
@@ -87,6 +94,15 @@ def test_what_is_true_passes(rows: list[Any], attempts: list[Any], runs: list[Ex
 )  # fmt: skip
 def test_what_is_false_is_found(rows: list[Any], attempts: list[Any], runs: list[Execution], rule: str) -> None:
     assert rule in found(rows, attempts, runs)
+
+
+def test_a_run_of_a_killed_worker_may_be_missing_only_where_the_bus_forgot_it() -> None:
+    cancelled = {"rows": [row(**CANCELLED)], "attempts": [], "runs": [ran(pid=7, ended=None, value=None)]}
+
+    assert found(**cancelled, faults=Faults({7: 11.0}, kills=1, bus=[(12.0, 13.0)])) == []
+    assert found(**cancelled, faults=Faults({7: 11.0}, kills=1, bus=[(1.0, 2.0)])) == [
+        "it is cancelled as never started, and ran"
+    ]
 
 
 def test_a_rerun_by_death_passes_up_to_what_can_have_been_executing() -> None:

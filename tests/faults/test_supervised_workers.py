@@ -5,6 +5,7 @@
 | SIGTERM under load                    | running tasks end, each runs once, status 0                         |
 | SIGHUP under load                     | one process after the other is replaced, each task runs once        |
 | `kill -9` of a worker process         | it alone is started again                                           |
+| `kill -9` of one that is booting      | the same, without Dramatiq's wait of 30 s for it                    |
 | SIGSTOP of a worker process           | it is killed after the stall time-out and started again             |
 | a worker thread dies                  | its process ends itself with status 70, its siblings' tasks finish  |
 | `kill -9` of the supervisor           | its workers finish what runs and end                                |
@@ -134,6 +135,21 @@ def test_told_to_stop_under_load_it_loses_and_doubles_nothing(supervise: StartWo
     assert_each_ran_once(paper, sent, first, second)
     assert left < len(sent)
     assert "is killed" not in first.output
+
+
+@on_sqlite
+def test_a_worker_process_that_is_killed_while_it_boots_is_soon_started_again(
+    supervise: StartWorkers, tmp_path: Path
+) -> None:
+    workers = supervise(
+        *("--processes", "1"),
+        CALLBOARD_ACTOR_MODULES="tests.faults.dies_at_boot",
+        CALLBOARD_TEST_BOOT_DEATH=str(tmp_path / "died"),
+    )
+
+    workers.wait_for_workers(1)  # it waits for less than Dramatiq's own 30 s
+
+    assert (tmp_path / "died").exists()
 
 
 @on_sqlite

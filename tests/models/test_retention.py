@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models import database, direct, task_moves
+from models import database, direct, task_groups, task_moves
 from models.retention import PAGE_ROWS, Retention, cut_wal, id_at
 from models.task import AttemptOutcome, TaskStatus, new_task_id
 from models.task_moves import End, NewTask
@@ -158,6 +158,22 @@ def test_more_than_a_page_goes_and_the_walk_goes_on_where_it_was(retention: Rete
     assert counts()["background_tasks"] == unfinished
 
 
+def test_a_group_goes_when_the_last_of_its_members_has_gone(retention: Retention) -> None:
+    members = {"old": ended(40 * DAY), "half": ended(41 * DAY), "young": ended(DAY)}
+    stays = ended(DAY, task_id=crowd.task_id(NOW - DAY, 7))
+    with direct.transaction() as to:
+        for group_id in (*members, "never sent"):
+            at = NOW - (DAY if group_id == "young" else 40 * DAY)
+            assert task_groups.begin(to, group_id, 2, parent_id=None, correlation_id=None, now=at)
+    for task_id, group_id in (*((members[one], one) for one in members), (stays, "half")):
+        ask("UPDATE background_tasks SET group_id = ? WHERE task_id = ?", group_id, task_id)
+
+    assert prune(retention)["groups"] == 2
+
+    assert ask("SELECT group_id FROM task_groups ORDER BY group_id") == [("half",), ("young",)]
+    assert prune(retention)["groups"] == 0
+
+
 def test_a_worker_that_was_not_heard_of_for_as_long_goes(retention: Retention) -> None:
     for name, ago in (("old", 31 * DAY), ("young", 29 * DAY)):
         ask(
@@ -173,7 +189,7 @@ def test_nothing_is_asked_of_a_walk_that_is_at_its_end(retention: Retention) -> 
     ended(31 * DAY)
     prune(retention)
 
-    assert retention.turn(NOW) == {"tasks": 0, "results": 0, "workers": 0, "more": 0}
+    assert retention.turn(NOW) == {"tasks": 0, "results": 0, "groups": 0, "workers": 0, "more": 0}
 
 
 def test_the_smallest_id_of_a_moment_lies_between_the_ids_of_before_and_after() -> None:

@@ -11,7 +11,7 @@ import pytest
 from models import database, direct, task_moves, task_notes, task_query
 from models.direct import Direct
 from models.task import MOVES, TERMINAL, AttemptOutcome, TaskStatus, new_task_id
-from models.task_moves import ERROR_MAX_CHARS, Loss, Started
+from models.task_moves import ERROR_MAX_CHARS, Loss, LostDelivery, Started
 from models.task_notes import LOG_LINES_PER_ATTEMPT, LogLine, Progress
 from tests.models.rows import (
     LATER,
@@ -382,6 +382,22 @@ def test_a_vanished_delivery_that_is_on_record_with_its_outcome_stays_as_it_is()
         task_moves.note_lost_delivery(to, task_id, 1, "another", LATER)
 
     assert attempts(task_id) == before
+
+
+def test_a_task_whose_delivery_vanished_is_cancelled_with_that_attempt_on_record() -> None:
+    unheard, heard = accepted(), running()
+    assert lose(heard)
+
+    with direct.transaction() as to:
+        for task_id in (unheard, heard):
+            lost = LostDelivery(1, "w-1")
+            assert task_moves.cancel(to, task_id, reason="by Ada", now=LATER, lost=lost)
+            assert not task_moves.cancel(to, task_id, reason="by Ada", now=LATER, lost=lost)
+
+    for task_id, started_at in ((unheard, None), (heard, NOW)):
+        assert (row(task_id).status, row(task_id).attempt, row(task_id).worker_id) == (CANCELLED, 1, "w-1")
+        found = [(one.number, one.worker_id, one.started_at, one.outcome) for one in attempts(task_id)]
+        assert found == [(1, "w-1", started_at, AttemptOutcome.LOST)]
 
 
 def test_a_shutdown_keeps_the_error_of_the_attempt_before() -> None:

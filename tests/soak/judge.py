@@ -139,10 +139,16 @@ def _outcome_rules(row: Any, runs: list[Execution], attempts: list[Any], faults:
     raised = any(run.error == row.error_type and run.attempt == row.attempt for run in runs)
     if row.status == TaskStatus.FAILED and row.reason != "poison" and not raised:
         yield "it is failed, and its last attempt raised no such error"
-    # An execution that died with its process before the ledger heard of it, of a task that was then cancelled, is as
-    # unrecorded as in `_attempt_rules`.
-    if row.status == TaskStatus.CANCELLED and row.attempt == 0 and any(run.pid not in faults.killed for run in runs):
-        yield "it is cancelled as never started, and ran"
+    if row.status == TaskStatus.CANCELLED and row.attempt == 0:
+        if any(not _is_forgotten(run, row, faults) for run in runs):
+            yield "it is cancelled as never started, and ran"
+
+
+def _is_forgotten(run: Execution, row: Any, faults: Faults) -> bool:
+    """Whether its process was killed before the ledger heard of it, and then the bus, the only one that knew, forgot:
+    its data or its last second were lost."""
+    until = row.completed_at.timestamp()
+    return run.pid in faults.killed and any(begin <= until and to >= run.started for begin, to in faults.bus)
 
 
 def _attempt_rules(row: Any, runs: list[Execution], attempts: list[Any], faults: Faults) -> Iterator[str]:
@@ -163,6 +169,8 @@ def _attempt_rules(row: Any, runs: list[Execution], attempts: list[Any], faults:
 
 
 def _cancel_rules(row: Any, runs: list[Execution], answered: float | None) -> Iterator[str]:
+    if row.cancel_requested_at is not None and not runs and row.status != TaskStatus.CANCELLED:
+        yield "its cancellation was requested, it never ran, and it is not cancelled"
     if answered is None:
         return
     if row.status != TaskStatus.CANCELLED:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from dramatiq.middleware import SkipMessage
 
 from models import direct, task_moves
 from models.task import AttemptOutcome, TaskStatus, new_task_id
-from tests.models.rows import LATER, accepted, attempts, end, in_status, new_row, row, running, start
+from tests.models.rows import LATER, accepted, at_once, attempts, end, in_status, new_row, row, running, start
 from tests.servers import wait_until
 from tests.workers.test_scribe import Wire
 from workers.broker import Delivery, Generation, Parcel, Settlement, Verdict
@@ -41,13 +42,29 @@ def ledger(ledger_database: str, wire: Wire) -> Iterator[Ledger]:
     made.presence.stop()
 
 
-def parcel(task_id: str, fence: int = 1, *, arrived_us: int = NEW_US, **options: Any) -> Parcel:
+def parcel(
+    task_id: str,
+    fence: int = 1,
+    *,
+    arrived_us: int = NEW_US,
+    previous_owner: str | None = None,
+    claim: int = 1,
+    **options: Any,
+) -> Parcel:
     """A message as the bus hands it out."""
     sent: Message[Any] = Message(
         queue_name="jobs", actor_name="probes.add", args=(), kwargs={}, options={ENVELOPE: 1, **options},
         message_id=task_id,
     )  # fmt: skip
-    delivery = Delivery(task_id, b"", fence=fence, losses=0, score="0", queue_name="jobs", owner="me")
+    delivery = Delivery(
+        *(task_id, b"", fence),
+        losses=0,
+        score="0",
+        queue_name="jobs",
+        owner="me",
+        previous_owner=previous_owner,
+        claim=claim,
+    )
     return Parcel(sent, delivery, priority=5, attempt=0, got_s=0.0, held_until_s=0.0, arrived_us=arrived_us)
 
 
@@ -227,6 +244,51 @@ def test_a_task_that_somebody_wants_cancelled_is_cancelled_instead_of_started(le
     assert ledger.begin(message, GENERATION) == Refused("its task was cancelled")
     assert settled(ledger, wire, message).verdict is Verdict.ACK
     assert (row(task_id).status, row(task_id).reason) == (CANCELLED, "by Ada")
+
+
+@pytest.mark.parametrize("first_asks", [False, True])
+def test_a_second_copy_that_comes_while_the_first_runs_here_waits_for_its_end(
+    ledger: Ledger, wire: Wire, first_asks: bool
+) -> None:
+    task_id = accepted()
+    first = parcel(task_id, claim=1, **{CHECK: True} if first_asks else {})
+    second = parcel(task_id, claim=2, **{CHECK: True})
+    running_now = begun(ledger, first)
+
+    ledger.vouch([second], GENERATION)
+    refused = ledger.begin(second, GENERATION)
+
+    assert isinstance(refused, Refused)
+    assert refused.verdict is Verdict.DEFER
+    assert settled(ledger, wire, second).verdict is Verdict.DEFER
+    ledger.record(running_now, value=7)
+    assert settled(ledger, wire, first).verdict is Verdict.ACK
+    assert (row(task_id).status, row(task_id).attempt, row(task_id).result) == (COMPLETED, 1, 7)
+    assert ledger.begin(parcel(task_id, claim=3, **{CHECK: True}), GENERATION) == Refused("its task has ended")
+
+
+def test_copies_of_a_message_that_ask_at_the_same_time_start_one_attempt(ledger: Ledger) -> None:
+    for _ in range(20):
+        task_id = accepted()
+        copies = [parcel(task_id, claim=claim, **{CHECK: True}) for claim in range(4)]
+
+        begins = at_once(*(partial(ledger.begin, copy, GENERATION) for copy in copies))
+
+        assert sum(isinstance(one, Running) for one in begins) == 1
+
+
+def test_a_lost_message_that_comes_back_to_be_cancelled_leaves_its_lost_attempt_on_record(
+    ledger: Ledger, wire: Wire
+) -> None:
+    task_id = accepted()
+    with direct.transaction() as to:
+        task_moves.request_cancel(to, task_id, reason="by Ada", now=LATER)
+    message = parcel(task_id, 2, previous_owner="w-dead")
+
+    assert ledger.begin(message, GENERATION) == Refused("its task was cancelled")
+
+    assert (row(task_id).status, row(task_id).attempt) == (CANCELLED, 1)
+    assert [(one.number, one.worker_id, one.outcome) for one in attempts(task_id)] == [(1, "w-dead", "lost")]
 
 
 def test_a_message_that_asks_and_has_no_row_gets_one_before_it_runs(ledger: Ledger) -> None:

@@ -1,6 +1,7 @@
 """A task's row through the real worker, bus and database: each way that a life can take."""
 
 import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,13 +10,15 @@ import pytest
 import redis
 from dramatiq import Message, Worker
 
-from models import database, task_query
+from models import database, direct, task_moves, task_query
 from models.task import TERMINAL, Task, TaskAttempt, TaskLog, TaskStatus
 from models.task_moves import NewTask
 from tests import probes
 from tests.servers import wait_until
 from workers import callboard, tasks
 from workers.actors.diagnostics import run_self_test
+from workers.broker import Settlement, Verdict
+from workers.broker.envelope import HEADER_BYTES
 from workers.errors import InvalidTask
 from workers.ledger.ledger import ENVELOPE
 
@@ -330,3 +333,48 @@ def test_a_direct_call_runs_in_place_and_leaves_no_row() -> None:
     assert probes.add(2, 3) == 5
     assert run_self_test(steps=1, seconds=0) == {"steps": 1, "seconds": 0, "attempt": 1}
     assert tasks.get_task_count() == 0
+
+
+@pytest.fixture
+def held_back(bus: redis.Redis) -> Iterator[None]:
+    """Nothing of the queue is handed out until the test resumes it."""
+    callboard.broker.pause_queue("jobs")
+    yield
+    callboard.broker.resume_queue("jobs")
+
+
+@pytest.mark.usefixtures("held_back")
+def test_a_message_that_cannot_be_decoded_fails_its_row_and_a_retry_sends_it_anew(
+    bus: redis.Redis, paper: Path, request: pytest.FixtureRequest
+) -> None:
+    spoiled, neighbour = (probes.note.send(str(paper), line).message_id for line in ("spoiled", "neighbour"))
+    key = f"{{{callboard.broker.namespace}}}:messages"
+    record = bus.hget(key, spoiled)
+    assert isinstance(record, bytes)
+    bus.hset(key, spoiled, record[:HEADER_BYTES] + b"\xff")
+    callboard.broker.publish([probes.note.message_with_options(args=(str(paper),)).copy(message_id="of nobody")])
+    bus.hset(key, "of nobody", record[:HEADER_BYTES] + b"\xff")
+
+    request.getfixturevalue("worker")
+    callboard.broker.resume_queue("jobs")
+
+    found = ended(spoiled)
+    assert (found.status, found.reason, found.error_type) == (TaskStatus.FAILED, "undecodable", "Undecodable")
+    assert "in the dead letters of queue 'jobs'; retrying the task sends it anew" in (found.error_message or "")
+    assert ended(neighbour).status == TaskStatus.COMPLETED
+    wait_until(lambda: callboard.broker.depth("jobs").dead == 2, within_s=10, what="the dead letters")
+    assert tasks.get_task("of nobody") is None
+    with direct.transaction() as to:
+        assert task_moves.reopen(to, spoiled)
+    wait_until(lambda: row(spoiled).status == TaskStatus.COMPLETED, within_s=20, what="it to run from its row")
+    assert sorted(probes.lines(paper)) == ["neighbour", "spoiled"]
+
+
+def test_with_the_database_away_a_message_that_cannot_be_decoded_is_put_off(tmp_path: Path) -> None:
+    settlement = Settlement("m", "jobs", "me", 1, Verdict.DEAD, reason="undecodable: garbage", claim=3)
+    database.bind(f"sqlite:///{tmp_path / 'not there.db'}")
+
+    put_off = callboard.ledger.fail_undecodable(settlement)
+
+    assert (put_off.verdict, put_off.fence, put_off.claim) == (Verdict.DEFER, 1, 3)
+    assert put_off.delay_ms

@@ -307,6 +307,42 @@ def test_of_a_flush_that_is_refused_only_the_guilty_outcome_is_changed(scribe: S
         assert [line.message for line in task_query.logs(session, ids[0])] == ["of a good level"]
 
 
+def test_an_outcome_that_is_refused_in_every_form_stays_unacknowledged_until_it_is_taken(
+    scribe: Scribe, wire: Wire
+) -> None:
+    guilty, good = accepted(), accepted()
+    with direct.transaction() as to:
+        if to.dialect == "sqlite":
+            to.run(
+                f"CREATE TRIGGER refuse BEFORE UPDATE ON background_tasks WHEN NEW.task_id = '{guilty}'"
+                " BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+            )
+        else:
+            to.run(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                "'BEGIN RAISE EXCEPTION USING ERRCODE = ''check_violation''; END'"
+            )
+            to.run(
+                "CREATE TRIGGER refuse BEFORE UPDATE ON background_tasks FOR EACH ROW"
+                f" WHEN (NEW.task_id = '{guilty}') EXECUTE FUNCTION refuse()"
+            )
+    scribe.start(wire)
+
+    scribe.end(ended(guilty, result="1"))
+    scribe.end(ended(good))
+    wait_until(lambda: good in wire.verdicts(), within_s=20, what="the other's settlement")
+    later = accepted()
+    scribe.end(ended(later))
+    wait_until(lambda: later in wire.verdicts(), within_s=20, what="the settlement of one that came later")
+
+    assert guilty not in wire.verdicts()
+    assert (row(guilty).status, scribe.held) == (PENDING, 1)
+    with direct.transaction() as to:
+        to.run("DROP TRIGGER refuse" + ("" if to.dialect == "sqlite" else " ON background_tasks"))
+    wait_until(lambda: guilty in wire.verdicts(), within_s=20, what="it to be taken at last")
+    assert (row(guilty).status, row(guilty).result) == (COMPLETED, 1)
+
+
 # --- the database is away --------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 from dramatiq import Worker
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from models import database
 from models.task import TERMINAL, Task, TaskStatus, WorkerProcess
@@ -71,6 +71,34 @@ def test_without_a_live_worker_it_says_how_to_start_one(alive: None) -> None:
     assert tasks.waiting_on(tasks.enqueue_task(SELF_TEST)) == (
         "a worker: none is alive, start one with `callboard worker`"
     )
+
+
+@pytest.mark.parametrize("serves", [["health", "jobs"], None])
+def test_where_no_live_worker_serves_its_queue_it_says_so(alive: None, serves: list[str] | None) -> None:
+    task_id = tasks.enqueue_task(SELF_TEST)
+    with database.writing() as session:
+        session.execute(update(WorkerProcess).values(queues=["jobs"]))
+
+    assert tasks.waiting_on(task_id) == "a worker that serves queue 'health': none of the 1 that are alive does"
+    with database.writing() as session:
+        session.execute(update(WorkerProcess).values(queues=serves))
+    assert str(tasks.waiting_on(task_id)).startswith("its turn in queue 'health'")
+
+
+@pytest.mark.parametrize("given", [None, {"jobs"}])
+def test_a_worker_says_which_queues_it_serves(bus: redis.Redis, given: set[str] | None) -> None:
+    made = Worker(callboard.broker, queues=given, worker_timeout=50, worker_threads=1)
+    made.start()
+
+    try:
+        with database.reading() as session:
+            (found,) = session.execute(select(WorkerProcess)).scalars().all()
+    finally:
+        made.stop(timeout=5_000)
+        callboard.broker.middleware[:] = [
+            one for one in callboard.broker.middleware if type(one).__name__ != "_WorkerMiddleware"
+        ]
+    assert found.queues == sorted(given or callboard.broker.get_declared_queues())
 
 
 def test_a_task_whose_actor_is_at_its_limit_says_how_many_run(worker: Worker, tmp_path: Path) -> None:

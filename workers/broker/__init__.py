@@ -1,7 +1,7 @@
 """The bus: a Dramatiq broker on Redis. `CallboardBroker` is the way in; `keys.py` is the operators' reference."""
 
 from .broker import CallboardBroker
-from .bus import Change, Receipt, Removal
+from .bus import Change, Receipt, Removal, TakenOff
 from .codec import MessageCodec
 from .connect import connect
 from .crew import CrewHealth
@@ -34,6 +34,7 @@ __all__ = [
     "Receipt",
     "Removal",
     "Settlement",
+    "TakenOff",
     "Verdict",
     "connect",
 ]

@@ -39,7 +39,7 @@ from dramatiq.common import current_millis, q_name
 from dramatiq.errors import ActorNotFound, QueueJoinTimeout
 from dramatiq.middleware import MiddlewareError, Retries
 
-from .bus import Bus, Change, Posting, Receipt, Removal
+from .bus import Bus, Change, Posting, Receipt, Removal, TakenOff
 from .connect import RedisClient, connect
 from .consumer import CrewConsumer, LoneConsumer
 from .crew import Crew, CrewHealth
@@ -433,7 +433,7 @@ class CallboardBroker(Broker):
             groups.setdefault((self.bus_of(s.queue_name), s.owner), []).append(i)
             for crew in self._crews:
                 parcel = crew.held.get(s.message_id)
-                if parcel is not None and parcel.delivery.owner == s.owner and parcel.delivery.fence == s.fence:
+                if parcel is not None and parcel.delivery.is_of(s):
                     parcel.settling = True
                     parcels.append((crew, parcel))
         outcomes: dict[int, Outcome] = {}
@@ -465,6 +465,11 @@ class CallboardBroker(Broker):
                 self.on_fetched(parcels)
             except Exception:  # a listener is a stranger's code; the bus goes on
                 log.exception("A listener failed when messages were fetched.")
+
+    def cannot_be_decoded(self, settlement: Settlement) -> Settlement:
+        """A message came that nobody can read, and is to be dead. Returns what is to become of it: for a ledger, which
+        may have a row under its id. Must not raise."""
+        return settlement
 
     def lease_lost(self, parcel: Parcel) -> None:
         """A message that runs here is another's by now, or was cancelled."""
@@ -568,11 +573,15 @@ class CallboardBroker(Broker):
     def remove(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> Removal:
         """Takes a message off the bus. REMOVED: it will not run. LEASED: a worker has it; one that this process has not
         started yet is taken back first. ABSENT: `enqueue` refuses it for `tombstone_s`. timeout_s: None: the bus's."""
+        return self.take_off(queue_name, message_id, timeout_s=timeout_s).removal
+
+    def take_off(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> TakenOff:
+        """As `remove`; also says which delivery of a removed message was lost with its worker."""
         for crew in self._crews:
             parcel = crew.work_queue.revoke_message(message_id)
             if parcel is not None:
                 self.settle_batch([parcel.settlement(Verdict.RELEASE)])
-        return self.bus_of(queue_name).remove(queue_name, message_id, timeout_s=timeout_s)
+        return self.bus_of(queue_name).take_off(queue_name, message_id, timeout_s=timeout_s)
 
     def is_younger_than(self, age_s: float, queue_name: str) -> bool:
         """Whether the server with this queue was restarted or emptied so lately: then what is absent there may still be

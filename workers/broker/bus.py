@@ -14,7 +14,7 @@ A message's states and moves (the scripts' names in brackets):
 Waiting and delayed is a message of a limited actor in a lane of its queue (`limit.py`), all else is the same.
 
 The fence of a delivery is at least the attempt of the record + 1, and grows with each delivery that counted: given back
-(b, w) is as if not delivered, so the next delivery has the same fence, maybe with another owner.
+(b, w) is as if not delivered, so the next delivery has the same fence, maybe with another owner; never the same claim.
 
 What is lost where, and who mends it:
 
@@ -80,6 +80,15 @@ class Removal(Enum):
     REMOVED = 1
     LEASED = 2
     ABSENT = 0
+
+
+class TakenOff(NamedTuple):
+    """What `take_off` did. lost_number, lost_owner: of the last delivery and the worker that vanished with it, of a
+    removed message that one had; else 0 and None."""
+
+    removal: Removal
+    lost_number: int = 0
+    lost_owner: str | None = None
 
 
 class Change(Enum):
@@ -235,9 +244,14 @@ class Bus:
             fence, _, losses, score, lane = text.decode().split(" ", 4)
             message_id = name.decode(errors="replace")
             losses, _, previous = losses.partition(":")
+            fence, _, claimed = fence.partition(":")
             queue_name = lane.partition(LANE_MARK)[0]
             deliveries.append(
-                Delivery(message_id, record, int(fence), int(losses), score, queue_name, owner, lane, previous or None)
+                Delivery(
+                    *(message_id, record, int(fence), int(losses), score, queue_name, owner, lane),
+                    previous_owner=previous or None,
+                    claim=int(claimed),
+                )
             )
         wait_us = cast("int", reply[2])
         return Catch(deliveries, None if wait_us < 0 else wait_us / 1e6)
@@ -261,16 +275,18 @@ class Bus:
             for s in part:
                 if s.owner != part[0].owner:
                     raise ValueError("expected settlements of one owner in one call")
-                body += (s.message_id, s.fence, s.wire_verdict(), s.record)
+                body += (s.message_id, f"{s.fence}:{s.claim}", s.wire_verdict(), s.record)
             answers = line.call(
                 script("settle"), part[0].owner, self.policy.dead_letters_kept, *body, deadline_s=deadline_s
             )
             outcomes += [_OUTCOMES[answer] for answer in cast("list[int]", answers)]
         return outcomes
 
-    def renew(self, line: Line, owner: str, held: Sequence[tuple[str, int]]) -> list[Outcome]:
-        """Prolongs leases. held: (message id, fence). Returns DONE, ABSENT or STALE for each."""
-        body: list[Argument] = [part for pair in held for part in pair]
+    def renew(self, line: Line, owner: str, held: Sequence[Delivery]) -> list[Outcome]:
+        """Prolongs leases. Returns DONE, ABSENT or STALE for each."""
+        body: list[Argument] = []
+        for d in held:
+            body += (d.message_id, f"{d.fence}:{d.claim}")
         reply = cast("list[int]", line.call(script("renew"), owner, self.policy.lease_us, *body))
         self._seen(line, reply[0], reply[1])
         return [Outcome(answer) for answer in reply[2:]]
@@ -279,7 +295,7 @@ class Bus:
         """Puts running messages back on a server that lost them. Returns DONE or STALE for each."""
         body: list[Argument] = []
         for d in deliveries:
-            body += (d.message_id, d.fence, d.losses, d.score, d.lane or d.queue_name, d.record)
+            body += (d.message_id, f"{d.fence}:{d.claim}", d.losses, d.score, d.lane or d.queue_name, d.record)
         reply = line.call(script("reregister"), owner, self.policy.lease_us, *body)
         return [Outcome(answer) for answer in cast("list[int]", reply)]
 
@@ -299,10 +315,15 @@ class Bus:
 
     # --- administration ------------------------------------------------------------------------------------------
 
-    def remove(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> Removal:
+    def take_off(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> TakenOff:
         """Takes one message off the bus, if no worker has it."""
         tombstone_us = int(self.policy.tombstone_s * 1e6)
-        return Removal(self._ask("remove", queue_name, message_id, tombstone_us, timeout_s=timeout_s))
+        reply = self._ask("remove", queue_name, message_id, tombstone_us, timeout_s=timeout_s)
+        found, *lost = cast("list[int | bytes]", reply)
+        if not lost:
+            return TakenOff(Removal(found))
+        number, owner = cast("list[bytes]", lost)
+        return TakenOff(Removal(found), int(number), owner.decode())
 
     def forget_removal(self, message_id: str) -> bool:
         """Takes a tombstone away, so that the message may be sent after all. Returns whether there was one."""

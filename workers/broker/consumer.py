@@ -157,15 +157,14 @@ class LoneConsumer(Consumer):
             return None
         self._claim += 1
         for delivery in catch.deliveries:
-            name = (delivery.message_id, delivery.queue_name, delivery.owner, delivery.fence)
             try:
                 parcel = open_delivery(delivery, self._bus.policy, got_s=time.monotonic(), sent_s=sent_s)
             except NewerVersion:
                 delay_ms = int(self._bus.policy.unknown_actor_delay_s * 1000)
-                self._settle(Settlement(*name, Verdict.DEFER, delay_ms=delay_ms))
+                self._settle(delivery.settlement(Verdict.DEFER, delay_ms=delay_ms))
             except Exception as error:
                 reason = f"undecodable: {type(error).__name__}: {error}"
-                self._settle(Settlement(*name, Verdict.DEAD, reason=reason))
+                self._settle(delivery.settlement(Verdict.DEAD, reason=reason))
             else:
                 lane = self._lane_of(parcel.queue_name, parcel.actor_name)
                 if delivery.lane == parcel.queue_name != lane:

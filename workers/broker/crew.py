@@ -40,6 +40,7 @@ class Owner(Protocol):
     def lane_of(self, queue_name: str, actor_name: str) -> str: ...
     def limits(self) -> Sequence[str]: ...
     def fetched(self, parcels: list[Parcel]) -> None: ...
+    def cannot_be_decoded(self, settlement: Settlement) -> Settlement: ...
     def lease_lost(self, parcel: Parcel) -> None: ...
     def settlement_refused(self, settlement: Settlement) -> None: ...
 
@@ -170,13 +171,13 @@ class Crew:
             parcel = open_delivery(delivery, self._policy, got_s=time.monotonic(), sent_s=sent_s)
         except NewerVersion as error:
             log.warning("Message %s is for a later version; put off: %s", delivery.message_id, error)
-            self.submit(_decision(delivery, Verdict.DEFER, delay_ms=self._defer_ms))
+            self.submit(delivery.settlement(Verdict.DEFER, delay_ms=self._defer_ms))
             return None
         except Exception as error:
             # Whatever it is, it is this message's fault alone: its neighbours go on.
             log.error("Message %s cannot be decoded; it goes to the dead letters: %s", delivery.message_id, error)
             reason = f"undecodable: {type(error).__name__}: {error}"
-            self.submit(_decision(delivery, Verdict.DEAD, reason=reason))
+            self.submit(self._broker.cannot_be_decoded(delivery.settlement(Verdict.DEAD, reason=reason)))
             return None
         if not self._broker.knows_actor(parcel.actor_name):
             log.warning("No actor %r here; message %s is put off.", parcel.actor_name, parcel.message_id)
@@ -269,15 +270,3 @@ def _check_fields(message: Message[Any]) -> None:
     ):
         kinds = ", ".join(type(field).__name__ for field in fields)
         raise TypeError(f"expected actor_name str, kwargs dict, options dict, message_timestamp int; got {kinds}")
-
-
-def _decision(delivery: Delivery, verdict: Verdict, *, delay_ms: int | None = None, reason: str = "") -> Settlement:
-    return Settlement(
-        delivery.message_id,
-        delivery.queue_name,
-        delivery.owner,
-        delivery.fence,
-        verdict,
-        delay_ms=delay_ms,
-        reason=reason,
-    )

@@ -189,14 +189,15 @@ if taken > 0 then
         local holder
         fence, holder, losses = read_delivery(values[i])
         fence = tonumber(fence)
-        if holder ~= '-' then losses = losses_of(losses) .. ':' .. holder end
+        local lost = lost_with(holder, losses)
+        if lost then losses = losses_of(losses) .. ':' .. lost end
       end
       local attempt = attempt_of(record)
       if attempt > fence then fence = attempt end
       fence = fence + 1
       local k = 2 * #claimed - 1
       leases[k], leases[k + 1] = until_us, id
-      local value = delivery(fence, owner, losses, scores[i], queues[i])
+      local value = delivery(fence .. ':' .. ARGV[4], owner, losses, scores[i], queues[i])
       deliveries[k], deliveries[k + 1] = id, value
       claimed[#claimed + 1] = id
       if lanes then

@@ -9,9 +9,10 @@ key                     type    by     what it holds, and its bound
 ======================  ======  =====  ==============================================================================
 messages                hash    S W A  message id → record (version, priority, attempt, the encoded message). One field
                                        a message that waits, is delayed or is leased; gone when it is settled.
-deliveries              hash    W      message id → "fence owner losses score queue" of its last delivery (losses:
-                                       a number, then maybe ":" and who held it before; queue: its lane, if it
-                                       waited in one). Only for messages delivered and not settled yet.
+deliveries              hash    W      message id → "fence:claim owner losses score queue" of its last delivery
+                                       (claim: none if nobody holds it; losses: a number, then maybe ":" and who held
+                                       it before; queue: its lane, if it waited in one). Only for messages delivered
+                                       and not settled yet.
 leases                  zset    W      message id → when the lease ends (us). At most what all workers hold: threads +
                                        look-ahead each.
 heads                   zset    S W A  queue → score of its best waiting message. One entry a queue that has waiting

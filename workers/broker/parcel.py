@@ -20,7 +20,7 @@ from .settlement import Settlement, Verdict
 class Delivery(msgspec.Struct, frozen=True):
     """One handing-out of a message by the bus.
 
-    record: as stored. fence: delivery number. losses: how many workers vanished with it before.
+    record: as stored. fence: delivery number. claim: number of the owner's fetch that brought it. losses: how many workers vanished with it before.
     score: its place, given back unchanged if it is revoked. lane: the queue, or its lane where the message waited.
     previous_owner: who held it before, if it was delivered before and not settled since.
     """
@@ -34,6 +34,18 @@ class Delivery(msgspec.Struct, frozen=True):
     owner: str
     lane: str = ""
     previous_owner: str | None = None
+    claim: int = 0
+
+    def settlement(self, verdict: Verdict, **details: Any) -> Settlement:
+        """Returns a decision about this delivery."""
+        return Settlement(
+            self.message_id, self.queue_name, self.owner, self.fence, verdict, claim=self.claim, **details
+        )
+
+    def is_of(self, settlement: Settlement) -> bool:
+        """Whether that decides about this delivery."""
+        at = settlement
+        return (self.message_id, self.owner, self.fence, self.claim) == (at.message_id, at.owner, at.fence, at.claim)
 
 
 class Parcel(MessageProxy):
@@ -99,5 +111,4 @@ class Parcel(MessageProxy):
 
     def settlement(self, verdict: Verdict, **details: Any) -> Settlement:
         """Returns a decision about this delivery."""
-        at = self.delivery
-        return Settlement(at.message_id, at.queue_name, at.owner, at.fence, verdict, **details)
+        return self.delivery.settlement(verdict, **details)

@@ -66,14 +66,23 @@ local function score_of(arrived_us, priority)
   return arrived_us - EPOCH_US + (5 - priority) * STEP_US
 end
 
--- A delivery is: "fence owner losses score queue"; the owner is '-' when nobody holds or last held the message, the
--- queue is its lane if it has one. Losses are a number, then maybe ':' and who held the message before `owner` did.
+-- A delivery is: "fence:claim owner losses score queue"; the owner is '-' when nobody holds or last held the message (then
+-- there is no claim either), the queue is its lane if it has one. Losses are a number, then maybe ':' and who held the
+-- message before `owner` did. The claim is that of the owner's fetch: a message that was given back comes again under
+-- the same fence, maybe to the same owner, and must not be given back again by a copy of the first decision.
 local function delivery(fence, owner, losses, score, queue)
   return fence .. ' ' .. owner .. ' ' .. losses .. ' ' .. score .. ' ' .. queue
 end
 
 local function read_delivery(value)
-  return string.match(value, '^(%d+) (%S+) (%S+) (%S+) (.*)$')
+  local fence, claim, owner, losses, score, queue = string.match(value, '^(%d+)(:?%d*) (%S+) (%S+) (%S+) (.*)$')
+  return fence, owner, losses, score, queue, claim
+end
+
+-- Who had a message and vanished with it, given its delivery; nil if nobody. Given back (owner '-') it is remembered.
+local function lost_with(owner, losses)
+  if owner ~= '-' then return owner end
+  return string.match(losses, ':(.+)$')
 end
 
 local function losses_of(losses) return tonumber(string.match(losses, '^%d+')) end
@@ -198,8 +207,8 @@ local function expire(now_us, restarted_us, grace_us, max_losses, keep_count)
   redis.call('ZREM', LEASES, unpack(ids))
   local touched = {}
   for i, id in ipairs(ids) do
-    local fence, owner, losses, score, queue
-    if values[i] then fence, owner, losses, score, queue = read_delivery(values[i]) end
+    local fence, owner, losses, score, queue, claim
+    if values[i] then fence, owner, losses, score, queue, claim = read_delivery(values[i]) end
     if fence and redis.call('HEXISTS', MESSAGES, id) == 1 then
       losses = losses_of(losses) + 1
       unhold(queue, id)
@@ -210,7 +219,7 @@ local function expire(now_us, restarted_us, grace_us, max_losses, keep_count)
         bury(queue, id, 'lost its worker ' .. losses .. ' times', record, now_us + i, keep_count)
         touched[queue] = (touched[queue] or 0) + 1
       else
-        redis.call('HSET', DELIVERIES, id, delivery(fence, owner, losses, score, queue))
+        redis.call('HSET', DELIVERIES, id, delivery(fence .. claim, owner, losses, score, queue))
         redis.call('ZADD', waiting_of(queue), score, id)
         touched[queue] = (touched[queue] or 0) + 1
       end

@@ -1,6 +1,6 @@
 -- Prolongs the leases of what a worker holds, and tells which of them it holds no longer.
 --
--- ARGV[3] owner   ARGV[4] lease in microseconds   then per message: id, fence
+-- ARGV[3] owner   ARGV[4] lease in microseconds   then per message: id, "fence:claim"
 --
 -- Returns {generation, since_us, then per message: 1 renewed, 0 no such message, -1 another's}.
 -- A lease that had expired is taken again if nobody else took the message: whoever runs it may finish.

@@ -1,6 +1,6 @@
 -- Puts the messages that a live worker is running back on a server that lost them, leased to that worker.
 --
--- ARGV[3] owner   ARGV[4] lease in microseconds   then per message: id, fence, losses, score, queue (its lane), record
+-- ARGV[3] owner   ARGV[4] lease in microseconds   then per message: id, "fence:claim", losses, score, queue (its lane), record
 --
 -- Returns per message: 1 leased to the caller; -1 another has taken it meanwhile.
 -- If somebody has published the message again but nobody has taken it, the publication gives way to the lease.

@@ -1,6 +1,6 @@
 -- Ends deliveries: one decision a message, atomically, and only by who holds it.
 --
--- ARGV[3] owner   ARGV[4] dead letters kept a queue   then per message: id, fence, verdict, record
+-- ARGV[3] owner   ARGV[4] dead letters kept a queue   then per message: id, "fence:claim", verdict, record
 --   'a'          done: the message leaves the bus
 --   'x<reason>'  dead: into the dead letters of its queue, as `record` ('' keeps the stored one)
 --   'r<when>'    once more, as `record` ('' keeps the stored one): when is '' (now), 'd<us>' or 'e<us>'
@@ -55,7 +55,7 @@ for i = 1, count do
   else
     answers[i] = 1
     values[i] = false
-    local _, _, losses, score, queue = read_delivery(value)
+    local number, _, losses, score, queue = read_delivery(value)
     detach(id, queue)
     if kind == 'x' then
       local record = ARGV[4 + 4 * i]
@@ -69,7 +69,7 @@ for i = 1, count do
       local due_us = due_of(string.sub(verdict, 2), now_us)
       if record then
         redis.call('HSET', MESSAGES, id, record)
-        redis.call('HSET', DELIVERIES, id, delivery(fence, '-', 0, score, queue))
+        redis.call('HSET', DELIVERIES, id, delivery(number, '-', 0, score, queue))
       end
       if not record then
         redis.call('HDEL', DELIVERIES, id)
@@ -81,13 +81,13 @@ for i = 1, count do
         touched[queue] = (touched[queue] or 0) + 1
       end
     else
-      if string.find(queue, '|', 1, true) then redis.call('ZREM', starts_of(queue), id .. ' ' .. fence) end
+      if string.find(queue, '|', 1, true) then redis.call('ZREM', starts_of(queue), id .. ' ' .. number) end
       local lane = kind == 'b' and string.sub(verdict, 2) or ''
       if lane ~= '' then
         queue = lane
         know(lane)
       end
-      local before = tonumber(fence) - 1
+      local before = tonumber(number) - 1
       if before > 0 then
         redis.call('HSET', DELIVERIES, id, delivery(before, '-', losses, score, queue))
       else

@@ -6,7 +6,8 @@
        ├──RELEASE─→ waiting, first score, as if never delivered     (revoked, shut down: it was not started)
        └──DEFER───→ delayed, uncounted                              (no such actor here, newer version)
 
-Each is executed by one call of `settle.lua`, fenced by owner and delivery number. Crash before the call: the lease
+Each is executed by one call of `settle.lua`, fenced by owner, delivery number and claim (a message that was given back
+is delivered under the same number, maybe to the same owner; a repeated release must not take it from there). Crash before the call: the lease
 expires and the message runs again. Crash after: it is settled. There is nothing in between.
 """
 
@@ -41,7 +42,7 @@ class Outcome(IntEnum):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """One decision. message_id, queue_name, owner and fence name the delivery; the rest the decision.
+    """One decision. message_id, queue_name, owner, fence and claim name the delivery; the rest the decision.
 
     delay_ms: for RETRY (None: at once) and DEFER, from the moment of settling, by the server's clock.
     due_ms: for RETRY, an absolute time instead (Unix milliseconds).
@@ -60,6 +61,7 @@ class Settlement(msgspec.Struct, frozen=True):
     record: bytes = b""
     reason: str = ""
     lane: str = ""
+    claim: int = 0
 
     def wire_verdict(self) -> str:
         """Returns the decision as `settle.lua` reads it."""

@@ -140,7 +140,7 @@ class Settler(Thread):
         parcels: list[Parcel] = []
         for settlement in batch:
             parcel = self._held.get(settlement.message_id)
-            if parcel is not None and parcel.delivery.fence == settlement.fence:
+            if parcel is not None and parcel.delivery.is_of(settlement):
                 parcel.settling = True
                 parcels.append(parcel)
         outcomes = self._bus.settle(batch, line=self._line)
@@ -159,8 +159,7 @@ class Settler(Thread):
         if not held:
             return
         sent_s = time.monotonic()
-        pairs = [(parcel.message_id, parcel.delivery.fence) for parcel in held]
-        outcomes = self._bus.renew(self._line, self._owner, pairs)
+        outcomes = self._bus.renew(self._line, self._owner, [parcel.delivery for parcel in held])
         absent: list[Parcel] = []
         for parcel, outcome in zip(held, outcomes, strict=True):
             if outcome is Outcome.DONE:

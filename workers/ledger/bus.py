@@ -78,6 +78,10 @@ class LedgerBroker(CallboardBroker):
         """Whether a message under this name can run here; if not, it is put off."""
         return self.registry.find(actor_name) is not None
 
+    def cannot_be_decoded(self, settlement: Settlement) -> Settlement:
+        """Fail the row of a message that nobody can read, if it has one; see Ledger.fail_undecodable."""
+        return self.ledger.fail_undecodable(settlement)
+
     @property
     def is_bus_up(self) -> bool:
         """Whether the bus answered when it was asked last, or has not been asked for a while."""

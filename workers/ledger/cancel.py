@@ -1,6 +1,7 @@
 """Cancelling: the row says cancelled only when it is certain that the task does not run.
 
-    asked, message waits        taken off the bus, row cancelled                                    → cancelled
+    asked, message waits        taken off the bus, row cancelled; if a worker vanished with it
+                                before, that attempt is on record as lost                           → cancelled
     asked, message not there    a tombstone refuses it for an hour, row cancelled                   → cancelled
     asked, a worker has it      the request stands on the row; the worker ends the task at its
                                 next bytecode, or does not begin it                                 → requested
@@ -20,6 +21,7 @@ from typing import Final
 from models import direct, task_moves, task_upkeep
 from models.database import DatabaseError
 from models.task import TaskStatus
+from models.task_moves import LostDelivery
 from workers.broker import BusFull, BusRefused, BusUnavailable, Removal
 from workers.errors import LedgerUnavailable
 from workers.ledger.bus import LedgerBroker
@@ -74,11 +76,12 @@ def carry_out(broker: LedgerBroker) -> int:
 
 def _take_off(broker: LedgerBroker, queue: str, task_id: str, reason: str) -> bool:
     try:
-        removal = broker.remove(queue, task_id, timeout_s=ASK_WITHIN_S)
+        removal, number, owner = broker.take_off(queue, task_id, timeout_s=ASK_WITHIN_S)
     except (BusUnavailable, BusFull, BusRefused) as error:
         _logger.info("task %s will be cancelled when the bus is back: %s", task_id, error)
         return False
     if removal is Removal.LEASED or (removal is Removal.ABSENT and broker.is_younger_than(YOUNG_S, queue)):
         return False
+    lost = None if owner is None else LostDelivery(number, owner)
     with direct.transaction() as to:
-        return task_moves.cancel(to, task_id, reason=reason, now=datetime.now(UTC))
+        return task_moves.cancel(to, task_id, reason=reason, now=datetime.now(UTC), lost=lost)

@@ -18,6 +18,13 @@ became available before the bus's present generation (its server was restarted o
 old), are looked up in one query a fetch (`vouch`); they ask only if their row is not untouched. Any other is on its
 first and only delivery: nobody can have run it.
 
+A row is untouched for up to 50 ms after its attempt has begun (scribe), and then could vouch for a second copy. In this
+process the attempt is known, and the copy waits for its end (`_is_here`). For one in another process a copy would have
+to reach the bus and be fetched within a tenth of a second; but the bus takes none while it holds the first, by its lease, and
+who sends again after it lost its data waits for two renewals first (reconcile).
+
+A message that cannot be decoded has no hooks: `fail_undecodable` fails its row before it goes to the dead letters.
+
 With the database down: accept raises LedgerUnavailable and nothing is sent; begin waits, so nothing new starts and no
 attempt is used up; outcomes wait with the scribe, unacknowledged.
 """
@@ -38,7 +45,7 @@ from dramatiq.middleware import SkipMessage
 from models import direct, task_moves
 from models.database import DatabaseError
 from models.task import AttemptOutcome, TaskStatus
-from models.task_moves import End, Loss, NewTask, Standing, Start, Started
+from models.task_moves import End, Loss, LostDelivery, NewTask, Standing, Start, Started
 from workers.broker import Generation, Parcel, Settlement, Verdict
 from workers.errors import (
     Cancelled,
@@ -69,8 +76,9 @@ _ASK_AGAIN_MS: Final = 2_000
 
 _logger = logging.getLogger(__name__)
 
-Delivery = tuple[str, str, int]
-"""Message id, owner and number of one handing-out by the bus. The same task may be delivered twice to one process."""
+Delivery = tuple[str, str, int, int]
+"""Message id, owner, number and claim of one handing-out by the bus. The same task may be delivered twice to one process,
+even under one number: the bus lost its data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +157,7 @@ class Ledger:
         self._results: dict[Delivery, Result] = {}
         self._refused: dict[Delivery, Refused] = {}
         self._running: dict[Delivery, Running] = {}
+        self._asking: dict[str, Delivery] = {}
         self._children: dict[Delivery, list[Child]] = {}
 
     def _adopt(self, message: Parcel | Message[Any]) -> NewTask:
@@ -247,7 +256,7 @@ class Ledger:
         try:
             check_id(message.message_id)
             if start.checked:
-                begun = self._ask(start, message)
+                begun = self._ask_alone(start, message)
             else:
                 self.scribe.begin(start)
                 begun = Running(message, start.started_at, 0, message.options.get("correlation_id"))
@@ -263,8 +272,8 @@ class Ledger:
         if isinstance(begun, Refused):
             self._refused[delivery] = begun
             return begun
+        self._running[delivery] = begun  # why: again where it asked; that one had to be seen before it was done asking.
         message.options[ATTEMPT] = begun.attempt  # why: should it be sent again, this is the last one that was made.
-        self._running[delivery] = begun
         return begun
 
     def vouch(self, parcels: Sequence[Parcel], generation: Generation) -> None:
@@ -283,7 +292,25 @@ class Ledger:
         except DatabaseError:
             return
         for parcel in doubtful:
-            parcel.vouched = parcel.message_id in untouched
+            parcel.vouched = parcel.message_id in untouched and not self._is_here(parcel.message_id)
+
+    def _is_here(self, task_id: str) -> bool:
+        """Whether an attempt of it runs here, or is about to: its row may not have heard of it."""
+        return task_id in self._asking or self.runs_here(task_id)
+
+    def _ask_alone(self, start: Start, message: Parcel) -> Running | Refused:
+        """Ask, unless another copy of the message runs here: to the row, both are one attempt."""
+        delivery = _delivery_of(message)
+        try:
+            if self._asking.setdefault(start.task_id, delivery) != delivery or self.runs_here(start.task_id):
+                return Refused("another copy of it runs here", Verdict.DEFER, _ASK_AGAIN_MS)
+            begun = self._ask(start, message)
+            if isinstance(begun, Running):
+                self._running[delivery] = begun
+            return begun
+        finally:
+            if self._asking.get(start.task_id) == delivery:
+                del self._asking[start.task_id]
 
     def _ask(self, start: Start, message: Parcel) -> Running | Refused:
         granted = self.scribe.ask(start) or self._decide_refused(start, message)
@@ -316,8 +343,11 @@ class Ledger:
         if row.status is not TaskStatus.PENDING:
             return Refused("its task has ended")
         if row.is_cancel_requested:
+            lost = message.previous_owner and LostDelivery(start.attempt - 1, message.previous_owner)
             with direct.transaction() as to:
-                task_moves.cancel(to, start.task_id, reason=row.reason or "as requested", now=start.started_at)
+                task_moves.cancel(
+                    to, start.task_id, reason=row.reason or "as requested", now=start.started_at, lost=lost or None
+                )
             return Refused("its task was cancelled")
         if row.attempt >= start.attempt:
             # Its delivery numbers began anew (the server lost its data): it goes back with the row's number.
@@ -357,7 +387,7 @@ class Ledger:
         Returns:
             What the bus is to do at once; None if that waits for the outcome to be committed.
         """
-        delivery = (settlement.message_id, settlement.owner, settlement.fence)
+        delivery = (settlement.message_id, settlement.owner, settlement.fence, settlement.claim)
         refused = self._refused.pop(delivery, None)
         if refused is not None:
             return _decided(settlement, refused.verdict, delay_ms=refused.delay_ms)
@@ -376,6 +406,35 @@ class Ledger:
                 children = []  # why: it returned what cannot be stored. That is no success, and they are of a success.
         self.scribe.end(Ended(end, _decided(settlement, verdict), running.message, children))
         return None
+
+    def fail_undecodable(self, settlement: Settlement) -> Settlement:
+        """A message cannot be decoded, and goes to the dead letters: its row, if one waits for it, fails first.
+
+        Returns:
+            What the bus is to do: with the database away it is put off instead, and comes again.
+        """
+        try:
+            check_id(settlement.message_id)
+            with direct.transaction() as to:
+                task_moves.refuse(
+                    to,
+                    settlement.message_id,
+                    reason="undecodable",
+                    error_type="Undecodable",
+                    error_message=(
+                        f"expected a message that can be decoded, got one that is {settlement.reason}. It is in the dead"
+                        f" letters of queue {settlement.queue_name!r}; retrying the task sends it anew from its row"
+                    ),
+                    now=datetime.now(UTC),
+                )
+        except InvalidTask:
+            return settlement  # why: no row can have such an id.
+        except DatabaseError as error:
+            _logger.warning("message %s is put off until its row can be written: %s", settlement.message_id, error)
+            return _decided(settlement, Verdict.DEFER, delay_ms=_ASK_AGAIN_MS)
+        except Exception:  # why: in the thread that fetches for all, and no row is known to wait for it.
+            _logger.exception("the row of message %s, which cannot be decoded, stays", settlement.message_id[:100])
+        return settlement
 
     def hand_back(self, message: Parcel, settlement: Settlement) -> None:
         """The process ends while this attempt runs: its row is pending again, its message goes back for the next."""
@@ -482,7 +541,8 @@ def _key_of(task: NewTask) -> str:
 
 
 def _delivery_of(message: Parcel) -> Delivery:
-    return message.message_id, message.delivery.owner, message.delivery.fence
+    at = message.delivery
+    return at.message_id, at.owner, at.fence, at.claim
 
 
 def _decided(settlement: Settlement, verdict: Verdict, *, delay_ms: int | None = None) -> Settlement:

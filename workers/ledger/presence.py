@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from models import direct, worker_rows
@@ -32,6 +33,7 @@ class Presence:
         self.dead_after_s = heartbeat_s * MISSED_BEATS
         """A worker that has not been heard of for this long is dead."""
         self.threads = threads
+        self._queues: Callable[[], Iterable[str]] | None = None
         self._started_at = datetime.now(UTC)
         self._stopping = threading.Event()
         self.thread: threading.Thread | None = None
@@ -41,8 +43,13 @@ class Presence:
         self.worker_id = f"{socket.gethostname()[:80]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         return self.worker_id
 
-    def start(self) -> None:
-        """Write the first beat and go on in a thread. A database that is down only delays it."""
+    def start(self, queues: Callable[[], Iterable[str]] | None = None) -> None:
+        """Write the first beat and go on in a thread. A database that is down only delays it.
+
+        Args:
+            queues: asked at each beat for the queues that this process serves; None leaves them unknown.
+        """
+        self._queues = queues
         if not self.worker_id:
             self.take_id()
         self._started_at = datetime.now(UTC)
@@ -87,6 +94,7 @@ class Presence:
                     threads=self.threads,
                     started_at=self._started_at,
                     at=now,
+                    queues=None if self._queues is None else sorted(self._queues()),
                 )
         except DatabaseError as error:
             _logger.warning("worker %s could not write its heartbeat: %s", self.worker_id, error)

@@ -14,7 +14,8 @@ What a crash leaves: until `written` the message is leased and comes back; the r
 While the database is away: nothing is forgotten and nothing acknowledged. Once a flush has failed, or has lasted
 `OVERDUE_S`, the process fetches nothing and starts nothing, so that what is held here is bounded by what it held then.
 A flush that the database refuses because of what is in it is taken apart: only the guilty outcome is changed, into a
-failure that says why.
+failure that says why. If even that is refused, the reason is not what is in it: the outcome is kept as it was, its
+message stays unacknowledged, and it is tried again every `REFUSED_AGAIN_S`.
 """
 
 import logging
@@ -41,6 +42,8 @@ LINGER_S: Final = 0.004
 SHOW_AFTER_S: Final = 0.05
 """A task that has run for this long is shown as running."""
 OVERDUE_S: Final = 0.25
+REFUSED_AGAIN_S: Final = 2.0
+"""After this an outcome is tried again that the database refused in every form."""
 _MOST_A_FLUSH: Final = 1_000
 MOST_NOTES: Final = 10_000
 """Log lines and progress that wait for the database; more are dropped, as what runs on may say without end."""
@@ -109,6 +112,8 @@ class Scribe:
         self.stopping = threading.Event()
         self._bus: Bus | None = None
         self._ends: list[Ended] = []
+        self._refused: list[Ended] = []
+        self._refused_again_s = 0.0
         self._asked: list[Asked] = []
         self._begun: dict[Attempt, tuple[float, Start]] = {}
         self._notes: list[LogLine | Progress] = []
@@ -188,7 +193,7 @@ class Scribe:
     @property
     def held(self) -> int:
         """Outcomes that are not committed yet."""
-        return len(self._ends)
+        return len(self._ends) + len(self._refused)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -210,8 +215,11 @@ class Scribe:
         self._wake()
         if self.thread is not None:
             self.thread.join(1.0)
-        if self._ends:
-            _logger.error("%d outcomes were not written: the database is away. Their tasks will run again.", self.held)
+        if self.held:
+            _logger.error(
+                "%d outcomes were not written: the database is away or refuses them. Their tasks will run again.",
+                self.held,
+            )
 
     def is_alive(self) -> bool:
         """Whether its thread runs."""
@@ -242,6 +250,9 @@ class Scribe:
 
     def _turn(self) -> None:
         self._rest()
+        if self._refused and time.monotonic() >= self._refused_again_s:
+            self._ends += self._refused
+            self._refused = []
         if self._ends and not self._asked and len(self._ends) < _MOST_A_FLUSH and not self._closing.is_set():
             time.sleep(LINGER_S)  # why: what comes meanwhile goes along
         with self._lock:
@@ -329,8 +340,14 @@ class Scribe:
         for ended in ends:
             done = self._alone(write_ends, ended)
             if done is None:
+                end, children = ended.end, ended.children
                 ended.end, ended.children = _unrecordable(ended.end), ()
                 done = self._alone(write_ends, ended)
+                if done is None:
+                    ended.end, ended.children = end, children
+                    if ended not in self._refused:  # why: this flush may be a repetition.
+                        self._refused.append(ended)
+                    self._refused_again_s = time.monotonic() + REFUSED_AGAIN_S
             moved |= done or set()
         return granted, moved
 
@@ -357,6 +374,8 @@ class Scribe:
         settlements: list[Settlement] = []
         written: list[Ended] = []
         for ended in ends:
+            if ended in self._refused:
+                continue
             verdict = None
             if (ended.end.task_id, ended.end.attempt) not in moved:
                 verdict = self._verdict_on_unmoved(ended)
@@ -443,7 +462,8 @@ def write_ends(to: direct.Direct, ends: Sequence[Ended]) -> set[Attempt]:
 
 
 def _as(verdict: Verdict, settlement: Settlement) -> Settlement:
-    return Settlement(settlement.message_id, settlement.queue_name, settlement.owner, settlement.fence, verdict)
+    at = settlement
+    return Settlement(at.message_id, at.queue_name, at.owner, at.fence, verdict, claim=at.claim)
 
 
 def _unrecordable(end: End) -> End:

@@ -90,7 +90,7 @@ class Status(dramatiq.Middleware):
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
         """The process is alive from here on."""
         assert isinstance(broker, LedgerBroker)
-        self._ledger.presence.start()
+        self._ledger.presence.start(lambda: worker.consumer_whitelist or broker.get_declared_queues())
         self._ledger.scribe.start(broker)
         self._sink = current.report_to(self._ledger.scribe)
         self._upkeep = self._make_upkeep(

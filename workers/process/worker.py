@@ -20,6 +20,9 @@ from workers.settings import Settings
 HAND_BACK_S = 4.0
 """What a stopping worker needs besides its running tasks; with the default of 25 s it stays below the 30 s that
 Kubernetes gives."""
+BOOT_UNWATCHED_S = 5
+"""For so long at most Dramatiq waits for a worker to boot before it looks whether it lives and listens to signals (its
+own default is 30 s). A slower start is not cut short: Dramatiq only goes on without having seen it."""
 EXIT_DONE = 0
 EXIT_DIED = 1
 
@@ -71,6 +74,7 @@ def children(
     command = [
         *(str(Path(sys.executable).parent / "dramatiq"), "workers", "--processes", "1", "--threads", str(threads)),
         *("--worker-shutdown-timeout", str(drain_s * 1000)),
+        *("--worker-fork-timeout", str(BOOT_UNWATCHED_S * 1000)),
         *(("--queues", *queues) if queues else ()),
     ]
     return [

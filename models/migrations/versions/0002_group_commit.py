@@ -1,4 +1,4 @@
-"""Group commit: attempts that are not known to have begun, keys, groups, chores, and indexes that completed tasks stay out of.
+"""Group commit: attempts that are not known to have begun, keys, groups, chores, queues of workers, and indexes that completed tasks stay out of.
 
 Revision: 0002, after 0001.
 """
@@ -41,6 +41,7 @@ def upgrade() -> None:
     sa.Column('completed_at', UtcDateTime(), nullable=True),
     sa.PrimaryKeyConstraint('group_id')
     )
+    op.add_column('workers', sa.Column('queues', JsonDocument(), nullable=True))
     op.create_table('chores',
     sa.Column('name', sa.String(50), nullable=False),
     sa.Column('holder', sa.String(200), nullable=False),
@@ -56,6 +57,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table('chores')
+    op.drop_column('workers', 'queues')
     op.drop_table('task_groups')
     op.drop_index('ix_background_tasks_group_id', 'background_tasks')
     op.drop_table('idempotency_keys')

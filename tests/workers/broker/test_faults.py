@@ -18,7 +18,7 @@ from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
 from tests.workers.broker.proxy import Fault, Proxy
 from tests.workers.broker.server import Server
-from workers.broker import BusUnavailable, CallboardBroker, Policy
+from workers.broker import BusUnavailable, CallboardBroker, Outcome, Parcel, Policy, Verdict
 from workers.broker.script import script
 
 SEED = int(os.environ.get("CALLBOARD_TEST_SEED", random.SystemRandom().randrange(10**6)))
@@ -54,6 +54,12 @@ class Once:
                 return Fault.NONE
             self.done = True
             return self._fault
+
+
+def held(consumer: dramatiq.Consumer) -> Parcel:
+    parcel = next(consumer)
+    assert isinstance(parcel, Parcel)
+    return parcel
 
 
 FAULTS = [Fault.DROP, Fault.CUT, Fault.DELAY, Fault.RESET]
@@ -103,6 +109,34 @@ def test_a_lost_fetch_answer_strands_nothing_even_if_the_lease_is_long(proxy: Pr
         wait_until(lambda: broker.depth("default").live == 0, 5)
 
     assert sorted(runs) == list(range(8))
+    broker.close()
+
+
+def test_a_release_whose_answer_was_lost_does_not_give_back_the_message_that_came_again(
+    proxy: Proxy, namespace: str
+) -> None:
+    broker = CallboardBroker(proxy.url, namespace=namespace)
+    actor = actor_of(lambda: None, actor_name="note", broker=broker)
+    consumer = broker.consume("default", timeout=2_000)
+    actor.send()
+    consumer.ack(held(consumer))  # scripts are on the server before the fault
+    actor.send()
+    first = held(consumer)
+    again: list[Parcel] = []
+    spoil = Once("settle", Fault.CUT)
+
+    def choose(request: bytes) -> Fault:
+        if spoil.done and calls(request, "settle") and not again:
+            again.append(held(consumer))  # fetched after the release was executed, before its copy arrives
+        return spoil(request)
+
+    proxy.choose = choose
+    consumer.requeue([first])
+
+    assert (again[0].delivery.fence, again[0].delivery.owner) == (first.delivery.fence, first.delivery.owner)
+    assert (broker.depth("default").leased, broker.depth("default").waiting) == (1, 0)
+    assert broker.settle_batch([again[0].settlement(Verdict.ACK)]) == [Outcome.DONE]
+    consumer.close()
     broker.close()
 
 

@@ -261,7 +261,7 @@ def test_after_an_outage_longer_than_a_lease_the_living_renew_and_the_dead_are_r
     too_early = next(other)
     bus = broker.bus_of("default")
     line = bus.open_line(threading.Event())
-    renewed = bus.renew(line, living.delivery.owner, [(living.message_id, living.delivery.fence)])
+    renewed = bus.renew(line, living.delivery.owner, [living.delivery])
     settled = broker.settle_batch([living.settlement(Verdict.ACK)])
     taken = next(broker.consume("default", timeout=3000))
 

@@ -15,7 +15,7 @@ from tests.workers.broker import scale
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
 from tests.workers.broker.server import Server
-from workers.broker import CallboardBroker, Outcome, Parcel, Policy, Removal, Settlement, Verdict
+from workers.broker import CallboardBroker, Outcome, Parcel, Policy, Removal, TakenOff, Verdict
 from workers.broker.bus import Bus, Posting
 from workers.broker.envelope import pack
 from workers.broker.keys import Keys
@@ -63,8 +63,7 @@ class Hands:
         return self.delivery.fence, self.delivery.previous_owner
 
     def settle(self, verdict: Verdict, **details: Any) -> Outcome:
-        at = self.delivery
-        return self.bus.settle([Settlement("m", "default", at.owner, at.fence, verdict, **details)])[0]
+        return self.bus.settle([self.delivery.settlement(verdict, **details)])[0]
 
 
 @pytest.fixture
@@ -73,6 +72,18 @@ def hands(broker: CallboardBroker) -> Generator[Hands]:
     yield hands
     hands.line.close()
     hands.bus.close()
+
+
+def test_who_takes_a_message_off_learns_which_worker_vanished_with_it(hands: Hands) -> None:
+    hands.send()
+    hands.take("w-1")
+    assert hands.bus.take_off("default", "m") == TakenOff(Removal.LEASED)
+    hands.wait(3_600)
+    hands.take("w-2")
+    hands.settle(Verdict.RELEASE)
+
+    assert hands.bus.take_off("default", "m") == TakenOff(Removal.REMOVED, 1, "w-1")
+    assert hands.bus.take_off("default", "m") == TakenOff(Removal.ABSENT)
 
 
 def held_parcel(consumer: Any) -> Parcel:
@@ -229,7 +240,7 @@ def test_a_permit_goes_and_comes_with_the_lease(hands: Hands, client: redis.Redi
     hands.wait(60)
     hands.bus.tidy(hands.line)
     assert client.smembers(held) == set()
-    assert hands.bus.renew(hands.line, "ann", [("m", 1)]) == [Outcome.DONE]
+    assert hands.bus.renew(hands.line, "ann", [hands.delivery]) == [Outcome.DONE]
     assert client.smembers(held) == {b"m"}
     hands.send(attempt=5, queue="default|one")  # replaces it: its holder's answer will be stale
     assert client.smembers(held) == set()

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from tests.workers.broker import scale
 from tests.workers.broker.server import Server
-from workers.broker import Limit, Outcome, Policy, Receipt, Removal, Settlement, Verdict
+from workers.broker import Limit, Outcome, Policy, Receipt, Removal, Verdict
 from workers.broker.bus import Bus, Change, Posting
 from workers.broker.envelope import pack
 from workers.broker.generation import GenerationWatch
@@ -57,8 +57,12 @@ class Model:
     state: str = "waiting"
     due_s: int = 0
     fence: int = 0
+    claim: int = 0
     owner: str = "-"
     until_s: int = 0
+
+    def is_held_as(self, delivery: Delivery) -> bool:
+        return (self.owner, self.fence, self.claim) == (delivery.owner, delivery.fence, delivery.claim)
 
     def place(self) -> tuple[int, tuple[int, int]]:
         return -self.priority, self.order
@@ -181,6 +185,7 @@ class BusMachine(RuleBasedStateMachine):
         for delivery, m in zip(catch, expected, strict=True):
             m.fence = max(m.fence, m.attempt) + 1
             m.state, m.owner, m.until_s = "leased", owner, self.now_s + LEASE_S
+            m.claim = self.claims[owner]
             assert delivery.fence == m.fence
         if catch:
             self.last_catch[owner] = catch
@@ -246,12 +251,12 @@ class BusMachine(RuleBasedStateMachine):
             details = {"record": pack(b"{}", priority=m.priority if m else 5, attempt=attempt)}
         if verdict in (Verdict.RETRY, Verdict.DEFER):
             details["delay_ms"] = delay_s * 1_000
-        settlement = Settlement(delivery.message_id, delivery.queue_name, owner, delivery.fence, verdict, **details)
+        settlement = delivery.settlement(verdict, **details)
         outcome = self.bus.settle([settlement])[0]
         if m is None:
             assert outcome is Outcome.ABSENT
             return
-        if m.owner != owner or m.fence != delivery.fence:
+        if not m.is_held_as(delivery):
             assert outcome in (Outcome.STALE, Outcome.REPEATED)
             return
         assert outcome is Outcome.DONE
@@ -282,9 +287,9 @@ class BusMachine(RuleBasedStateMachine):
     def stale_ack(self, data: st.DataObject) -> None:
         delivery = data.draw(st.sampled_from(self.past))
         m = self.messages.get(delivery.message_id)
-        if m is not None and (m.owner, m.fence) == (delivery.owner, delivery.fence):
+        if m is not None and m.is_held_as(delivery):
             return  # it is the holder's, after a crash that was none
-        settlement = Settlement(delivery.message_id, delivery.queue_name, delivery.owner, delivery.fence, Verdict.ACK)
+        settlement = delivery.settlement(Verdict.ACK)
         assert self.bus.settle([settlement])[0] is (Outcome.ABSENT if m is None else Outcome.STALE)
 
     @precondition(lambda self: any(self.in_hand.values()))
@@ -293,10 +298,10 @@ class BusMachine(RuleBasedStateMachine):
         held = self.in_hand[owner]
         if not held:
             return
-        outcomes = self.bus.renew(self.line, owner, [(d.message_id, d.fence) for d in held])
+        outcomes = self.bus.renew(self.line, owner, held)
         for delivery, outcome in zip(list(held), outcomes, strict=True):
             m = self.messages.get(delivery.message_id)
-            if m is not None and (m.owner, m.fence) == (owner, delivery.fence):
+            if m is not None and m.is_held_as(delivery):
                 assert outcome is Outcome.DONE
                 m.state, m.until_s = "leased", self.now_s + LEASE_S
             else:
@@ -343,7 +348,7 @@ class BusMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
         m = data.draw(st.sampled_from(sorted(self.messages.values(), key=lambda m: m.message_id)))
-        removal = self.bus.remove(m.queue, m.message_id)
+        removal = self.bus.take_off(m.queue, m.message_id).removal
         if m.state == "leased":
             assert removal is Removal.LEASED
         else:
@@ -356,7 +361,7 @@ class BusMachine(RuleBasedStateMachine):
         message_id = f"m{next(self.numbers)}"
         posting = Posting(message_id, pack(b"{}", priority=5, attempt=0), queue)
 
-        assert self.bus.remove(queue, message_id) is Removal.ABSENT
+        assert self.bus.take_off(queue, message_id).removal is Removal.ABSENT
 
         assert self.bus.enqueue([posting]) == [Receipt.CANCELLED]
         assert self.bus.forget_removal(message_id)
@@ -457,6 +462,7 @@ class LimitsMachine(BusMachine):
                 expected.append(m)
                 m.fence = max(m.fence, m.attempt) + 1
                 m.state, m.owner, m.until_s = "leased", owner, self.now_s + LEASE_S
+                m.claim = self.claims[owner]
                 if m.lane and knows:
                     self.starts[m.lane][m.message_id, m.fence] = self.now_s
         assert [(d.message_id, d.fence, d.lane) for d in catch.deliveries] == [
@@ -487,12 +493,12 @@ class LimitsMachine(BusMachine):
     def sent_to_the_queue_by_one_who_knows_no_limit(self, owner: str, actor: str) -> None:
         for delivery in list(self.in_hand[owner]):
             m = self.messages.get(delivery.message_id)
-            if m is None or m.lane or m.queue != "red" or (m.owner, m.fence) != (owner, delivery.fence):
+            if m is None or m.lane or m.queue != "red" or not m.is_held_as(delivery):
                 continue
             self.in_hand[owner].remove(delivery)
             self.past.append(delivery)
             lane = f"red|{actor}"
-            settlement = Settlement(m.message_id, "red", owner, m.fence, Verdict.RELEASE, lane=lane)
+            settlement = delivery.settlement(Verdict.RELEASE, lane=lane)
             assert self.bus.settle([settlement]) == [Outcome.DONE]
             super().apply(m, Verdict.RELEASE, 0)
             m.lane = lane

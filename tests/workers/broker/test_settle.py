@@ -222,6 +222,28 @@ def test_without_retries_an_exception_is_done_as_with_stock_brokers(broker: Call
     assert plain.depth("default").dead == 0
 
 
+@pytest.mark.parametrize("verdict", [Verdict.RELEASE, Verdict.DEFER])
+def test_a_message_that_was_given_back_and_came_again_is_not_given_back_by_a_copy_of_that(
+    broker: CallboardBroker, verdict: Verdict
+) -> None:
+    actor_of(lambda: None, actor_name="note", broker=broker).send()
+    consumer = broker.consume("default", timeout=2_000)
+    first = next(consumer)
+    assert isinstance(first, Parcel)
+    given_back = first.settlement(verdict)
+    assert broker.settle_batch([given_back]) == [Outcome.DONE]
+    consumer._outstanding.clear()  # type: ignore[attr-defined]  # it was settled past the consumer
+    again = next(consumer)
+    assert isinstance(again, Parcel)
+    assert (again.delivery.owner, again.delivery.fence) == (first.delivery.owner, first.delivery.fence)
+
+    assert broker.settle_batch([given_back]) == [Outcome.STALE]
+
+    assert broker.depth("default").leased == 1
+    assert broker.settle_batch([again.settlement(Verdict.ACK)]) == [Outcome.DONE]
+    consumer.close()
+
+
 @pytest.mark.parametrize("verdict", [Verdict.ACK, Verdict.DEAD, Verdict.RELEASE])
 def test_a_settlement_executed_twice_is_done_once(broker: CallboardBroker, verdict: Verdict) -> None:
     actor = actor_of(lambda: None, actor_name="note", broker=broker)
