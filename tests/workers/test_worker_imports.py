@@ -38,7 +38,11 @@ def worker_process(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) ->
     with (tmp_path / "worker.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=PROJECT_DIR, env=environment, stdout=log, stderr=log)
     yield
-    servers.end(process)
+    process.terminate()  # why: killed, it would leave a worker behind that takes another test's message.
+    try:
+        process.wait(timeout=20)
+    finally:
+        servers.end(process)
 
 
 def chores_done() -> set[str]:
