@@ -37,7 +37,7 @@ def after(first: Posting, *more: Posting) -> Story:
 
 
 def cancelled(bus: Bus, when: str) -> list[Receipt]:
-    bus.remove("jobs", "a")
+    bus.take_off("jobs", "a")
     return bus.enqueue([posting("a", when)])
 
 
