@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -141,12 +142,27 @@ def system(bus: redis.Redis, sqlite_database: str) -> Callboard:
 def worker(bus: redis.Redis) -> Iterator[dramatiq.Worker]:
     """A real Dramatiq worker in this process, on whatever database is bound."""
     made = dramatiq.Worker(callboard.broker, worker_timeout=50, worker_threads=4)
-    made.start()
+    with _nothing_isolated():
+        made.start()
     yield made
     made.stop(timeout=5_000)
     callboard.broker.middleware[:] = [
         one for one in callboard.broker.middleware if type(one).__name__ != "_WorkerMiddleware"
     ]
+
+
+@contextmanager
+def _nothing_isolated() -> Iterator[None]:
+    """Hide the tests' isolated actors while a worker boots: else each would start a fork server, which is a process that
+    imports everything. It is started all the same by the first isolated task."""
+    actors = callboard.broker.actors
+    before = {**actors}
+    for name, one in before.items():
+        if one.options.get("isolated"):
+            del actors[name]
+    yield
+    actors.clear()
+    actors.update(before)
 
 
 def _bound(url: str) -> Iterator[str]:
