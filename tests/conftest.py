@@ -153,8 +153,8 @@ def worker(bus: redis.Redis) -> Iterator[dramatiq.Worker]:
 
 @contextmanager
 def _nothing_isolated() -> Iterator[None]:
-    """Hide the tests' isolated actors while a worker boots: else each would start a fork server, which is a process that
-    imports everything. It is started all the same by the first isolated task."""
+    """Hide the tests' isolated actors while a worker boots: else each would start a fork server, a process that imports
+    everything. The first isolated task starts it all the same."""
     actors = callboard.broker.actors
     before = {**actors}
     for name, one in before.items():
