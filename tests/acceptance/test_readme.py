@@ -78,7 +78,7 @@ def test_the_example_of_sending_sends_what_it_says(system: Callboard) -> None:
 def test_the_example_of_a_domain_works_as_the_readme_says(redis_url: str, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     for package in ("models", "workers", "periodic"):
-        shutil.copytree(PROJECT_DIR / package, checkout / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT_DIR / package, checkout / package, ignore=shutil.ignore_patterns("*.pyc.*"))
     shutil.copy(PROJECT_DIR / "pyproject.toml", checkout)
     (checkout / "workers" / "actors" / "archive.py").write_text(block("domain"))
     documents = tmp_path / "var" / "documents"

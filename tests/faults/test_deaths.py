@@ -48,6 +48,10 @@ def outcomes(task_id: str) -> list[str | None]:
         return [attempt.outcome for attempt in task_query.attempts(session, task_id)]
 
 
+on_sqlite = pytest.mark.parametrize("ledger_database", ["sqlite"], indirect=True)
+"""For what the bus decides; the database only keeps it."""
+
+
 @pytest.fixture
 def paper(tmp_path: Path) -> Path:
     return tmp_path / "evidence"
@@ -107,6 +111,7 @@ def test_a_task_whose_worker_died_at_once_is_cancelled_with_its_lost_attempt_on_
     assert probes.lines(paper) == ["ran"]
 
 
+@pytest.mark.parametrize("ledger_database", ["postgresql"], indirect=True)  # test_supervised_workers.py has SQLite
 def test_a_worker_told_to_stop_under_load_loses_and_doubles_nothing(start_worker: StartWorker, paper: Path) -> None:
     sent = [probes.note.send(str(paper), f"task {number}", 0.1).message_id for number in range(120)]
     first = start_worker()
@@ -142,6 +147,7 @@ def test_a_task_that_outlasts_the_shutdown_goes_back_at_once_and_runs_elsewhere(
     assert outcomes(message.message_id) == ["shut_down", "completed"]
 
 
+@on_sqlite
 def test_redis_killed_and_started_again_loses_nothing(
     start_worker: StartWorker, own_redis: OwnRedis, paper: Path
 ) -> None:
@@ -159,7 +165,7 @@ def test_redis_killed_and_started_again_loses_nothing(
     assert {"running", "delayed", *(f"waiting {number}" for number in range(10))} == set(probes.lines(paper))
 
 
-@pytest.mark.parametrize("ledger_database", ["sqlite"], indirect=True)
+@on_sqlite
 def test_a_write_lock_held_on_sqlite_delays_the_outcome_and_loses_nothing(
     start_worker: StartWorker, ledger_database: str, paper: Path
 ) -> None:
@@ -218,6 +224,7 @@ def test_what_is_sent_while_redis_is_gone_is_delivered_when_it_is_back(
     assert {(task.status, task.attempt) for task in ended(*sent)} == {(TaskStatus.COMPLETED, 1)}
 
 
+@on_sqlite
 def test_a_task_that_the_old_code_does_not_know_waits_for_the_new_code(
     start_worker: StartWorker, paper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

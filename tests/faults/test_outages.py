@@ -33,7 +33,7 @@ from workers.errors import SendError
 HANG_S = 300.0 if FULL else 3.0
 MAX_GROWTH_MB = 50
 MESSAGES = 20_000 if FULL else 400
-WRITES = 16_000 if FULL else 800
+WRITES = 16_000 if FULL else 400
 WRITERS = 8
 
 
@@ -125,6 +125,7 @@ def test_what_a_worker_says_that_was_away_too_long_is_refused(
     assert first.value != second.value
 
 
+@pytest.mark.parametrize("ledger_database", ["sqlite"], indirect=True)
 def test_with_redis_full_what_was_accepted_completes(
     start_worker: StartWorker, own_redis: OwnRedis, ledger_database: str, tmp_path: Path
 ) -> None:

@@ -49,7 +49,7 @@ def passed(report: Report) -> bool:
 
 
 def test_without_a_fault_each_attempt_is_one_execution(database: str) -> None:
-    report = soak(database, short={"tasks": 600, "seconds": 2}, full={"tasks": 100_000, "seconds": 60})
+    report = soak(database, short={"tasks": 300, "seconds": 2}, full={"tasks": 100_000, "seconds": 60})
 
     assert passed(report)
     assert set(report.verdict.reruns) <= {"retry"}
@@ -58,7 +58,7 @@ def test_without_a_fault_each_attempt_is_one_execution(database: str) -> None:
 def test_workers_killed_one_after_the_other_lose_nothing(database: str) -> None:
     report = soak(
         database,
-        short={"tasks": 500, "seconds": 5, "kill_every_s": 1.5},
+        short={"tasks": 300, "seconds": 5, "kill_every_s": 1.5},
         full={"tasks": 20_000, "seconds": 60, "kill_every_s": 2.0, "settle_s": 30.0},
     )
 
@@ -68,7 +68,7 @@ def test_workers_killed_one_after_the_other_lose_nothing(database: str) -> None:
 def test_redis_killed_again_and_again_loses_nothing(database: str) -> None:
     report = soak(
         database,
-        short={"tasks": 500, "seconds": 4, "redis_restarts": 2, "redis_down_s": (0.2, 0.8)},
+        short={"tasks": 300, "seconds": 4, "redis_restarts": 2, "redis_down_s": (0.2, 0.8)},
         full={"tasks": 20_000, "seconds": 60, "redis_restarts": 5, "settle_s": 30.0},
     )
 
@@ -78,7 +78,7 @@ def test_redis_killed_again_and_again_loses_nothing(database: str) -> None:
 def test_workers_deployed_under_load_double_nothing(database: str) -> None:
     report = soak(
         database,
-        short={"tasks": 500, "seconds": 5, "deploy_every_s": 2.0},
+        short={"tasks": 300, "seconds": 5, "deploy_every_s": 2.0},
         full={"tasks": 20_000, "seconds": 60, "deploy_every_s": 3.0},
     )
 
@@ -90,7 +90,7 @@ def test_everything_at_once_loses_nothing(database: str) -> None:
     report = soak(
         database,
         short={
-            "tasks": 900, "seconds": 9, "kill_every_s": 2.0, "redis_restarts": 2, "redis_down_s": (0.2, 0.8),
+            "tasks": 500, "seconds": 8, "kill_every_s": 2.0, "redis_restarts": 2, "redis_down_s": (0.2, 0.8),
             "database_outage_s": 2.0, "flush": True,
         },
         full={

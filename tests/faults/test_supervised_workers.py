@@ -122,6 +122,7 @@ def assert_each_ran_once(paper: Path, sent: list[str], *workers: Started) -> Non
     assert not any("Traceback" in one.output for one in workers)
 
 
+@on_sqlite
 def test_told_to_stop_under_load_it_loses_and_doubles_nothing(supervise: StartWorkers, paper: Path) -> None:
     sent = send(paper, 300, 0.1)
     first = supervise()

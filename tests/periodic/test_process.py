@@ -77,10 +77,13 @@ def test_a_process_killed_and_started_again_goes_on(start: Start) -> None:
     first = start()
     wait_until(make_due, within_s=30, what="the schedule's row")
     wait_until(lambda: tasks.get_task_count() == 1, within_s=10, what="the first task")
+    task_id = tasks.list_tasks()[0]["task_id"]
+    # why: killed before it had published the task, its cancellation would be a request, and the next run would overlap
+    wait_until(lambda: tasks.get_task_status(task_id)["enqueued_at"], within_s=10, what="it to be on the bus")  # type: ignore[index]  # the row is there
 
     first.kill()
     first.wait(timeout=10)
-    tasks.cancel_task(tasks.list_tasks()[0]["task_id"])
+    assert tasks.cancel_task(task_id)
     make_due()
     start()
 

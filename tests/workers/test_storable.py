@@ -10,7 +10,7 @@ from models import database, task_query
 from models.task import TERMINAL, TaskStatus
 from tests import probes
 from tests.servers import wait_until
-from workers import tasks
+from workers import callboard, tasks
 from workers.errors import InvalidTask
 
 pytestmark = pytest.mark.usefixtures("ledger_database", "worker")
@@ -90,6 +90,13 @@ def test_what_a_task_says_is_kept_with_nul_and_lone_surrogates_escaped() -> None
     assert lines == [ESCAPED]
     assert attempt.error_message == ESCAPED
     assert "a\\u0000b" in (attempt.traceback or "")
+
+
+def test_an_error_that_no_server_can_store_as_it_is_holds_up_no_acknowledgement() -> None:
+    ended(probes.speak.send(HOSTILE).message_id)
+    ended(probes.echo.send("its neighbour").message_id)
+
+    wait_until(lambda: callboard.broker.depth("jobs").live == 0, within_s=10, what="both to be acknowledged")
 
 
 @pytest.mark.parametrize("option", [{"tags": [HOSTILE]}, {"correlation_id": HOSTILE}], ids=lambda one: next(iter(one)))

@@ -68,7 +68,9 @@ class Settlement(msgspec.Struct, frozen=True):
         if self.verdict is Verdict.ACK:
             return "a"
         if self.verdict is Verdict.DEAD:
-            return "x" + self.reason.replace("\n", " ")[:500]
+            # why: an error's text may hold lone surrogates, which have no UTF-8: the client would refuse the batch, at
+            # each try again, and nothing that this worker runs would ever be acknowledged.
+            return "x" + self.reason.encode(errors="backslashreplace").decode().replace("\n", " ")[:500]
         if self.verdict is Verdict.RETRY:
             if self.due_ms is not None:
                 return f"re{self.due_ms * 1000}"

@@ -12,7 +12,7 @@ def _of(full: int) -> int:
     return full if FULL else full // 10
 
 
-MODEL_EXAMPLES: Final = _of(1_200)
+MODEL_EXAMPLES: Final = 1_200 if FULL else 40
 MODEL_STEPS: Final = 60
 MIXED_PRIORITY_MESSAGES: Final = _of(10_000)
 FAR_DELAYED_MESSAGES: Final = _of(1_000_000)

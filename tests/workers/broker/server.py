@@ -49,8 +49,8 @@ def require(kind: str) -> None:
 class Server:
     """One server process with a directory of its own.
 
-    kind: REDIS or VALKEY. options: further command line options, without dashes. durable: append-only file, synced on
-    every write. tcp_port: also listen there, on the loopback.
+    kind: REDIS or VALKEY. options: further command line options, without dashes. durable: append-only file, written
+    before each answer, so that a kill loses nothing. tcp_port: also listen there, on the loopback.
     """
 
     def __init__(self, kind: str = VALKEY, *, durable: bool = False, tcp_port: int = 0, **options: str) -> None:
@@ -64,7 +64,7 @@ class Server:
         self._command = [program, "--port", str(tcp_port), "--bind", "127.0.0.1", "--unixsocket", self.socket_path]
         self._command += ["--save", "", "--dir", str(self.directory), "--daemonize", "no"]
         if durable:
-            self._command += ["--appendonly", "yes", "--appendfsync", "always"]
+            self._command += ["--appendonly", "yes", "--appendfsync", "no"]
         for name, value in options.items():
             self._command += ["--" + name.replace("_", "-"), *value.split(" ")]
         self._process: subprocess.Popen[bytes] | None = None
