@@ -28,6 +28,7 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.upkeep import Upkeep
 from workers.middleware.children import Callbacks, GroupCallbacks, GroupChore, Pipelines
 from workers.middleware.event_loop import EventLoop
+from workers.middleware.results import Results
 from workers.middleware.retries import Retries
 from workers.middleware.shutdown import ShutdownNotifications
 from workers.middleware.signals import OneStop
@@ -156,6 +157,7 @@ def _compose(settings: Settings) -> Callboard:
             Callbacks(),
             Pipelines(),
             GroupCallbacks(ledger),
+            Results(),
             Retries(
                 max_retries=settings.max_retries,
                 min_backoff=round(settings.min_backoff_s * 1000),

@@ -6,7 +6,6 @@
     ├── SendError                 a send() that raised: there is neither a row that will run nor a message
     │   ├── InvalidTask           unknown actor, parameters, priority …: sending it again cannot help
     │   ├── LedgerUnavailable     the database did not take the row
-    │   ├── BusUnavailable        Redis did not take the message; the row was taken back
     │   └── OutcomeUnknown        neither can be said; the message names the task id
     └── TaskError                 what a task raises about itself
         ├── PermanentError        the same again would fail again: never retried
@@ -21,6 +20,9 @@
 
     Retry                         Dramatiq's: raise Retry(delay=milliseconds) to be tried again then. It uses up a retry
 
+A Redis that is away is no error of sending: the row is kept, and the relay sends it when Redis is back. Who asks the bus
+itself (its depth, a pause) gets `workers.broker.BusUnavailable`, BusFull or BusRefused.
+
 Any other exception of a task is retried like a TransientError. Each message says what was expected, what came, and
 what to do. Errors of sending derive from Dramatiq's MiddlewareError, because that is the only kind that a
 `before_enqueue` hook can raise without its being logged and swallowed (spec/traps.md 2).
@@ -31,7 +33,6 @@ from dramatiq.middleware import Interrupt, MiddlewareError
 from dramatiq.middleware import TimeLimitExceeded as _TimeLimitExceeded
 
 __all__ = [
-    "BusUnavailable",
     "CallboardError",
     "Cancelled",
     "ChildDied",
@@ -86,10 +87,6 @@ class UnknownActor(InvalidTask):
 
 class LedgerUnavailable(SendError):
     """The database did not take the row; nothing was sent."""
-
-
-class BusUnavailable(SendError):
-    """Redis did not take the message; the row was taken back."""
 
 
 class OutcomeUnknown(SendError):

@@ -179,8 +179,9 @@ class CallboardActor(dramatiq.Actor[..., Any]):
 
         Raises:
             InvalidTask: parameters or options do not fit; nothing was sent.
-            LedgerUnavailable, BusUnavailable: nothing was sent.
+            LedgerUnavailable: nothing was sent.
             OutcomeUnknown: neither can be said.
+            (Redis away or full is no error: the task goes out when it is back.)
         """
         delay_ms = _delay_of(delay, eta)
         message = self.message_with_options(args=args, kwargs=kwargs, **options)

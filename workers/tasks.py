@@ -102,7 +102,7 @@ def enqueue(
 
     Raises:
         InvalidTask: with `field`, what was expected, and the mend.
-        LedgerUnavailable, BusUnavailable, OutcomeUnknown: see workers.errors.
+        LedgerUnavailable, OutcomeUnknown: see workers.errors. With Redis away the task goes out when it is back.
     """
     actor = callboard.registry.resolve(task_name)
     if task_type is not None and check_type(task_type) != type_of(actor):

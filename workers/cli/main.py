@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from models.database import DatabaseError
+from workers.broker import BusFull, BusRefused, BusUnavailable
 from workers.cli import check, enqueue, tasks, up, worker
-from workers.errors import BusUnavailable, CallboardError, LedgerUnavailable, OutcomeUnknown
+from workers.errors import CallboardError, LedgerUnavailable, OutcomeUnknown
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -55,14 +56,16 @@ def main() -> None:
     logging.getLogger().addHandler(logging.NullHandler())  # why: what is logged on the way is said in the error's line.
     try:
         app()
-    except (DatabaseError, LedgerUnavailable, BusUnavailable, OutcomeUnknown) as error:
+    except (DatabaseError, LedgerUnavailable, OutcomeUnknown) as error:
         _die(error, EXIT_UNAVAILABLE)
+    except (BusUnavailable, BusFull, BusRefused) as error:
+        _die(f"{error}: check that Redis is running and reachable, or set CALLBOARD_REDIS_URL", EXIT_UNAVAILABLE)
     except CallboardError as error:
         _die(error, EXIT_USAGE)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _die(error: Exception, code: int) -> None:
+def _die(error: Exception | str, code: int) -> None:
     typer.echo(f"callboard: {error}", err=True)
     sys.exit(code)

@@ -77,10 +77,10 @@ def carry_out(broker: LedgerBroker) -> int:
 def _take_off(broker: LedgerBroker, queue: str, task_id: str, reason: str) -> bool:
     try:
         removal, number, owner = broker.take_off(queue, task_id, timeout_s=ASK_WITHIN_S)
+        if removal is Removal.LEASED or (removal is Removal.ABSENT and broker.is_younger_than(YOUNG_S, queue)):
+            return False
     except (BusUnavailable, BusFull, BusRefused) as error:
         _logger.info("task %s will be cancelled when the bus is back: %s", task_id, error)
-        return False
-    if removal is Removal.LEASED or (removal is Removal.ABSENT and broker.is_younger_than(YOUNG_S, queue)):
         return False
     lost = None if owner is None else LostDelivery(number, owner)
     with direct.transaction() as to:

@@ -7,7 +7,7 @@
   Surround      takes the place of each actor's function (workers.runner)
   Status        before Retries: its after-hook sees what Retries decided
   Retries       decides whether a failed attempt is tried again
-  …             pipelines, callbacks, groups, shutdown notices: Dramatiq's own
+  …             pipelines, callbacks, groups, results, shutdown notices: Dramatiq's own
   TimeLimit     last: it needs the current task. It only says the limit; the window around the function enforces it, so
                 that no hook is ever interrupted
 """

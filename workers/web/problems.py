@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 
 from models.database import DatabaseError
 from models.text import clean_text
-from workers.errors import BusUnavailable, InvalidTask, LedgerUnavailable, OutcomeUnknown
+from workers.broker import BusFull, BusRefused, BusUnavailable
+from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown
 
 MEDIA_TYPE = "application/problem+json"
 DETAIL_MAX_CHARS = 2_000
@@ -65,8 +66,10 @@ def install(app: FastAPI) -> None:
         return problem(422, str(error), slug="invalid-task", field=error.field)
 
     @app.exception_handler(LedgerUnavailable)
-    @app.exception_handler(BusUnavailable)
     @app.exception_handler(DatabaseError)
+    @app.exception_handler(BusUnavailable)
+    @app.exception_handler(BusFull)
+    @app.exception_handler(BusRefused)
     async def _unavailable(request: Request, error: Exception) -> JSONResponse:
         return problem(503, str(error), slug="unavailable")
 

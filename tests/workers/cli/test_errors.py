@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from models import database
+from tests.servers import OwnRedis
 from tests.workers.cli.conftest import Run, run_script
 from workers import callboard, tasks
+from workers.cli.main import app
 
 SELF_TEST = "diagnostics.run_self_test"
 MAIL = "email.send_confirmation"
@@ -123,6 +125,21 @@ def test_without_redis_the_console_script_accepts_a_task_for_the_relay(sqlite_da
     assert (found.status, found.enqueued_at) == ("pending", None)
     (line,) = ended.error_lines
     assert line == "Redis does not answer: the task is accepted, and goes out by itself when it is back"
+
+
+def test_a_verb_that_asks_the_bus_itself_is_exit_code_3_with_redis_away(run: Run, own_redis: OwnRedis) -> None:
+    app.command("depth")(lambda: callboard.broker.depth("jobs", timeout_s=0.2))
+    own_redis.kill()
+
+    try:
+        ended = run("depth")
+    finally:
+        app.registered_commands.pop()
+
+    assert (ended.code, ended.out) == (3, "")
+    (line,) = ended.error_lines
+    assert line.startswith("callboard: ")
+    assert line.endswith("check that Redis is running and reachable, or set CALLBOARD_REDIS_URL")
 
 
 def test_a_wrong_setting_stops_the_console_script_with_one_line() -> None:

@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx2
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from tests.servers import wait_until
 from tests.workers.refusing import migrated, refusing
@@ -14,17 +16,26 @@ from workers.web import create_app
 __all__ = ["api", "api_url", "migrated", "refusing"]
 
 
-@pytest.fixture(scope="session")
-def api_url() -> Iterator[str]:
-    """The API on a loopback port; it uses whatever database is bound when a request comes."""
-    server = uvicorn.Server(uvicorn.Config(create_app(), host="127.0.0.1", port=0, log_level="warning"))
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """An application on a loopback port, for the length of the block."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started, within_s=10, what="the start of the API")
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(timeout=10)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def api_url() -> Iterator[str]:
+    """The API on a loopback port; it uses whatever database is bound when a request comes."""
+    with serving(create_app()) as url:
+        yield url
 
 
 @pytest.fixture

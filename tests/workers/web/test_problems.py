@@ -10,7 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models import database
+from tests.servers import OwnRedis
+from tests.workers.web.conftest import serving
 from workers import callboard, tasks
+from workers.web import create_app
 
 SELF_TEST = "diagnostics.run_self_test"
 MAIL = "email.send_confirmation"
@@ -235,3 +238,14 @@ def test_no_body_at_all_breaks_the_server(api: httpx2.Client, body: dict[str, ob
 
     if answer.status_code != 201:
         problem_of(answer, 400, 422)
+
+
+def test_a_route_that_asks_the_bus_itself_answers_503_with_redis_away(own_redis: OwnRedis) -> None:
+    app = create_app()
+    app.get("/depth")(lambda: callboard.broker.depth("jobs", timeout_s=0.2).live)
+    own_redis.kill()
+
+    with serving(app) as url, httpx2.Client(base_url=url, timeout=20) as client:
+        found = problem_of(client.get("/depth"), 503)
+
+    assert "Redis" in str(found["detail"])
