@@ -1,5 +1,5 @@
-"""Two connections that move one row at the same time on PostgreSQL: the second waits for the first one's commit, and then
-decides by what that one left. (On SQLite writers stand in line.)
+"""Two connections that move one row at the same time on PostgreSQL: the second waits for the first one's commit, and
+then decides by what that one left. (On SQLite writers stand in line.)
 
 | first, not committed yet          | second                       | what must come of it                            |
 |-----------------------------------|------------------------------|-------------------------------------------------|
@@ -38,7 +38,9 @@ def one_behind_the_other(first: Move, second: Move) -> tuple[Any, Any]:
 
     def is_waiting() -> bool:
         with direct.reading() as to:
-            sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            sql = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
             return bool(to.run(sql)[0][0])
 
     thread = threading.Thread(target=wait_and_move)
