@@ -20,8 +20,8 @@
 
     Retry                         Dramatiq's: raise Retry(delay=milliseconds) to be tried again then. It uses up a retry
 
-A Redis that is away is no error of sending: the row is kept, and the relay sends it when Redis is back. Who asks the bus
-itself (its depth, a pause) gets `workers.broker.BusUnavailable`, BusFull or BusRefused.
+A Redis that is away is no error of sending: the row is kept, and the relay sends it when Redis is back. Who asks the
+bus itself (its depth, a pause) gets `workers.broker.BusUnavailable`, BusFull or BusRefused.
 
 Any other exception of a task is retried like a TransientError. Each message says what was expected, what came, and
 what to do. Errors of sending derive from Dramatiq's MiddlewareError, because that is the only kind that a

@@ -1,8 +1,8 @@
 """Why a pending task is not running yet, in words for people. Must not: change anything.
 
 The first of these that holds: somebody wants it cancelled; its time has not come; Redis is away; its message is not on
-the bus; its queue is paused; no worker is alive, or none that serves its queue; this code does not have its actor; its actor is at its limit. Else it
-waits for its turn. The bus is asked once, and only about a task that is due.
+the bus; its queue is paused; no worker is alive, or none that serves its queue; this code does not have its actor; its
+actor is at its limit. Else it waits for its turn. The bus is asked once, and only about a task that is due.
 """
 
 from datetime import datetime

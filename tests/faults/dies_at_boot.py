@@ -1,5 +1,8 @@
-"""Kills the first Dramatiq worker process that imports it, in the middle of its boot. CALLBOARD_TEST_BOOT_DEATH names the
-file whose making decides who is the first; the supervisor, which imports actors too, is left alone."""
+"""Kills the first Dramatiq worker process that imports it, in the middle of its boot.
+
+CALLBOARD_TEST_BOOT_DEATH names the file whose making decides who is the first; the supervisor, which imports actors
+too, is left alone.
+"""
 
 import multiprocessing
 import os

@@ -1,5 +1,5 @@
-"""Two connections that move one row at the same time on PostgreSQL: the second waits for the first one's commit, and then
-decides by what that one left. (On SQLite writers stand in line.)
+"""Two connections that move one row at the same time on PostgreSQL: the second waits for the first one's commit, and
+then decides by what that one left. (On SQLite writers stand in line.)
 
 | first, not committed yet          | second                       | what must come of it                            |
 |-----------------------------------|------------------------------|-------------------------------------------------|

@@ -139,9 +139,9 @@ def _outcome_rules(row: Any, runs: list[Execution], attempts: list[Any], faults:
     raised = any(run.error == row.error_type and run.attempt == row.attempt for run in runs)
     if row.status == TaskStatus.FAILED and row.reason != "poison" and not raised:
         yield "it is failed, and its last attempt raised no such error"
-    if row.status == TaskStatus.CANCELLED and row.attempt == 0:
-        if any(not _is_forgotten(run, row, faults) for run in runs):
-            yield "it is cancelled as never started, and ran"
+    remembered = [run for run in runs if not _is_forgotten(run, row, faults)]
+    if row.status == TaskStatus.CANCELLED and row.attempt == 0 and remembered:
+        yield "it is cancelled as never started, and ran"
 
 
 def _is_forgotten(run: Execution, row: Any, faults: Faults) -> bool:

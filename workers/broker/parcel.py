@@ -20,7 +20,8 @@ from .settlement import Settlement, Verdict
 class Delivery(msgspec.Struct, frozen=True):
     """One handing-out of a message by the bus.
 
-    record: as stored. fence: delivery number. claim: number of the owner's fetch that brought it. losses: how many workers vanished with it before.
+    record: as stored. fence: delivery number. losses: how many workers vanished with it before.
+    claim: number of the owner's fetch that brought it.
     score: its place, given back unchanged if it is revoked. lane: the queue, or its lane where the message waited.
     previous_owner: who held it before, if it was delivered before and not settled since.
     """

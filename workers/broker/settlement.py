@@ -7,8 +7,9 @@
        └──DEFER───→ delayed, uncounted                              (no such actor here, newer version)
 
 Each is executed by one call of `settle.lua`, fenced by owner, delivery number and claim (a message that was given back
-is delivered under the same number, maybe to the same owner; a repeated release must not take it from there). Crash before the call: the lease
-expires and the message runs again. Crash after: it is settled. There is nothing in between.
+is delivered under the same number, maybe to the same owner; a repeated release must not take it from there).
+Crash before the call: the lease expires and the message runs again. Crash after: it is settled. There is nothing in
+between.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ first and only delivery: nobody can have run it.
 
 A row is untouched for up to 50 ms after its attempt has begun (scribe), and then could vouch for a second copy. In this
 process the attempt is known, and the copy waits for its end (`_is_here`). For one in another process a copy would have
-to reach the bus and be fetched within a tenth of a second; but the bus takes none while it holds the first, by its lease, and
-who sends again after it lost its data waits for two renewals first (reconcile).
+to reach the bus and be fetched within a tenth of a second; but the bus takes none while it holds the first, by its
+lease, and who sends again after it lost its data waits for two renewals first (reconcile).
 
 A message that cannot be decoded has no hooks: `fail_undecodable` fails its row before it goes to the dead letters.
 
@@ -77,8 +77,8 @@ _ASK_AGAIN_MS: Final = 2_000
 _logger = logging.getLogger(__name__)
 
 Delivery = tuple[str, str, int, int]
-"""Message id, owner, number and claim of one handing-out by the bus. The same task may be delivered twice to one process,
-even under one number: the bus lost its data."""
+"""Message id, owner, number and claim of one handing-out by the bus. The same task may be delivered twice to one
+process, even under one number: the bus lost its data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,8 +422,8 @@ class Ledger:
                     reason="undecodable",
                     error_type="Undecodable",
                     error_message=(
-                        f"expected a message that can be decoded, got one that is {settlement.reason}. It is in the dead"
-                        f" letters of queue {settlement.queue_name!r}; retrying the task sends it anew from its row"
+                        f"expected a message that can be decoded, got one that is {settlement.reason}. It is in the "
+                        f"dead letters of queue {settlement.queue_name!r}; retrying the task sends it anew from its row"
                     ),
                     now=datetime.now(UTC),
                 )

@@ -54,7 +54,7 @@ class Results(StockResults):
     ledger keeps all results for as long as CALLBOARD_RESULT_RETENTION_DAYS says."""
 
     def __init__(self) -> None:
-        super().__init__(backend=LedgerResults())
+        super().__init__(backend=LedgerResults())  # type: ignore[no-untyped-call]  # Dramatiq's
 
     after_process_message = dramatiq.Middleware.after_process_message
     after_skip_message = dramatiq.Middleware.after_skip_message
