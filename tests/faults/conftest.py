@@ -50,6 +50,8 @@ def start_worker(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> I
     yield start
     for process in started:
         kill_tree(process)
+    for number in range(len(started)):
+        print(f"worker {number}:", (tmp_path / f"worker-{number}.log").read_text(errors="replace")[-4_000:])
 
 
 def kill_tree(process: "subprocess.Popen[bytes]") -> None:

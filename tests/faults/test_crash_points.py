@@ -45,7 +45,7 @@ def test_a_worker_that_dies_on_the_way_leaves_a_task_that_completes_once(
     paper = tmp_path / "paper"
     first = start_worker(**armed(point, tmp_path))
     probes.note.send(str(paper))
-    first.wait(timeout=30)  # why: dramatiq ends when its worker process dies
+    first.wait(timeout=60)  # why: dramatiq ends when its worker process dies
 
     start_worker()
     all_end()
@@ -87,7 +87,7 @@ def test_an_outcome_that_was_committed_before_the_crash_stands_and_nothing_runs_
     paper = tmp_path / "paper"
     first = start_worker(**armed(point, tmp_path))
     probes.note.send(str(paper))
-    first.wait(timeout=30)  # why: dramatiq ends when its worker process dies
+    first.wait(timeout=60)  # why: dramatiq ends when its worker process dies
     (before,) = rows()
 
     start_worker()

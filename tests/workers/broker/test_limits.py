@@ -115,8 +115,8 @@ def test_after_flushall_what_runs_counts_before_anything_is_handed_out(
     broker.enqueue_many([actors.few.message(f"before{i}", 4.0) for i in range(3)])
 
     with ExitStack() as stack:
-        for _ in range(2):
-            stack.enter_context(worker_process(own_server.url, namespace, evidence, lease_s=3))
+        for _ in range(2):  # why: in two renewals, 3.3 s, a busy machine registers again; the tasks last longer
+            stack.enter_context(worker_process(own_server.url, namespace, evidence, lease_s=5))
         wait_until(lambda: evidence.count("began").total() == 3)
         with own_server.client() as client:
             client.flushall()
