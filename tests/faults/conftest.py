@@ -12,7 +12,7 @@ import pytest
 
 from tests import servers
 from tests.conftest import FAST
-from tests.servers import OwnRedis
+from tests.servers import OwnRedis, wait_until
 from tests.soak import evidence
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -52,6 +52,24 @@ def start_worker(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> I
         kill_tree(process)
     for number in range(len(started)):
         print(f"worker {number}:", (tmp_path / f"worker-{number}.log").read_text(errors="replace")[-4_000:])
+
+
+def await_death(process: "subprocess.Popen[bytes]") -> None:
+    """Wait until the worker process that runs the tasks has died. Dramatiq's main process ends then too: unless the
+    worker died while it said that it had booted, and took the lock of that with it, for which the main process waits
+    for ever. (`callboard worker` notices the silence.) So that one is killed here."""
+    seen: list[psutil.Process] = []
+
+    def is_dead() -> bool:
+        if process.poll() is not None:
+            return True
+        if not seen:
+            seen.extend(psutil.Process(process.pid).children())
+        return bool(seen) and all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in seen)
+
+    wait_until(is_dead, within_s=60, what="the worker process to die")
+    kill_tree(process)
+    process.wait()
 
 
 def kill_tree(process: "subprocess.Popen[bytes]") -> None:

@@ -11,7 +11,7 @@ from sqlmodel import select
 from models import database
 from models.task import TERMINAL, Task, TaskStatus
 from tests import probes
-from tests.faults.conftest import PROJECT_DIR, StartWorker
+from tests.faults.conftest import PROJECT_DIR, StartWorker, await_death
 from tests.faults.crash import SENDER_POINTS, WORKER_POINTS
 from tests.servers import OwnRedis, wait_until
 from workers import callboard
@@ -45,7 +45,7 @@ def test_a_worker_that_dies_on_the_way_leaves_a_task_that_completes_once(
     paper = tmp_path / "paper"
     first = start_worker(**armed(point, tmp_path))
     probes.note.send(str(paper))
-    first.wait(timeout=60)  # why: dramatiq ends when its worker process dies
+    await_death(first)
 
     start_worker()
     all_end()
@@ -87,7 +87,7 @@ def test_an_outcome_that_was_committed_before_the_crash_stands_and_nothing_runs_
     paper = tmp_path / "paper"
     first = start_worker(**armed(point, tmp_path))
     probes.note.send(str(paper))
-    first.wait(timeout=60)  # why: dramatiq ends when its worker process dies
+    await_death(first)
     (before,) = rows()
 
     start_worker()

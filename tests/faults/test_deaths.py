@@ -24,7 +24,7 @@ import pytest
 from models import database, task_query
 from models.task import TERMINAL, Task, TaskStatus
 from tests import probes
-from tests.faults.conftest import StartWorker, kill_tree
+from tests.faults.conftest import StartWorker, await_death, kill_tree
 from tests.servers import OwnPostgres, OwnRedis, wait_until
 from tests.soak import actors, evidence
 from workers import callboard, tasks
@@ -80,7 +80,7 @@ def test_a_task_that_kills_its_worker_is_on_record_and_its_neighbours_complete(
 
     worker = start_worker()
     for _ in range(2):
-        worker.wait(timeout=40)  # why: dramatiq ends when its worker process dies
+        await_death(worker)
         worker = start_worker()
 
     (found,) = ended(deadly.message_id)
@@ -95,7 +95,7 @@ def test_a_task_whose_worker_died_at_once_is_cancelled_with_its_lost_attempt_on_
     start_worker: StartWorker, paper: Path, when: str
 ) -> None:
     task_id = probes.kill_worker.send(str(paper), 9).message_id
-    start_worker().wait(timeout=40)  # why: dramatiq ends when its worker process dies
+    await_death(start_worker())
     if when == "its message waits again":
         callboard.broker.pause_queue("jobs")
         start_worker()

@@ -10,7 +10,7 @@ read from the ledger: every task's outcome is there already, so nothing is store
 A retry does not end a task: `get_result(block=True)` waits for its last attempt.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dramatiq
 from dramatiq import Message
@@ -18,8 +18,11 @@ from dramatiq.results import ResultBackend, ResultFailure
 from dramatiq.results import Results as StockResults
 from dramatiq.results.backend import Missing
 
-from models import database, task_query
-from models.task import TERMINAL, Task, TaskStatus
+from models import database
+from models.task import TERMINAL, TaskStatus
+
+if TYPE_CHECKING:
+    from models.task import Task
 
 
 class LedgerResults(ResultBackend):
@@ -30,13 +33,15 @@ class LedgerResults(ResultBackend):
         return message.message_id
 
     def _get(self, message_key: str) -> Any:
+        from models import task_query  # why: SQLAlchemy takes 18 MB, and few workers ask for a result.
+
         with database.reading() as session:
             task = task_query.get(session, message_key)
         if task is None or task.status not in TERMINAL or task.result_pruned_at is not None:
             return Missing
         return task
 
-    def unwrap_result(self, res: Task) -> Any:
+    def unwrap_result(self, res: "Task") -> Any:
         """What the function returned. Raises ResultFailure."""
         if res.status == TaskStatus.COMPLETED:
             return res.result
@@ -54,7 +59,7 @@ class Results(StockResults):
     ledger keeps all results for as long as CALLBOARD_RESULT_RETENTION_DAYS says."""
 
     def __init__(self) -> None:
-        super().__init__(backend=LedgerResults())  # type: ignore[no-untyped-call]  # Dramatiq's
+        super().__init__(backend=LedgerResults())  # type: ignore[no-untyped-call]  # Dramatiq's  # type: ignore[no-untyped-call]  # Dramatiq's
 
     after_process_message = dramatiq.Middleware.after_process_message
     after_skip_message = dramatiq.Middleware.after_skip_message
