@@ -104,6 +104,8 @@ class Stage:
             "CALLBOARD_DATABASE_URL": database,
             "CALLBOARD_VAR_DIR": str(directory / "var"),
             "CALLBOARD_ACTOR_MODULES": "tests.soak.actors",
+            # why: a console script has no current directory on its path.
+            "PYTHONPATH": os.pathsep.join([str(PROJECT_DIR), os.environ.get("PYTHONPATH", "")]),
             "CALLBOARD_THREADS": str(plan.threads),
             evidence.VARIABLE: str(self.evidence),
         }
