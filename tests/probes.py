@@ -213,3 +213,24 @@ def one_at_a_time(path: str, until: str) -> None:
 @actor(task_type=TaskType.JOB, rate_limit="5/m")
 def five_a_minute() -> None:
     """Nothing, now and then."""
+
+
+class Speechless(PermanentError):
+    """Whoever asks what it says gets another exception."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+@actor(task_type=TaskType.JOB, max_retries=0)
+def fall_silent() -> None:
+    """Raise what cannot be shown."""
+    raise Speechless
+
+
+@actor(task_type=TaskType.JOB, max_retries=0, isolated=True)
+def fall_silent_alone() -> None:
+    """The same in a child process."""
+    raise Speechless

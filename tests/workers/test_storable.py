@@ -123,3 +123,12 @@ def test_what_holds_nul_can_be_listed_and_cancelled() -> None:
     assert tasks.list_tasks()[0]["params"] == {"value": HOSTILE}
     assert tasks.cancel_task(task_id, by=HOSTILE)
     assert ended(task_id)["status"] == "cancelled"
+
+
+def test_an_error_whose_own_str_raises_fails_its_task_like_any_other() -> None:
+    for actor in (probes.fall_silent, probes.fall_silent_alone):
+        found = ended(actor.send().message_id)
+
+        assert (found["status"], found["error_type"]) == ("failed", "Speechless")
+        assert "cannot be shown" in found["error_message"]
+    wait_until(lambda: callboard.broker.depth("jobs").live == 0, within_s=10, what="both to be acknowledged")

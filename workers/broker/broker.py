@@ -39,6 +39,8 @@ from dramatiq.common import current_millis, q_name
 from dramatiq.errors import ActorNotFound, QueueJoinTimeout
 from dramatiq.middleware import MiddlewareError, Retries
 
+from models.text import words_of
+
 from .bus import Bus, Change, Posting, Receipt, Removal, TakenOff
 from .connect import RedisClient, connect
 from .consumer import CrewConsumer, LoneConsumer
@@ -379,7 +381,12 @@ class CallboardBroker(Broker):
 
     def _decided(self, parcel: Parcel, failed: bool) -> None:
         parcel.sealed = True
-        self.record_settlement(self._decide(parcel, failed))
+        try:
+            settlement = self._decide(parcel, failed)
+        except Exception as error:  # why: whatever it is, an undecided message would be leased for ever.
+            log.exception("Nothing could be decided about message %s; it goes to the dead letters.", parcel.message_id)
+            settlement = parcel.settlement(Verdict.DEAD, reason=f"undecided: {type(error).__name__}")
+        self.record_settlement(settlement)
 
     def _decide(self, parcel: Parcel, failed: bool) -> Settlement:
         """What Dramatiq's flags mean for the bus."""
@@ -698,4 +705,4 @@ def _when(message: Message[Any], delay_ms: int | None, arrived_us: int | None) -
 
 def _reason(parcel: Parcel) -> str:
     error = parcel.exception
-    return "rejected" if error is None else f"{type(error).__name__}: {error}"
+    return "rejected" if error is None else f"{type(error).__name__}: {words_of(error)}"

@@ -29,7 +29,6 @@ With the database down: accept raises LedgerUnavailable and nothing is sent; beg
 attempt is used up; outcomes wait with the scribe, unacknowledged.
 """
 
-import contextlib
 import logging
 import threading
 import traceback
@@ -46,6 +45,7 @@ from models import direct, task_moves
 from models.database import DatabaseError
 from models.task import AttemptOutcome, TaskStatus
 from models.task_moves import End, Loss, LostDelivery, NewTask, Standing, Start, Started
+from models.text import words_of
 from workers.broker import Generation, Parcel, Settlement, Verdict
 from workers.errors import (
     Cancelled,
@@ -374,7 +374,7 @@ class Ledger:
 
     def record(self, running: Running, *, value: Any = None, exception: BaseException | None = None) -> None:
         """Keep what an attempt came to until its message is settled."""
-        text = None if exception is None else "".join(traceback.format_exception(exception, limit=-30))
+        text = None if exception is None else _traceback_of(exception)
         self._results[_delivery_of(running.message)] = Result(running, value, exception, text)
 
     def bear(self, parent: Parcel, child: Child) -> None:
@@ -467,7 +467,7 @@ class Ledger:
             except NotPlain as error:
                 return self._failing(running, "result not storable", type(error).__name__, str(error)), Verdict.DEAD
             return self._ending(running, TaskStatus.COMPLETED, AttemptOutcome.COMPLETED, result=text), Verdict.ACK
-        name, said = type(exception).__name__, _words_of(exception)
+        name, said = type(exception).__name__, words_of(exception)
         if isinstance(exception, Cancelled):
             return self._ending(running, TaskStatus.CANCELLED, AttemptOutcome.CANCELLED), Verdict.ACK
         if isinstance(exception, ChildDied):
@@ -557,10 +557,11 @@ def _no_row(*arguments: Any, **_options: Any) -> NewTask:
     raise LookupError(f"message {message.message_id} has no row, and nobody here can make one")
 
 
-def _words_of(exception: BaseException) -> str:
-    with contextlib.suppress(Exception):  # why: `__str__` is the task's code.
-        return str(exception)
-    return "(its message cannot be shown: its __str__ raises)"
+def _traceback_of(exception: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(exception, limit=-30))
+    except Exception as error:  # why: it asks the task's own classes for words, notes and causes.
+        return f"{type(exception).__name__}: its traceback cannot be shown ({type(error).__name__})"
 
 
 def _reason(exception: BaseException) -> str:

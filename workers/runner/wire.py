@@ -14,6 +14,8 @@ import sys
 import traceback
 from typing import Any
 
+from models.text import words_of
+
 TRACEBACK_MAX_CHARS = 16 * 1024
 TEXT_MAX_CHARS = 16 * 1024
 ARGUMENTS_MAX_CHARS = 64 * 1024
@@ -124,7 +126,4 @@ def _kept(value: Any) -> Any:
 
 
 def _text(error: BaseException) -> str:
-    try:
-        return str(error)[:TEXT_MAX_CHARS]
-    except Exception:  # why: a broken __str__ of a task's own
-        return f"<{type(error).__name__} without a text>"
+    return words_of(error)[:TEXT_MAX_CHARS]

@@ -15,10 +15,13 @@ from sqlmodel import Session
 
 from models import database
 from tests import probes
+from workers.ledger import outbox
 
 
 def main(how_many: int, moment: str, path: str) -> None:
     """Fork so many senders, one after the other, and see each die."""
+    database.engine()  # why: loaded and made once, not by each child; it has no connection yet.
+    assert outbox
     for _ in range(how_many):
         child = os.fork()
         if child == 0:
