@@ -65,11 +65,18 @@ def await_death(process: "subprocess.Popen[bytes]") -> None:
             return True
         if not seen:
             seen.extend(psutil.Process(process.pid).children())
-        return bool(seen) and all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in seen)
+        return bool(seen) and not any(map(_lives, seen))
 
     wait_until(is_dead, within_s=60, what="the worker process to die")
     kill_tree(process)
     process.wait()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # why: it may go between the two looks.
+        return False
 
 
 def kill_tree(process: "subprocess.Popen[bytes]") -> None:
