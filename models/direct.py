@@ -246,6 +246,11 @@ def explain(error: Exception) -> Exception:
     return error
 
 
+def marked(to: Direct, statement: str) -> str:
+    """A statement written with `?` for its values, as the connection's driver wants it."""
+    return statement if to.dialect == "sqlite" else statement.replace("?", "%s")
+
+
 def stamp(dialect: str, at: datetime | None) -> Any:
     """An aware UTC time as the columns of `models.columns.UtcDateTime` hold it."""
     if at is None or dialect == "postgresql":

@@ -35,7 +35,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from models import database, direct
-from models.direct import Direct, stamp
+from models.direct import Direct, marked, stamp
 
 PAGE_ROWS: Final = 2_000
 """Rows looked at by one read."""
@@ -121,7 +121,7 @@ class Retention:
     def _forget_groups(self, begun_before: datetime) -> int:
         with direct.reading() as to:
             before = stamp(to.dialect, begun_before)
-            page = to.run(_sql(to, _GROUPS), (before, self._after_group_id, PAGE_ROWS))
+            page = to.run(marked(to, _GROUPS), (before, self._after_group_id, PAGE_ROWS))
         self._after_group_id = page[-1][0] if len(page) == PAGE_ROWS else ""
         memberless = [group_id for group_id, is_memberless in page if is_memberless]
         if not memberless:
@@ -129,7 +129,7 @@ class Retention:
         marks = ", ".join("?" * len(memberless))
         with direct.transaction() as to:
             sql = f"DELETE FROM task_groups WHERE group_id IN ({marks}) AND {_MEMBERLESS}"
-            return to.run_counted(_sql(to, sql), (*memberless, before))
+            return to.run_counted(marked(to, sql), (*memberless, before))
 
 
 class _Walk:
@@ -188,7 +188,7 @@ class _Walk:
         below = "" if below_id is None else "AND task_id < ?"
         sql = _PAGE.format(wanted=self._wanted, below=below)
         ids = [after_id] if below_id is None else [after_id, below_id]
-        return to.run(_sql(to, sql), [stamp(to.dialect, now - self._keep_for), *ids, PAGE_ROWS])
+        return to.run(marked(to, sql), [stamp(to.dialect, now - self._keep_for), *ids, PAGE_ROWS])
 
     def _write(self, task_ids: list[str], now: datetime) -> int:
         with direct.transaction() as to:
@@ -232,7 +232,7 @@ def cut_wal(*, max_bytes: int = WAL_MAX_BYTES) -> bool:
 def _delete(to: Direct, task_ids: list[str], ended_before: datetime, now: datetime) -> int:
     limits = (stamp(to.dialect, ended_before), stamp(to.dialect, now))
     if to.dialect != "sqlite":
-        return int(to.run(_sql(to, _DELETE_POSTGRES), (task_ids, *limits))[0][0])
+        return int(to.run(marked(to, _DELETE_POSTGRES), (task_ids, *limits))[0][0])
     gone = json.dumps([row[0] for row in to.run(_DELETE_SQLITE, (json.dumps(task_ids), *limits))])
     for table in ("task_attempts", "task_logs", "idempotency_keys"):
         to.run(f"DELETE FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))", (gone,))
@@ -242,14 +242,10 @@ def _delete(to: Direct, task_ids: list[str], ended_before: datetime, now: dateti
 def _empty(to: Direct, task_ids: list[str], ended_before: datetime, now: datetime) -> int:
     at, limit = stamp(to.dialect, now), stamp(to.dialect, ended_before)
     if to.dialect != "sqlite":
-        return to.run_counted(_sql(to, _EMPTY_POSTGRES), (at, task_ids, limit))
+        return to.run_counted(marked(to, _EMPTY_POSTGRES), (at, task_ids, limit))
     return to.run_counted(_EMPTY_SQLITE, (at, json.dumps(task_ids), limit))
 
 
 def _forget_workers(silent_since: datetime) -> int:
     with direct.transaction() as to:
-        return to.run_counted(_sql(to, _WORKERS), (stamp(to.dialect, silent_since),))
-
-
-def _sql(to: Direct, statement: str) -> str:
-    return statement if to.dialect == "sqlite" else statement.replace("?", "%s")
+        return to.run_counted(marked(to, _WORKERS), (stamp(to.dialect, silent_since),))

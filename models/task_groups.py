@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from models.direct import Direct, stamp
+from models.direct import Direct, marked, stamp
 from models.task_moves import unstamp
 
 
@@ -46,17 +46,17 @@ def begin(
 ) -> bool:
     """Remember a group; False if it is there already."""
     values = (group_id, size, parent_id, correlation_id, stamp(to.dialect, now))
-    return to.run_counted(_sql(to, _BEGIN), values) == 1
+    return to.run_counted(marked(to, _BEGIN), values) == 1
 
 
 def complete(to: Direct, group_ids: Sequence[str], now: datetime) -> list[CompleteGroup]:
     """begun → completed: of these, those that are complete and were not before."""
     done = []
     for group_id in group_ids:
-        for parent_id, correlation_id, created in to.run(_sql(to, _COMPLETE), (stamp(to.dialect, now), group_id)):
+        for parent_id, correlation_id, created in to.run(marked(to, _COMPLETE), (stamp(to.dialect, now), group_id)):
             created_at = unstamp(created)
             assert created_at is not None
-            found: Any = next((row[0] for row in to.run(_sql(to, _OPTIONS), (group_id,))), {})
+            found: Any = next((row[0] for row in to.run(marked(to, _OPTIONS), (group_id,))), {})
             options = json.loads(found) if isinstance(found, str) else found
             done.append(CompleteGroup(group_id, parent_id, correlation_id, created_at, options))
     return done
@@ -65,8 +65,4 @@ def complete(to: Direct, group_ids: Sequence[str], now: datetime) -> list[Comple
 def open_groups(to: Direct, *, after_id: str, limit: int) -> list[str]:
     """Groups that are not completed, in the order of their ids, a page."""
     sql = "SELECT group_id FROM task_groups WHERE completed_at IS NULL AND group_id > ? ORDER BY group_id LIMIT ?"
-    return [row[0] for row in to.run(_sql(to, sql), (after_id, limit))]
-
-
-def _sql(to: Direct, statement: str) -> str:
-    return statement if to.dialect == "sqlite" else statement.replace("?", "%s")
+    return [row[0] for row in to.run(marked(to, sql), (after_id, limit))]

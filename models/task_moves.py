@@ -31,7 +31,7 @@ from typing import Any, Final
 
 import msgspec
 
-from models.direct import Direct, stamp
+from models.direct import Direct, marked, stamp
 from models.task import DEFAULT_PRIORITY, AttemptOutcome, TaskStatus
 from models.text import clean_text
 
@@ -220,9 +220,9 @@ def accept_unique(to: Direct, task: NewTask) -> tuple[bool, str]:
         written.
     """
     at, until = stamp(to.dialect, task.created_at), stamp(to.dialect, task.unique_until)
-    if to.run_counted(_sql(to, _TAKE_KEY), (task.idempotency_key, task.task_id, until, at)) == 1:
+    if to.run_counted(marked(to, _TAKE_KEY), (task.idempotency_key, task.task_id, until, at)) == 1:
         return accept(to, [task]) == 1, task.task_id
-    found = to.run(_sql(to, "SELECT task_id FROM idempotency_keys WHERE key = ?"), (task.idempotency_key,))
+    found = to.run(marked(to, "SELECT task_id FROM idempotency_keys WHERE key = ?"), (task.idempotency_key,))
     return False, str(found[0][0])
 
 
@@ -234,7 +234,7 @@ _WITHDRAW: Final = "DELETE FROM background_tasks WHERE task_id = ? AND status = 
 
 def withdraw(to: Direct, task_id: str) -> bool:
     """pending → gone: take back a row that was never sent. False if a worker has started it."""
-    return to.run_counted(_sql(to, _WITHDRAW), (task_id,)) == 1
+    return to.run_counted(marked(to, _WITHDRAW), (task_id,)) == 1
 
 
 def mark_published(to: Direct, task_ids: Sequence[str], at: datetime | None) -> None:
@@ -334,13 +334,13 @@ def untouched(to: Direct, task_ids: Sequence[str]) -> set[str]:
 def lost_attempts(to: Direct, task_id: str) -> int:
     """How many attempts of a task were lost with their worker."""
     sql = "SELECT count(*) FROM task_attempts WHERE task_id = ? AND outcome = 'lost'"
-    return int(to.run(_sql(to, sql), (task_id,))[0][0])
+    return int(to.run(marked(to, sql), (task_id,))[0][0])
 
 
 def crashed_attempts(to: Direct, task_id: str) -> int:
     """How many attempts of a task took their own process down."""
     sql = "SELECT count(*) FROM task_attempts WHERE task_id = ? AND outcome = 'crashed'"
-    return int(to.run(_sql(to, sql), (task_id,))[0][0])
+    return int(to.run(marked(to, sql), (task_id,))[0][0])
 
 
 # --- end ------------------------------------------------------------------------------------------------------------
@@ -485,7 +485,7 @@ def _end_values(dialect: str, one: End) -> list[Any]:
 def outcome_of(to: Direct, task_id: str, attempt: int) -> AttemptOutcome | None:
     """How an attempt is on record to have ended; None while it runs, or if there is no such attempt."""
     sql = "SELECT outcome FROM task_attempts WHERE task_id = ? AND number = ?"
-    found = to.run(_sql(to, sql), (task_id, attempt))
+    found = to.run(marked(to, sql), (task_id, attempt))
     return None if not found or found[0][0] is None else AttemptOutcome(found[0][0])
 
 
@@ -516,8 +516,8 @@ def lose(to: Direct, losses: Sequence[Loss], now: datetime) -> set[Attempt]:
                 *(at if failed else None, "WorkerLost" if failed else None, said if failed else None),
                 *(loss.task_id, loss.attempt, loss.worker_id),
             )
-            if to.run_counted(_sql(to, _LOSE), values) == 1:
-                to.run(_sql(to, _LOSE_ATTEMPT), (loss.task_id, loss.attempt, loss.worker_id, at, "WorkerLost", said))
+            if to.run_counted(marked(to, _LOSE), values) == 1:
+                to.run(marked(to, _LOSE_ATTEMPT), (loss.task_id, loss.attempt, loss.worker_id, at, "WorkerLost", said))
                 moved.add((loss.task_id, loss.attempt))
     return moved
 
@@ -525,7 +525,7 @@ def lose(to: Direct, losses: Sequence[Loss], now: datetime) -> set[Attempt]:
 def note_lost_delivery(to: Direct, task_id: str, number: int, worker_id: str, now: datetime) -> None:
     """Record an attempt that the bus had handed to a worker which vanished before the row heard of it."""
     at = stamp(to.dialect, now)
-    to.run(_sql(to, _LOSE_ATTEMPT), (task_id, number, worker_id, at, "WorkerLost", _lost_words(worker_id)))
+    to.run(marked(to, _LOSE_ATTEMPT), (task_id, number, worker_id, at, "WorkerLost", _lost_words(worker_id)))
 
 
 def _lost_words(worker_id: str) -> str:
@@ -565,9 +565,9 @@ def cancel(to: Direct, task_id: str, *, reason: str, now: datetime, lost: LostDe
     number, worker_id = (0, None) if lost is None else (lost.number, lost.worker_id)
     values = (clean_text(reason, REASON_MAX_CHARS), at, at, number, worker_id, number, number, task_id)
     if lost is None:
-        return to.run_counted(_sql(to, _CANCEL), values) == 1
+        return to.run_counted(marked(to, _CANCEL), values) == 1
     with to.atomic():
-        is_moved = to.run_counted(_sql(to, _CANCEL), values) == 1
+        is_moved = to.run_counted(marked(to, _CANCEL), values) == 1
         if is_moved:
             note_lost_delivery(to, task_id, lost.number, lost.worker_id, now)
     return is_moved
@@ -576,7 +576,7 @@ def cancel(to: Direct, task_id: str, *, reason: str, now: datetime, lost: LostDe
 def request_cancel(to: Direct, task_id: str, *, reason: str, now: datetime) -> bool:
     """Ask for an end: the worker that has it, or the next that gets it, obeys. False if it has ended."""
     at = stamp(to.dialect, now)
-    return to.run_counted(_sql(to, _REQUEST_CANCEL), (at, clean_text(reason, REASON_MAX_CHARS), task_id)) == 1
+    return to.run_counted(marked(to, _REQUEST_CANCEL), (at, clean_text(reason, REASON_MAX_CHARS), task_id)) == 1
 
 
 def refuse(to: Direct, task_id: str, *, reason: str, error_type: str, error_message: str, now: datetime) -> bool:
@@ -585,19 +585,15 @@ def refuse(to: Direct, task_id: str, *, reason: str, error_type: str, error_mess
         *(clean_text(reason, REASON_MAX_CHARS), stamp(to.dialect, now)),
         *(clean_text(error_type, 200), clean_text(error_message, ERROR_MAX_CHARS), task_id),
     )
-    return to.run_counted(_sql(to, _REFUSE), values) == 1
+    return to.run_counted(marked(to, _REFUSE), values) == 1
 
 
 def reopen(to: Direct, task_id: str) -> bool:
     """failed|cancelled → pending, attempts numbered on; the relay sends it. False if it has another status."""
-    return to.run_counted(_sql(to, _REOPEN), (task_id,)) == 1
+    return to.run_counted(marked(to, _REOPEN), (task_id,)) == 1
 
 
 # --- how the statements are passed ----------------------------------------------------------------------------------
-
-
-def _sql(to: Direct, statement: str) -> str:
-    return statement if to.dialect == "sqlite" else statement.replace("?", "%s")
 
 
 def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
@@ -608,7 +604,7 @@ def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
 def _for_ids(to: Direct, statement: str, task_ids: Sequence[str], *before: Any) -> list[tuple[Any, ...]]:
     values = [stamp(to.dialect, value) if isinstance(value, datetime) else value for value in before]
     if to.dialect != "sqlite":
-        return to.run(_sql(to, statement) + " = ANY(%s)", [*values, sorted(task_ids)])
+        return to.run(marked(to, statement) + " = ANY(%s)", [*values, sorted(task_ids)])
     found: list[tuple[Any, ...]] = []
     for first in range(0, len(task_ids), 500):
         part = task_ids[first : first + 500]

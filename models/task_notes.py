@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from models.direct import Direct, stamp
+from models.direct import Direct, marked, stamp
 from models.text import clean_text
 
 LOG_LINE_MAX_CHARS: Final = 2_000
@@ -57,18 +57,14 @@ def write(to: Direct, notes: Sequence[LogLine | Progress]) -> None:
             latest[note.task_id] = Progress(note.task_id, note.attempt, note.progress, words)
     with to.atomic():
         for attempt, new in lines.items():
-            kept = int(to.run(_sql(to, _COUNT), attempt)[0][0])
+            kept = int(to.run(marked(to, _COUNT), attempt)[0][0])
             for line in new[: max(0, LOG_LINES_PER_ATTEMPT - kept)]:
-                to.run(_sql(to, _LINE), _line_values(to, line))
+                to.run(marked(to, _LINE), _line_values(to, line))
         for one in latest.values():
             words = one.message and clean_text(one.message, 500)
-            to.run(_sql(to, _PROGRESS), (min(max(0.0, one.progress), 1.0), words, one.task_id, one.attempt))
+            to.run(marked(to, _PROGRESS), (min(max(0.0, one.progress), 1.0), words, one.task_id, one.attempt))
 
 
 def _line_values(to: Direct, line: LogLine) -> tuple[Any, ...]:
     words = clean_text(line.message, LOG_LINE_MAX_CHARS)
     return line.task_id, line.attempt, stamp(to.dialect, line.logged_at), line.level[:16], words
-
-
-def _sql(to: Direct, statement: str) -> str:
-    return statement if to.dialect == "sqlite" else statement.replace("?", "%s")

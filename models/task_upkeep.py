@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from models.direct import Direct, stamp
+from models.direct import Direct, marked, stamp
 from models.task_moves import unstamp
 
 _MESSAGE_COLUMNS: Final = "task_id, task_name, queue, priority, attempt, params, options, eta, created_at"
@@ -58,7 +58,7 @@ def unsent(to: Direct, *, before: datetime, limit: int, only: Sequence[str] | No
         f"SELECT {_MESSAGE_COLUMNS} FROM background_tasks WHERE status = 'pending' AND enqueued_at IS NULL"
         f" AND created_at < ?{among} ORDER BY task_id LIMIT ?"
     )
-    return [_unsent(row) for row in to.run(_sql(to, sql), [*values, limit])]
+    return [_unsent(row) for row in to.run(marked(to, sql), [*values, limit])]
 
 
 def take_unsent(to: Direct, task_ids: Sequence[str], at: datetime) -> list[Unsent]:
@@ -68,7 +68,7 @@ def take_unsent(to: Direct, task_ids: Sequence[str], at: datetime) -> list[Unsen
         "UPDATE background_tasks SET enqueued_at = ? WHERE status = 'pending' AND enqueued_at IS NULL"
         f" AND task_id IN ({marks}) RETURNING {_MESSAGE_COLUMNS}"
     )
-    rows = to.run(_sql(to, sql), [stamp(to.dialect, at), *task_ids])
+    rows = to.run(marked(to, sql), [stamp(to.dialect, at), *task_ids])
     return [_unsent(row) for row in sorted(rows)]
 
 
@@ -84,7 +84,7 @@ def sent(to: Direct, *, before: datetime, after_id: str, limit: int) -> list[Sen
         "SELECT queue, task_id, enqueued_at IS NOT NULL AND enqueued_at < ? FROM background_tasks"
         " WHERE status = 'pending' AND status <> 'completed' AND task_id > ? ORDER BY task_id LIMIT ?"
     )
-    rows = to.run(_sql(to, sql), (stamp(to.dialect, before), after_id, limit))
+    rows = to.run(marked(to, sql), (stamp(to.dialect, before), after_id, limit))
     return [Sent(row[0], row[1], bool(row[2])) for row in rows]
 
 
@@ -110,7 +110,7 @@ def orphans(to: Direct, *, alive_since: datetime, limit: int) -> list[Orphan]:
         " WHERE t.status = 'running' AND t.status <> 'completed' AND t.worker_id IS NOT NULL"
         " AND (w.worker_id IS NULL OR w.heartbeat_at < ? OR w.stopped_at IS NOT NULL) LIMIT ?"
     )
-    return [Orphan(*row) for row in to.run(_sql(to, sql), (stamp(to.dialect, alive_since), limit))]
+    return [Orphan(*row) for row in to.run(marked(to, sql), (stamp(to.dialect, alive_since), limit))]
 
 
 def cancel_requested(to: Direct) -> list[tuple[str, str, str, str | None]]:
@@ -165,7 +165,7 @@ def take_chore(
     values = (name, holder, stamp(to.dialect, until), at)
     far = stamp(to.dialect, now + CLOCKS_DIFFER_BY)
     limits = (stamp(to.dialect, gap_before), at, far, stamp(to.dialect, last_before), far)
-    taken = to.run(_sql(to, _TAKE), [*values, *limits])
+    taken = to.run(marked(to, _TAKE), [*values, *limits])
     return _instant(taken[0][0]) if taken else None
 
 
@@ -178,13 +178,13 @@ def record_chore(
         " WHERE name = ? AND holder = ?"
     )
     at = stamp(to.dialect, began)
-    to.run(_sql(to, sql), (at, at, took_ms, json.dumps(dict(findings)), name, holder))
+    to.run(marked(to, sql), (at, at, took_ms, json.dumps(dict(findings)), name, holder))
 
 
 def record_failed_chore(to: Direct, name: str, *, holder: str, error: str) -> None:
     """Show what a run failed with; it stays held for a while, which is the pause before it is tried again."""
     sql = "UPDATE chores SET error = ? WHERE name = ? AND holder = ?"
-    to.run(_sql(to, sql), (error, name, holder))
+    to.run(marked(to, sql), (error, name, holder))
 
 
 def _instant(value: Any) -> datetime:
@@ -195,7 +195,3 @@ def _instant(value: Any) -> datetime:
 
 def _json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
-
-
-def _sql(to: Direct, statement: str) -> str:
-    return statement if to.dialect == "sqlite" else statement.replace("?", "%s")

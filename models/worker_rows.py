@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from models.direct import Direct, stamp
+from models.direct import Direct, marked, stamp
 
 _BEAT: Final = (
     "INSERT INTO workers (worker_id, hostname, pid, threads, queues, started_at, heartbeat_at)"
@@ -37,18 +37,14 @@ def beat(
     """
     served = None if queues is None else json.dumps(list(queues))
     times = (stamp(to.dialect, started_at), stamp(to.dialect, at))
-    to.run_counted(_sql(to, _BEAT), (worker_id, hostname, pid, threads, served, *times))
+    to.run_counted(marked(to, _BEAT), (worker_id, hostname, pid, threads, served, *times))
 
 
 def stop(to: Direct, worker_id: str, at: datetime) -> None:
     """Write that it has stopped."""
-    to.run_counted(_sql(to, _STOP), (stamp(to.dialect, at), worker_id))
+    to.run_counted(marked(to, _STOP), (stamp(to.dialect, at), worker_id))
 
 
 def is_alive(to: Direct, worker_id: str, since: datetime) -> bool:
     """Whether it has not stopped and was heard of at `since` or later."""
-    return bool(to.run(_sql(to, _IS_ALIVE), (worker_id, stamp(to.dialect, since))))
-
-
-def _sql(to: Direct, statement: str) -> str:
-    return statement if to.dialect == "sqlite" else statement.replace("?", "%s")
+    return bool(to.run(marked(to, _IS_ALIVE), (worker_id, stamp(to.dialect, since))))

@@ -72,8 +72,7 @@ class Agenda:
                 _logger.warning("the scheduler cannot work now, and tries again: %s", error)
             self._failed = True
             return 0
-        except Exception:
-            # why: an exception would end periodiq, and with it every other schedule.
+        except Exception:  # why: an exception would end periodiq, and with it every other schedule.
             self._failed = True
             _logger.exception("the scheduler met an unexpected error, and goes on")
             return 0

@@ -58,7 +58,7 @@ def live(seconds: float) -> None:
                 move(to)
             took_ms.append((time.monotonic() - asked_s) * 1000)
         batches += 1
-        time.sleep(max(0.0, began_s + batches * BATCH / STREAM_PER_S - time.monotonic()))
+        time.sleep(max(0.0, began_s + batches * BATCH / STREAM_PER_S - time.monotonic()))  # why: the stream's pace
     print(json.dumps({"took_ms": took_ms, "tasks_per_s": batches * BATCH / (time.monotonic() - began_s)}))
 
 
@@ -101,7 +101,7 @@ def measure(url: str, rows: int, seconds: float) -> bool:
         turns_ms.append((time.monotonic() - turn_s) * 1000)
         gone = {name: gone[name] + found[name] for name in gone}
         finished = not found["more"]
-        time.sleep(TICK_S)
+        time.sleep(TICK_S)  # why: upkeep's pace
     took_s = time.monotonic() - began_s
     rates = {name: count / took_s for name, count in gone.items()}
     print(

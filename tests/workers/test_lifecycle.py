@@ -11,10 +11,11 @@ import redis
 from dramatiq import Message, Worker
 
 from models import database, direct, task_moves, task_query
-from models.task import TERMINAL, Task, TaskAttempt, TaskLog, TaskStatus
+from models.task import TaskLog, TaskStatus
 from models.task_moves import NewTask
 from tests import probes
 from tests.servers import wait_until
+from tests.workers.rows import ended, outcomes, row
 from workers import callboard, tasks
 from workers.actors.diagnostics import run_self_test
 from workers.broker import Settlement, Verdict
@@ -23,24 +24,6 @@ from workers.errors import InvalidTask
 from workers.ledger.ledger import ENVELOPE
 
 pytestmark = pytest.mark.usefixtures("ledger_database")
-
-
-def row(task_id: str) -> Task:
-    found = tasks.get_task(task_id)
-    assert found is not None
-    return found
-
-
-def ended(task_id: str) -> Task:
-    wait_until(lambda: row(task_id).status in TERMINAL, within_s=20, what=f"the end of {task_id}")
-    return row(task_id)
-
-
-def outcomes(task_id: str) -> list[str | None]:
-    with database.reading() as session:
-        found: list[TaskAttempt] = task_query.attempts(session, task_id)
-    assert [attempt.number for attempt in found] == list(range(1, len(found) + 1))
-    return [attempt.outcome for attempt in found]
 
 
 def logged(task_id: str) -> list[TaskLog]:

@@ -15,12 +15,13 @@ import redis
 from dramatiq.broker import Broker, MessageProxy
 from sqlalchemy import text
 
-from models import database, task_query
-from models.task import TERMINAL, Task, TaskStatus
+from models import database
+from models.task import TaskStatus
 from tests import probes
 from tests.servers import wait_until
 from tests.workers.cli.conftest import Run, run
 from tests.workers.refusing import migrated, refusing
+from tests.workers.rows import ended, outcomes, row
 from tests.workers.web.conftest import api, api_url
 from workers import callboard, tasks
 from workers.errors import InvalidTask, LedgerUnavailable
@@ -79,22 +80,6 @@ def test_every_trap_has_its_test(trap: int) -> None:
     for file, name in TRAPS[trap]:
         source = (Path(__file__).parents[1] / file).read_text()
         assert f"def {name}(" in source if name else re.search(rf"(?i)traps?\b[^\n]*\b{trap}\b", source)
-
-
-def row(task_id: str) -> Task:
-    found = tasks.get_task(task_id)
-    assert found is not None
-    return found
-
-
-def ended(task_id: str) -> Task:
-    wait_until(lambda: row(task_id).status in TERMINAL, within_s=20, what=f"the end of {task_id}")
-    return row(task_id)
-
-
-def outcomes(task_id: str) -> list[str | None]:
-    with database.reading() as session:
-        return [attempt.outcome for attempt in task_query.attempts(session, task_id)]
 
 
 class Witness(dramatiq.Middleware):

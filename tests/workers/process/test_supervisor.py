@@ -138,6 +138,7 @@ def test_servers_stop_after_what_leans_on_them(watched: Watched, tmp_path: Path)
     assert order.read_text() == "worker server "
 
 
+# why the sleep: the pace of a child that is well.
 PULSE = "import os, time\nwhile True:\n    os.write(int(os.environ['CALLBOARD_PULSE_FD']), b'.')\n    time.sleep(0.05)"
 FALLS_SILENT = "import os, signal\nos.write(int(os.environ['CALLBOARD_PULSE_FD']), b'.')\nsignal.pause()"
 
