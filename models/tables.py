@@ -3,7 +3,7 @@
 from models.health import Alert, HealthSample
 from models.mail import EmailDelivery
 from models.report import InformationReport, ReportDocument
-from models.schedule import Schedule, ScheduleRun
+from models.schedule import Schedule, ScheduleRun, Timetable
 from models.task_tables import Chore, IdempotencyKey, Task, TaskAttempt, TaskGroup, TaskLog, WorkerProcess
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "TaskAttempt",
     "TaskGroup",
     "TaskLog",
+    "Timetable",
     "WorkerProcess",
 ]

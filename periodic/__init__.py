@@ -1,15 +1,12 @@
 """Callboard's scheduler. `periodiq periodic` imports this package, finds the tick, and wakes it.
 
-periodiq is only the process that wakes: what is due, and that it is sent once, is decided by `periodic.agenda`.
+periodiq is only the process that wakes: what is due, and that it is sent once, is decided by `periodic.agenda`. In any
+other process nothing is declared here: `from periodic import schedules` is how schedules are looked at and changed.
 """
 
 from periodic import process
-from periodic.agenda import Agenda
-from periodic.timetable import TIMETABLE
-from workers import callboard
 
-__all__ = ["agenda", "tick"]
+__all__: list[str] = []
 
-agenda = Agenda(callboard, TIMETABLE)
-tick = process.declare_tick(callboard.broker, agenda, callboard.upkeep("scheduler"))
-process.exit_cleanly_on_sigterm()
+if process.is_scheduler():
+    process.start()

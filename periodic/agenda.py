@@ -2,45 +2,63 @@
 
 One wake-up, and what a crash at each line leaves:
 
-    synchronise   declarations → rows, at the first wake-up that reaches the database        crash: done again
-    due           read the enabled schedules whose time has come                      crash: nothing happened
-    claim         one transaction: the run (unique on schedule + due time),           crash before the commit: nothing;
-                  next_run_at moved by compare-and-set, the task's row (pending,      after it: the row waits for the
-                  enqueued_at empty)                                                  next wake-up of any process
-    publish       each pending scheduled row with empty enqueued_at goes on the       crash: published again; the bus
-                  bus, then enqueued_at is written                                    takes it once, an ended row never
+    synchronise   declarations → rows (periodic.synchronise)                        crash: done again
+    due           read the enabled schedules whose time has come                    crash: nothing happened
+    decide        what becomes of their due times (periodic.decision)               crash: nothing happened
+    claim         one transaction for many of them: next_run_at moves on by         crash before the commit: nothing;
+                  compare-and-set, the run is written, the task's row is            after it: the relay of any process
+                  accepted without a message, the run before is asked to end        finds the row
+    publish       the messages of these rows go on the bus                          crash: as with `send_in`, the relay
 
-So any number of scheduler processes may run, and any of them may die at any point. A missed time (the process was down)
-runs once, late. A time at which the previous run is unfinished is skipped, and recorded as skipped.
+So any number of scheduler processes may run, and any of them may die at any point. With the bus down the claims go on,
+and the relay delivers; with the database down nothing can be known to be due: it is late, and dealt with by the
+schedule's misfire policy when the database is back.
 
-Nothing here raises: an error is logged, and the next wake-up comes after a back-off.
+A schedule that cannot be sent by this code (its actor is unknown here, as during a rolling deploy) is left as it is,
+due, with its error in the row: a process that knows it sends it. It holds up no other.
+
+Nothing here raises: an error is logged once, and the next wake-up comes after a back-off.
 """
 
-import json
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
-from sqlmodel import Session, col, select
+import dramatiq
 
-from models import database, direct, schedule, task_moves
-from models.schedule import Schedule
-from models.task import TERMINAL, Task, new_task_id
+from models import database, direct, schedule_claim, task_moves
+from models.direct import Direct
+from models.schedule_claim import DueSchedule
 from models.task_moves import NewTask
-from models.triggers import TriggerError, from_row, to_row
-from periodic.timetable import Declaration
+from models.triggers import TriggerError, from_row
+from periodic.decision import Decision, decide, jitter_of
+from periodic.declaration import Declaration
+from periodic.synchronise import Synchroniser
 from workers import Callboard
 from workers.errors import CallboardError, InvalidTask
-from workers.ledger.ledger import ENVELOPE, ENVELOPE_VERSION
-from workers.ledger.relay import relay
-from workers.params import validate
-from workers.registry import default_priority_of, function_of, type_of
+from workers.ledger import outbox
+from workers.registry import default_priority_of
 
-MAX_NAP_S = 0.9
+MAX_NAP_S: Final = 0.9
 """The longest sleep: an edit in the table is seen after it, and periodiq never uses its whole-second alarm."""
-ERROR_NAP_S = 0.8
+ERROR_NAP_S: Final = 0.8
+BATCH: Final = 100
+"""Schedules claimed by one transaction."""
+PASSES: Final = 50
+"""Batches of one wake-up; then periodiq has its turn, and looks whether it is to end."""
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """What is to be written of one schedule. task: None if nothing is sent."""
+
+    schedule: DueSchedule
+    decision: Decision
+    task: NewTask | None
 
 
 class Agenda:
@@ -53,20 +71,16 @@ class Agenda:
 
     def __init__(self, callboard: Callboard, timetable: Sequence[Declaration]) -> None:
         self._callboard = callboard
-        self._timetable = timetable
-        self._synchronised = False
+        self._synchroniser = Synchroniser(callboard.registry, timetable)
         self._failed = False
+        self._looked_at: datetime | None = None
 
     def wake(self, now: datetime | None = None) -> int:
-        """Send what is due; returns how many tasks were put on the bus. Raises nothing."""
+        """Claim and send what is due; returns how many tasks were claimed. Raises nothing."""
         now = now or datetime.now(UTC)
         try:
-            self._synchronise(now)
-            with database.reading() as session:
-                due = schedule.due(session, now)
-            for one in due:
-                self._claim(one, now)
-            sent = relay(self._callboard.broker, grace_s=0.0)
+            self._synchroniser.run(now)
+            claimed = self._claim_all(now)
         except (database.DatabaseError, CallboardError) as error:
             if not self._failed:
                 _logger.warning("the scheduler cannot work now, and tries again: %s", error)
@@ -79,7 +93,8 @@ class Agenda:
         if self._failed:
             _logger.warning("the scheduler works again")
         self._failed = False
-        return sent
+        self._looked_at = now
+        return claimed
 
     def next_wake(self, now: datetime | None = None) -> datetime:
         """When to wake next: at the next due time, at most MAX_NAP_S ahead. Raises nothing."""
@@ -88,114 +103,129 @@ class Agenda:
             return now + timedelta(seconds=ERROR_NAP_S)
         latest = now + timedelta(seconds=MAX_NAP_S)
         try:
-            with database.reading() as session:
-                due_at = schedule.next_due_at(session)
+            with direct.reading() as to:
+                # why: what was due at the last look and still is, waits for something; it must not keep us awake.
+                due_at = schedule_claim.next_due_at(to, after=min(self._looked_at or now, now))
         except database.DatabaseError:
             return latest
-        return latest if due_at is None else min(latest, max(due_at, now + timedelta(milliseconds=1)))
+        except Exception:  # why: as in `wake`.
+            _logger.exception("the scheduler cannot see what is due next, and looks again soon")
+            return latest
+        return latest if due_at is None else min(latest, max(due_at, now + timedelta(milliseconds=2)))
 
-    def problems(self) -> list[str]:
-        """What is wrong with the declarations, a line each; for `callboard check`."""
-        found: list[str] = []
-        seen: dict[tuple[str, str], str] = {}
-        for declared in self._timetable:
-            error = self._error_of(declared)
-            if error is not None:
-                found.append(f"schedule {declared.schedule_id}: {error}")
-            job = (declared.actor, repr(sorted(declared.params.items())))
-            if job in seen:
-                found.append(f"schedule {declared.schedule_id}: {declared.actor} with the same parameters is "
-                             f"scheduled by {seen[job]} already: remove one of them")  # fmt: skip
-            seen[job] = declared.schedule_id
-        return found
+    def _claim_all(self, now: datetime) -> int:
+        """Claim until nothing is due but what waits; returns how many tasks."""
+        claimed = 0
+        for _ in range(PASSES):
+            with direct.reading() as to:
+                due = schedule_claim.due(to, now)
+            claims = [claim for claim in (self._prepare(one, now) for one in due) if claim is not None]
+            moved = 0
+            for first in range(0, len(claims), BATCH):
+                batch = claims[first : first + BATCH]
+                taken = self._commit(batch, now)
+                moved += len(taken)
+                task_ids = [claim.task.task_id for claim in taken if claim.task is not None]
+                outbox.publish(self._callboard.broker, task_ids)
+                claimed += len(task_ids)
+            if moved == 0:
+                break
+        return claimed
 
-    def _synchronise(self, now: datetime) -> None:
-        if self._synchronised:
-            return
-        with database.writing() as session:
-            for declared in self._timetable:
-                self._synchronise_one(session, declared, now)
-        self._synchronised = True
-        _logger.info("the scheduler is up, with %d declared schedules", len(self._timetable))
-
-    def _synchronise_one(self, session: Session, declared: Declaration, now: datetime) -> None:
-        error = self._error_of(declared)
-        trigger = to_row(declared.trigger)
-        row = session.get(Schedule, declared.schedule_id)
-        if row is None:
-            row = Schedule(
-                schedule_id=declared.schedule_id, actor=declared.actor, trigger=trigger, enabled=declared.enabled
-            )
-            row.next_run_at = declared.trigger.next_after(now)
-        elif row.trigger != trigger:
-            row.next_run_at = declared.trigger.next_after(now)
-        row.actor = declared.actor
-        row.trigger = trigger
-        row.params = declared.params
-        row.priority = declared.priority
-        row.max_retries = declared.max_retries
-        row.time_limit_s = declared.time_limit_s
-        row.error = error
-        if error is not None:
-            row.enabled = False
-            _logger.error("schedule %s cannot run: %s", declared.schedule_id, error)
-        session.add(row)
-
-    def _error_of(self, declared: Declaration) -> str | None:
+    def _prepare(self, due: DueSchedule, now: datetime) -> _Claim | None:
+        """What to write of a schedule; None if it waits or cannot be sent by this code."""
         try:
-            actor = self._callboard.registry.resolve(declared.actor)
-            validate(function_of(actor), declared.params)
-        except InvalidTask as error:
-            return str(error)
+            trigger = from_row(due.trigger, time_zone=due.time_zone, start_at=due.start_at, end_at=due.end_at)
+            actor = self._callboard.registry.resolve(due.actor)
+            decision = decide(due, trigger, now)
+            if decision is None:
+                return None
+            return _Claim(due, decision, self._task_of(due, actor, decision, now))
+        except (TriggerError, InvalidTask) as error:
+            self._note_error(due, str(error))
+        except Exception as error:  # why: whatever is wrong with this schedule, the others are due.
+            _logger.exception("schedule %s cannot be looked at", due.schedule_id)
+            self._note_error(due, f"{type(error).__name__}: {error}")
         return None
 
-    def _claim(self, due: Schedule, now: datetime) -> None:
+    def _task_of(
+        self, due: DueSchedule, actor: dramatiq.Actor[..., object], decision: Decision, now: datetime
+    ) -> NewTask | None:
+        if decision.sent is None:
+            return None
+        start_at = decision.sent.due_at + jitter_of(due, decision.sent.due_at)
+        delay_ms = round((start_at - now).total_seconds() * 1000)
+        return task_of(
+            self._callboard, actor, due.params, now=now, schedule_id=due.schedule_id, priority=due.priority,
+            max_retries=due.max_retries, time_limit_s=due.time_limit_s, delay_ms=delay_ms if delay_ms > 0 else None,
+        )  # fmt: skip
+
+    def _commit(self, claims: Sequence[_Claim], now: datetime) -> list[_Claim]:
+        """Write claims in one transaction, or, if that cannot be, each in its own; returns those that were ours."""
         try:
-            next_run_at = from_row(due.trigger).next_after(now)
-            actor = self._callboard.registry.resolve(due.actor)
-        except (TriggerError, InvalidTask) as error:
-            _logger.error("schedule %s cannot run: %s", due.schedule_id, error)
+            return _write(claims, now)
+        except database.DatabaseError:
+            raise
+        except Exception as error:
+            if len(claims) == 1:
+                _logger.exception("schedule %s cannot be claimed", claims[0].schedule.schedule_id)
+                self._note_error(claims[0].schedule, f"{type(error).__name__}: {error}")
+                return []
+        return [taken for claim in claims for taken in self._commit([claim], now)]
+
+    def _note_error(self, due: DueSchedule, error: str) -> None:
+        if due.error == error[: schedule_claim.ERROR_MAX_CHARS]:
             return
-        priority = due.priority or default_priority_of(actor)
-        options = {
-            ENVELOPE: ENVELOPE_VERSION,
-            "priority": priority,
-            "max_retries": due.max_retries,
-            "time_limit": due.time_limit_s * 1000,
-            "schedule_id": due.schedule_id,
-        }
-        task = NewTask(
-            task_id=new_task_id(),
-            task_name=actor.actor_name,
-            task_type=type_of(actor),
-            queue=actor.queue_name,
-            priority=priority,
-            params=json.dumps({"args": [], "kwargs": due.params}),
-            options=json.dumps(options),
-            max_retries=due.max_retries,
-            schedule_id=due.schedule_id,
-            created_at=now,
-            enqueued_at=None,
-        )
-        with database.writing() as session:
-            busy = _unfinished(session, due.last_task_id)
-            reason = f"the previous run {due.last_task_id} is unfinished" if busy else None
-            taken = schedule.claim(
-                session,
-                due,
-                now=now,
-                next_run_at=next_run_at,
-                task_id=None if busy else task.task_id,
-                reason=reason,
-            )
-            if taken and not busy:
-                task_moves.accept(direct.Within(session), [task])
-        if taken and busy:
-            _logger.warning("schedule %s, due %s, is skipped: %s", due.schedule_id, due.next_run_at, reason)
+        _logger.error("schedule %s cannot run: %s", due.schedule_id, error)
+        with direct.transaction() as to:
+            schedule_claim.note_error(to, due.schedule_id, error)
 
 
-def _unfinished(session: Session, task_id: str | None) -> bool:
-    if task_id is None:
+def task_of(
+    callboard: Callboard,
+    actor: dramatiq.Actor[..., object],
+    params: dict[str, object],
+    *,
+    now: datetime,
+    schedule_id: str,
+    priority: int | None,
+    max_retries: int,
+    time_limit_s: int,
+    delay_ms: int | None = None,
+) -> NewTask:
+    """The row of a schedule's task, without a message yet. Raises InvalidTask."""
+    message = actor.message_with_options(
+        kwargs=params,
+        priority=default_priority_of(actor) if priority is None else priority,
+        max_retries=max_retries,
+        time_limit=time_limit_s * 1000,
+        schedule_id=schedule_id,
+    )
+    return callboard.ledger.row_of(callboard.broker, message, delay_ms=delay_ms, now=now, sent=False)
+
+
+def _write(claims: Sequence[_Claim], now: datetime) -> list[_Claim]:
+    with direct.transaction() as to, to.atomic():
+        return [claim for claim in claims if _write_one(to, claim, now)]
+
+
+def _write_one(to: Direct, claim: _Claim, now: datetime) -> bool:
+    """False if the due time is another's, or was dealt with before."""
+    schedule_id, decision, task = claim.schedule.schedule_id, claim.decision, claim.task
+    if not schedule_claim.move_on(to, claim.schedule, decision.next_run_at):
         return False
-    status = session.exec(select(Task.status).where(col(Task.task_id) == task_id)).first()
-    return status is not None and status not in TERMINAL
+    for run in decision.runs:
+        is_sent = run is decision.sent
+        task_id = task.task_id if is_sent and task is not None else None
+        is_new = schedule_claim.record(to, schedule_id, run, task_id=task_id, now=now)
+        if is_sent and not is_new:
+            return False
+        if run.reason is not None:
+            _logger.warning("schedule %s, due %s: %s, %s", schedule_id, run.due_at, run.outcome, run.reason)
+    if task is not None:
+        if decision.cancels is not None:
+            reason = f"by schedule {schedule_id}: its next run is due"
+            task_moves.request_cancel(to, decision.cancels, reason=reason, now=now)
+        task_moves.accept(to, [task])
+        schedule_claim.note_sent(to, schedule_id, task.task_id, now)
+    return True

@@ -18,6 +18,8 @@ from dramatiq import Message
 from dramatiq.broker import Broker
 
 from periodic.agenda import Agenda
+from periodic.timetable import TIMETABLE
+from workers import callboard
 from workers.ledger.upkeep import Upkeep
 
 
@@ -72,7 +74,16 @@ def declare_tick(broker: Broker, agenda: Agenda, upkeep: Upkeep) -> dramatiq.Act
     )
 
 
-def exit_cleanly_on_sigterm() -> None:
-    """SIGTERM ends the scheduler with status 0; a claim in progress is rolled back or committed as a whole."""
-    if "periodiq" in sys.argv[0]:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+def is_scheduler() -> bool:
+    """Whether this process was started as `periodiq …`."""
+    return "periodiq" in sys.argv[0]
+
+
+def start() -> None:
+    """Make this process the scheduler: declare the tick, and end with status 0 on SIGTERM.
+
+    A claim in progress when it ends is rolled back or committed as a whole.
+    """
+    agenda = Agenda(callboard, TIMETABLE)
+    declare_tick(callboard.broker, agenda, callboard.upkeep("scheduler"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -1,36 +1,14 @@
-"""The default timetable: only declarations, one each, with its why. People may pause and edit them in the ledger."""
+"""The default timetable: only declarations, one each, with its why. People may pause and edit them while it runs.
 
-from dataclasses import dataclass, field
-from typing import Any
+A job that wants a setting, such as a server's address, is declared disabled. Two lines for the same job want a word:
+`also_scheduled="why"`.
+"""
 
-from models.triggers import Crontab, Interval
+from periodic.declaration import Declaration, cron, crontab, date, interval
 
-
-@dataclass(frozen=True)
-class Declaration:
-    """A recurring job that the code declares.
-
-    Args:
-        schedule_id: its name, for people and for the row.
-        actor: canonical name.
-        trigger: when it is due.
-        params: named arguments of each run.
-        priority: 1–10; None for the actor's.
-        max_retries, time_limit_s: of each run.
-        enabled: whether it starts enabled.
-    """
-
-    schedule_id: str
-    actor: str
-    trigger: Interval | Crontab
-    params: dict[str, Any] = field(default_factory=dict)
-    priority: int | None = None
-    max_retries: int = 3
-    time_limit_s: int = 300
-    enabled: bool = True
-
+__all__ = ["TIMETABLE", "Declaration", "cron", "crontab", "date", "interval"]
 
 TIMETABLE = (
     # A sample a minute is fine enough to see a trend and to alert within one, and costs a few milliseconds.
-    Declaration("system-health-check", "health.check_system", Crontab("* * * * *"), max_retries=1, time_limit_s=30),
+    Declaration("system-health-check", "health.check_system", crontab("* * * * *"), max_retries=1, time_limit_s=30),
 )

@@ -7,6 +7,10 @@
     │   ├── InvalidTask           unknown actor, parameters, priority …: sending it again cannot help
     │   ├── LedgerUnavailable     the database did not take the row
     │   └── OutcomeUnknown        neither can be said; the message names the task id
+    ├── ScheduleError             what was asked of a schedule was not done
+    │   ├── InvalidSchedule       a field is wrong; the message says what was expected
+    │   ├── UnknownSchedule       there is no schedule of this id
+    │   └── ScheduleRefused       it cannot be done with this schedule as it stands
     └── TaskError                 what a task raises about itself
         ├── PermanentError        the same again would fail again: never retried
         │   └── ResultNotStorable what an isolated function returned is not JSON or too big
@@ -37,18 +41,22 @@ __all__ = [
     "Cancelled",
     "ChildDied",
     "Interrupt",
+    "InvalidSchedule",
     "InvalidTask",
     "LedgerUnavailable",
     "OutcomeUnknown",
     "PermanentError",
     "ResultNotStorable",
     "Retry",
+    "ScheduleError",
+    "ScheduleRefused",
     "SendError",
     "SettingsError",
     "TaskError",
     "TimeLimitExceeded",
     "TransientError",
     "UnknownActor",
+    "UnknownSchedule",
 ]
 
 
@@ -102,6 +110,31 @@ class OutcomeUnknown(SendError):
             f"asked. Look it up with `callboard tasks show {task_id}` once the database is back"
         )
         self.task_id = task_id
+
+
+class ScheduleError(CallboardError):
+    """What was asked of a schedule was not done."""
+
+
+class InvalidSchedule(ScheduleError):
+    """A field of a schedule is wrong.
+
+    Args:
+        message: the field, what was expected, what came.
+        field: its name, for interfaces that point at it.
+    """
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownSchedule(ScheduleError):
+    """There is no schedule of this id; the message proposes the nearest ones."""
+
+
+class ScheduleRefused(ScheduleError):
+    """It cannot be done with this schedule as it stands; the message says why and what to do."""
 
 
 class TaskError(CallboardError):

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     actor_modules: Annotated[tuple[str, ...], NoDecode] = ()
     """Further modules with actors, separated by commas."""
 
+    schedules_max: int = Field(default=10_000, ge=1, le=100_000)
+    """How many schedules there may be."""
+
     processes: int = Field(default=2, ge=1, le=256)
     """Worker processes of `callboard up` and `callboard worker`."""
     threads: int = Field(default=10, ge=1, le=1_000)

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from models import database, schema
+from periodic import declaration
+from periodic.timetable import TIMETABLE
 from workers import callboard, start_checks
 from workers.params import model_of
 from workers.registry import aliases_of, default_priority_of, function_of, source_of, type_of
@@ -25,9 +27,7 @@ def check() -> None:
     ]
     problems += _shard_problems()
     count = len(callboard.registry.actors)
-    from periodic import agenda  # why: importing it declares the scheduler's tick, which only the scheduler needs.
-
-    problems += agenda.problems()
+    problems += declaration.problems(TIMETABLE, callboard.registry)
     problems += _schema_problems()
     warnings: list[str] = []
     if not problems and _has_database():
