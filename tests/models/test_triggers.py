@@ -64,7 +64,7 @@ CRONTABS: dict[tuple[str, str, str], list[str]] = {
 def test_a_crontab_is_due_when_cron_would_run_it(given_case: tuple[str, str, str], expected: list[str]) -> None:
     expression, zone, after = given_case
 
-    found = next_times(Crontab(expression, zone), utc(after), len(expected))
+    found = next_times(Crontab(expression, time_zone=zone), utc(after), len(expected))
 
     assert found == [utc(text) for text in expected]
 
@@ -128,14 +128,14 @@ def test_a_trigger_that_cannot_be_is_refused_naming_the_field(stored: dict[str, 
     assert len(str(raised.value)) < 500
 
 
-@pytest.mark.parametrize("trigger", [Interval(60), Crontab("0 9 * * 1-5", BERLIN), Crontab("@weekly")])
+@pytest.mark.parametrize("trigger", [Interval(60), Crontab("0 9 * * 1-5", time_zone=BERLIN), Crontab("@weekly")])
 def test_a_trigger_comes_back_from_its_row(trigger: Interval | Crontab) -> None:
     assert from_row(to_row(trigger)) == trigger
 
 
 @pytest.mark.parametrize(
     ("trigger", "words"),
-    [(Interval(60), "every 60 s"), (Crontab("0 9 * * *", BERLIN), "At 09:00 every day (Europe/Berlin)")],
+    [(Interval(60), "every 60 s"), (Crontab("0 9 * * *", time_zone=BERLIN), "At 09:00 every day (Europe/Berlin)")],
 )
 def test_a_trigger_can_be_read(trigger: Interval | Crontab, words: str) -> None:
     assert trigger.in_words() == words
@@ -216,7 +216,7 @@ CHANGES = st.one_of(
 def test_a_due_time_is_always_later_than_the_moment_asked_for(
     moment: datetime, minute: tuple[str, frozenset[int]], hour: tuple[str, frozenset[int]]
 ) -> None:
-    due = next_times(Crontab(f"{minute[0]} {hour[0]} * * *", BERLIN), moment, 5)
+    due = next_times(Crontab(f"{minute[0]} {hour[0]} * * *", time_zone=BERLIN), moment, 5)
 
     assert [moment, *due] == sorted({moment, *due})
     assert all(one.astimezone(ZoneInfo(BERLIN)).minute in minute[1] | {0} for one in due)

@@ -1,0 +1,104 @@
+"""What all triggers share: a time zone, the time from which and until which they are due, and how they are asked."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Self
+from zoneinfo import ZoneInfo
+
+from models.triggers.errors import TriggerError
+from models.triggers.zone import zone_of
+
+_TICK = timedelta(microseconds=1)
+_OWN_COLUMNS = ("time_zone", "start_at", "end_at")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trigger:
+    """Something that says when it is next due. Pure, frozen, comparable; made only of what can be.
+
+    Args:
+        time_zone: IANA name; what wall times are read in. Default UTC.
+        start_at, end_at: the first and last moments at which it may be due, both included; aware. Default unbounded.
+
+    Raises:
+        TriggerError: naming the argument, what came and what is expected.
+    """
+
+    kind: ClassVar[str]
+    time_zone: str = "UTC"
+    start_at: datetime | None = None
+    end_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        zone_of(self.time_zone)
+        for name in ("start_at", "end_at"):
+            moment = getattr(self, name)
+            if moment is not None:
+                object.__setattr__(self, name, aware_utc(name, moment))
+        if self.start_at is not None and self.end_at is not None and self.end_at < self.start_at:
+            raise TriggerError("end_at", str(self.end_at), f"no time before start_at {self.start_at}")
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        """The first due time strictly after an aware moment, as aware UTC; None if there is no more."""
+        if moment.tzinfo is None:
+            raise ValueError("moment: expected an aware datetime, got a naive one; give it tzinfo=UTC")
+        if self.start_at is not None and moment < self.start_at:
+            moment = self.start_at - _TICK
+        due = self._next_after(moment)
+        return None if due is None or (self.end_at is not None and due > self.end_at) else due
+
+    def in_words(self) -> str:
+        """The trigger for people, for instance `at 09:10 and 09:50 every day (Europe/Berlin)`."""
+        words = self._in_words()
+        for name, moment in (("from", self.start_at), ("until", self.end_at)):
+            if moment is not None:
+                words += f", {name} {written(moment.astimezone(self.zone))}"
+        return words
+
+    def arguments(self) -> dict[str, Any]:
+        """Its own arguments, as JSON values: all that were given, without zone, start and end."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OWN_COLUMNS}
+        return {name: value for name, value in own.items() if value is not None}
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone."""
+        return zone_of(self.time_zone)
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any], **common: Any) -> Self:
+        """A trigger of this kind from arguments of anyone's making.
+
+        Raises:
+            TriggerError: an argument that it does not have, or one that cannot be.
+        """
+        names = [field.name for field in fields(cls)]
+        for name in arguments:
+            if name not in names:
+                raise TriggerError(name if isinstance(name, str) and len(name) <= 40 else "arguments", name,
+                                   f"an argument of {cls.kind}: {', '.join(names)}")  # fmt: skip
+        return cls(**{**common, **arguments})
+
+    def _next_after(self, moment: datetime) -> datetime | None:
+        raise NotImplementedError
+
+    def _in_words(self) -> str:
+        raise NotImplementedError
+
+
+def aware_utc(name: str, moment: object) -> datetime:
+    """An aware moment in UTC, from a datetime or ISO text with an offset."""
+    if isinstance(moment, str) and len(moment) <= 40:
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(moment)
+    if isinstance(moment, datetime) and moment.tzinfo is not None and 1970 <= moment.year <= 9998:
+        return moment.astimezone(UTC)
+    shown = moment.isoformat() if isinstance(moment, datetime) else moment
+    raise TriggerError(name, shown, "an aware time from 1970 on, such as 2026-12-24T18:00:00+01:00")
+
+
+def written(moment: datetime) -> str:
+    """A moment for people: without what is zero."""
+    return moment.replace(tzinfo=None).isoformat(" ", "minutes" if not moment.second else "seconds")
