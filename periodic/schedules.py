@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from models import database, direct, schedule, schedule_claim, task_moves
@@ -69,9 +70,18 @@ def add(
     )  # fmt: skip
     found = _checked(declared)
     now = datetime.now(UTC)
+    taken = InvalidSchedule(f"id: there is a schedule {id!r} already: edit it, or choose another id", field="id")
+    try:
+        _insert(id, found, now, taken)
+    except IntegrityError:
+        raise taken from None  # why: another has added it since we looked.
+    return get(id)
+
+
+def _insert(id: str, found: Checked, now: datetime, taken: InvalidSchedule) -> None:  # why: as above.
     with database.writing() as session:
         if schedule.find(session, id) is not None:
-            raise InvalidSchedule(f"id: there is a schedule {id!r} already: edit it, or choose another id", field="id")
+            raise taken
         most = callboard.settings.schedules_max
         if schedule.count(session) >= most:
             raise InvalidSchedule(f"there are {most} schedules, which is the most (CALLBOARD_SCHEDULES_MAX): "
@@ -79,7 +89,6 @@ def add(
         row = Schedule(schedule_id=id, origin=Origin.USER, created_at=now, updated_at=now, **found.values)
         row.next_run_at = found.trigger.next_after(now)
         session.add(row)
-    return get(id)
 
 
 def list() -> builtins.list[dict[str, Any]]:  # noqa: A001  # why: as for `id`.

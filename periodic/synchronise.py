@@ -22,8 +22,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from models import database, schedule
-from models.schedule import Origin, Schedule
-from periodic.declaration import COLUMNS, Checked, Declaration, checked, raw
+from models.schedule import IN_FORCE_S, Origin, Schedule
+from periodic.declaration import COLUMNS, WHEN, Checked, Declaration, checked, raw
 from workers.errors import InvalidSchedule
 from workers.registry import Registry
 
@@ -53,6 +53,8 @@ class Synchroniser:
         asserted = self._asserted_at
         if asserted is not None and timedelta(0) <= now - asserted < timedelta(seconds=ASSERT_EVERY_S):
             return
+        if asserted is not None and now - asserted > timedelta(seconds=IN_FORCE_S / 2):
+            self._is_applied = False  # why: another may have come into force and gone, unseen.
         try:
             with database.writing() as session:
                 is_in_force = schedule.assert_timetable(session, self._fingerprint, now)
@@ -93,12 +95,13 @@ class Synchroniser:
             session.add(row)
         elif row.declared == stored and row.error is None and row.removed_at is None:
             return
+        anew = row.removed_at is not None
         for name in COLUMNS:
             if name not in row.overridden:
+                anew |= name in WHEN and getattr(row, name) != line[name]
                 setattr(row, name, line[name])
-        row.origin, row.declared, row.updated_at = Origin.DECLARED, stored, now
-        was_removed, row.removed_at = row.removed_at is not None, None
-        set_due(row, self._registry, now, anew=was_removed)
+        row.origin, row.declared, row.removed_at, row.updated_at = Origin.DECLARED, stored, None, now
+        set_due(row, self._registry, now, anew=anew)
 
     def _values_of(self, declared: Declaration) -> dict[str, Any]:
         try:
