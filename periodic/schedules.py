@@ -284,11 +284,9 @@ def preview(
 
 def as_dict(row: Schedule, last_status: str | None) -> dict[str, Any]:
     """A schedule for people and programs outside: its columns, the trigger in words, the status of its last task."""
-    shown = {name: getattr(row, name) for name in Schedule.model_fields}
-    shown["id"] = shown.pop("schedule_id")
-    shown["last_status"] = last_status
-    shown["words"] = None if row.error else _trigger_of(row).in_words()
-    return shown
+    columns = {name: getattr(row, name) for name in Schedule.model_fields if name != "schedule_id"}
+    words = None if row.error else _trigger_of(row).in_words()
+    return {"id": row.schedule_id, "words": words, "last_status": last_status, **columns}
 
 
 def _trigger_of(row: Schedule) -> Trigger:

@@ -33,7 +33,7 @@ def enqueue(
 
     Example: callboard enqueue email.send_confirmation fir_id=FIR-2026-000101 recipient_email=me@example.org --wait
     """
-    named = _parse(params or [], params_json)
+    named = parse_params(params or [], params_json)
     task_id = tasks.enqueue_task(actor, task_type, named, priority, max_retries, delay_s=delay_s)
     if not callboard.broker.is_bus_up:
         typer.echo("Redis does not answer: the task is accepted, and goes out by itself when it is back", err=True)
@@ -108,7 +108,8 @@ def _show_end(task: Task) -> None:
                    f"Follow it with `callboard tasks watch {task.task_id}`", err=True)  # fmt: skip
 
 
-def _parse(pairs: list[str], params_json: str | None) -> dict[str, Any]:
+def parse_params(pairs: list[str], params_json: str | None = None) -> dict[str, Any]:
+    """Parameters as people give them: `key=value` each, over one JSON object. Raises InvalidTask."""
     named: dict[str, Any] = {}
     if params_json is not None:
         try:

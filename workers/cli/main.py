@@ -8,7 +8,7 @@ import typer
 
 from models.database import DatabaseError
 from workers.broker import BusFull, BusRefused, BusUnavailable
-from workers.cli import check, enqueue, tasks, up, worker
+from workers.cli import check, enqueue, schedules, tasks, up, worker
 from workers.errors import CallboardError, LedgerUnavailable, OutcomeUnknown
 
 EXIT_FAILED = 1
@@ -32,6 +32,7 @@ app.command("check")(check.check)
 app.command("actors")(check.actors)
 app.command("enqueue")(enqueue.enqueue)
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(schedules.app, name="schedules")
 
 
 def _show_version(wanted: bool) -> None:

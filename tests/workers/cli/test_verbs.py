@@ -13,8 +13,10 @@ from tests.servers import wait_until
 from tests.workers.cli.conftest import Run, run_script
 from workers import callboard, tasks
 
+BEFORE = "0002"
+"""The step before the newest."""
 SELF_TEST = "diagnostics.run_self_test"
-VERBS = ("up", "worker", "migrate", "sample", "check", "actors", "enqueue", "tasks")
+VERBS = ("up", "worker", "migrate", "sample", "check", "actors", "enqueue", "tasks", "schedules")
 
 
 def test_help_names_every_verb_within_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +84,9 @@ def test_migrate_goes_up_down_and_up_again(run: Run, sqlite_database: str) -> No
     assert (down.code, down.out) == (0, f"the database is at {BEFORE}\n")
     wrong = run("check")
     assert wrong.code == 1
-    assert wrong.error_lines == [f"the database is at {BEFORE}, this code needs {schema.head()}: run `callboard migrate`"]
+    assert wrong.error_lines == [
+        f"the database is at {BEFORE}, this code needs {schema.head()}: run `callboard migrate`"
+    ]
     up = run("migrate")
     assert (up.code, up.out) == (0, f"the database is at {schema.head()}\n")
     assert run("check").code == 0
