@@ -5,6 +5,7 @@
                                 is still held (`unique_for`)
     a group                     after `task_days`, once no row of a member is left (or if there never was one)
     a worker process's row      after `task_days` without a heartbeat
+    a run of a schedule         `task_days` after it was due
 
 An id is a UUIDv7, so a row's age is in its key: no index is needed to find old rows, and those that every task would
 have to pay for are saved. A walk goes through the ids in their order. It goes on from where it was up to the ids of
@@ -80,6 +81,10 @@ _MEMBERLESS: Final = (
 )
 _GROUPS: Final = f"SELECT group_id, {_MEMBERLESS} FROM task_groups WHERE group_id > ? ORDER BY group_id LIMIT ?"
 _WORKERS: Final = "DELETE FROM workers WHERE heartbeat_at < ?"
+_RUNS: Final = (
+    "DELETE FROM schedule_runs WHERE (schedule_id, due_at) IN"
+    " (SELECT schedule_id, due_at FROM schedule_runs WHERE due_at < ? ORDER BY due_at LIMIT ?)"
+)
 
 
 class Retention:
@@ -103,7 +108,7 @@ class Retention:
             now: aware UTC.
 
         Returns:
-            tasks, results, groups, workers: how many; more: 1 if it gave up before it was done.
+            tasks, results, groups, workers, runs: how many; more: 1 if it gave up before it was done.
 
         Raises:
             DatabaseError: the database is away; what was pruned until then is.
@@ -114,7 +119,8 @@ class Retention:
         found["tasks"], is_done = self._tasks.go_on(now, until_s=began_s + turn_s / 2)
         found["results"], are_done = self._results.go_on(now, until_s=began_s + turn_s)
         found["groups"] = self._forget_groups(now - self._task_for)
-        found["more"] = int(not (is_done and are_done))
+        found["runs"] = _forget_runs(now - self._task_for)
+        found["more"] = int(not (is_done and are_done) or found["runs"] == MAX_BATCH_ROWS)
         cut_wal()
         return dict(found)
 
@@ -205,6 +211,11 @@ def id_at(at: datetime) -> str:
     """The smallest UUIDv7 of that moment: ids of before are less, later ones greater."""
     unix_ms = max(0, int(at.timestamp() * 1000))
     return str(uuid.UUID(int=unix_ms << 80))
+
+
+def _forget_runs(due_before: datetime) -> int:
+    with direct.transaction() as to:
+        return to.run_counted(marked(to, _RUNS), (stamp(to.dialect, due_before), MAX_BATCH_ROWS))
 
 
 def cut_wal(*, max_bytes: int = WAL_MAX_BYTES) -> bool:

@@ -120,7 +120,7 @@ class ScheduleRun(SQLModel, table=True):
     __tablename__ = "schedule_runs"
 
     schedule_id: str = Field(primary_key=True, max_length=100)
-    due_at: datetime = Field(primary_key=True, sa_type=UtcDateTime)
+    due_at: datetime = Field(primary_key=True, sa_type=UtcDateTime, index=True)
     """The due time; of several, the first. Of a run that a person asked for, when he did."""
     due_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """The last of several due times that were skipped at once; None for a single one."""

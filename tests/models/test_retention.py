@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from models import database, direct, task_groups, task_moves
+from models import database, direct, schedule_claim, task_groups, task_moves
 from models.retention import PAGE_ROWS, Retention, cut_wal, id_at
+from models.schedule import RunOutcome
+from models.schedule_claim import Run
 from models.task import AttemptOutcome, TaskStatus, new_task_id
 from models.task_moves import End, NewTask
 from tests.models import crowd
@@ -185,11 +187,22 @@ def test_a_worker_that_was_not_heard_of_for_as_long_goes(retention: Retention) -
     assert ask("SELECT worker_id FROM workers") == [("young",)]
 
 
+def test_a_run_of_a_schedule_goes_after_its_time_in_batches(retention: Retention) -> None:
+    for due_at in [*(NOW - timedelta(days=31, seconds=number) for number in range(1_500)), NOW - timedelta(days=29)]:
+        with direct.transaction() as to:
+            schedule_claim.record(to, "nightly", Run(due_at, RunOutcome.SENT), task_id=None, now=due_at)
+
+    first, second = retention.turn(NOW), retention.turn(NOW)
+
+    assert [(turn["runs"], turn["more"]) for turn in (first, second)] == [(1_000, 1), (500, 0)]
+    assert ask("SELECT COUNT(*) FROM schedule_runs") == [(1,)]
+
+
 def test_nothing_is_asked_of_a_walk_that_is_at_its_end(retention: Retention) -> None:
     ended(31 * DAY)
     prune(retention)
 
-    assert retention.turn(NOW) == {"tasks": 0, "results": 0, "groups": 0, "workers": 0, "more": 0}
+    assert retention.turn(NOW) == {"tasks": 0, "results": 0, "groups": 0, "workers": 0, "runs": 0, "more": 0}
 
 
 def test_the_smallest_id_of_a_moment_lies_between_the_ids_of_before_and_after() -> None:

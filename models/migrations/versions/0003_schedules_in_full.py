@@ -45,11 +45,13 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('revision'),
     sa.UniqueConstraint('fingerprint')
     )
+    op.create_index('ix_schedule_runs_due_at', 'schedule_runs', ['due_at'])
     _rewrite_triggers(_with_zone_apart)
 
 
 def downgrade() -> None:
     _rewrite_triggers(_with_zone_inside)
+    op.drop_index('ix_schedule_runs_due_at', 'schedule_runs')
     op.drop_table('timetables')
     op.drop_column('schedule_runs', 'due_count')
     op.drop_column('schedule_runs', 'due_until')
