@@ -22,9 +22,10 @@ check: $(STAMP)  ## the gate: ruff, format, types, import contract, callboard ch
 	$(BIN)/callboard check
 	$(MAKE) test
 
-bench: $(STAMP)  ## compare bus and ledger with Dramatiq's own Redis broker and a naive status table, side by side
+bench: $(STAMP)  ## bus and ledger beside Dramatiq's own Redis broker and a naive status table; the scheduler by itself
 	$(BIN)/python -m tests.benchmarks.bus
 	$(BIN)/python -m tests.benchmarks.ledger
+	$(BIN)/python -m tests.benchmarks.schedules --database both
 
 soak: $(STAMP)  ## bus, ledger and faults with their full numbers, then everything at once on both databases
 	CALLBOARD_TEST_FULL=1 $(BIN)/pytest tests/workers/broker tests/models/test_task_moves_machine.py tests/models/test_direct.py \

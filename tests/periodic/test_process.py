@@ -14,7 +14,7 @@ from models import database
 from models.schedule import Schedule
 from tests import servers
 from tests.conftest import FAST
-from tests.servers import wait_until
+from tests.servers import OwnRedis, wait_until
 from workers import tasks
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -88,3 +88,21 @@ def test_a_process_killed_and_started_again_goes_on(start: Start) -> None:
     start()
 
     wait_until(lambda: tasks.get_task_count() == 2, within_s=30, what="the second task")
+
+
+def test_with_redis_away_the_process_lives_on_and_what_was_due_goes_out_when_it_is_back(
+    start: Start, own_redis: OwnRedis
+) -> None:
+    process = start()
+    wait_until(make_due, within_s=30, what="the schedule's row")
+    wait_until(lambda: tasks.get_task_count() == 1, within_s=10, what="the first task")
+    tasks.cancel_task(tasks.list_tasks()[0]["task_id"])
+
+    own_redis.kill()
+    make_due()
+    wait_until(lambda: tasks.get_task_count() == 2, within_s=20, what="a task that waits for the bus")
+    second = tasks.list_tasks()[0]["task_id"]
+    own_redis.start()
+
+    wait_until(lambda: tasks.get_task_status(second)["enqueued_at"], within_s=20, what="the relay")  # type: ignore[index]  # the row is there
+    assert process.poll() is None
