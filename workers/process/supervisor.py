@@ -123,8 +123,8 @@ class Supervisor:
         self._stopping = True
 
     def interrupt(self) -> None:
-        """As Ctrl-C: the first time as `request_stop`; again, to kill what is still stopping and is no server. Safe in a
-        signal handler."""
+        """As Ctrl-C: the first time as `request_stop`; again, to kill what is still stopping and is no server.
+        Safe in a signal handler."""
         self._is_hurried = self._was_interrupted
         self._was_interrupted = self._stopping = True
 

@@ -102,8 +102,8 @@ def _alone(settings: Settings) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline_s:
-                    raise CallboardError(f"another `callboard up` runs on {settings.var_dir}, or is still stopping: stop "
-                                         "it, or set CALLBOARD_VAR_DIR for a second system") from None  # fmt: skip
+                    raise CallboardError(f"another `callboard up` runs on {settings.var_dir}, or is still stopping: "
+                                         "stop it, or set CALLBOARD_VAR_DIR for a second system") from None  # fmt: skip
                 time.sleep(0.2)
         yield
 
