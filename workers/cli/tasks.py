@@ -8,7 +8,7 @@ import typer
 
 from models import database, task_query
 from models.task import TaskStatus
-from workers import tasks
+from workers import callboard, tasks
 from workers.cli.enqueue import follow
 from workers.errors import InvalidTask
 from workers.tasks import CancelOutcome
@@ -92,8 +92,10 @@ def cancel(task_id: _TaskId) -> None:
         raise InvalidTask(f"task {task_id} is {_found(task_id)['status']}: it has ended", field="task_id")
     if outcome is CancelOutcome.CANCELLED:
         typer.echo(f"{task_id} cancelled")
-    else:
+    elif callboard.broker.is_bus_up:
         typer.echo(f"{task_id} cancellation requested: `callboard tasks watch {task_id}` shows its end")
+    else:
+        typer.echo(f"{task_id} cancellation requested: Redis does not answer, and it is carried out when it does")
 
 
 def _found(task_id: str) -> dict[str, Any]:

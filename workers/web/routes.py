@@ -91,7 +91,10 @@ def create_task_router() -> APIRouter:
         """Cancel a task. `cancelled`: it will not run; `requested`: it is being ended, as its status will say."""
         outcome = tasks.request_cancel(task_id, by="API")
         if outcome in _CANCEL_MESSAGES:
-            return CancelAnswer(task_id=task_id, success=True, message=_CANCEL_MESSAGES[outcome], outcome=outcome)
+            message = _CANCEL_MESSAGES[outcome]
+            if outcome is CancelOutcome.REQUESTED and not callboard.broker.is_bus_up:
+                message = "Cancellation requested: Redis does not answer, and it is carried out when it does"
+            return CancelAnswer(task_id=task_id, success=True, message=message, outcome=outcome)
         raise HTTPException(409, f"task {task_id} is {_found(task_id)['status']}: it has ended")
 
     return router

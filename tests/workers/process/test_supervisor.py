@@ -114,7 +114,7 @@ def test_a_child_that_ignores_the_request_is_killed_after_its_grace(watched: Wat
 
 
 def test_a_second_interrupt_kills_what_still_stops_and_leaves_the_servers_their_grace(watched: Watched) -> None:
-    told = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nprint('up', flush=True)\nsignal.pause()"
+    told = "import signal, sys\nsignal.signal(15, lambda *_: sys.exit(0))\nprint('up', flush=True)\nsignal.pause()"
     server = Child("server", python(told), grace_s=600, ready=lambda: watched.lines("server") == ["up"])
     deaf = Child("deaf", python(STUBBORN), grace_s=600)
     watched.supervisor.start(server)
