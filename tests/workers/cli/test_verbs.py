@@ -84,7 +84,8 @@ def test_migrate_goes_up_down_and_up_again(run: Run, sqlite_database: str) -> No
     assert (down.code, down.out) == (0, "the database is at 0001\n")
     wrong = run("check")
     assert wrong.code == 1
-    assert wrong.error_lines == [f"the database is at 0001, this code needs {schema.head()}: run `callboard migrate`"]
+    (line,) = wrong.error_lines
+    assert line.endswith(f" is at 0001, this code needs {schema.head()}: run `callboard migrate`")
     up = run("migrate")
     assert (up.code, up.out) == (0, f"the database is at {schema.head()}\n")
     assert run("check").code == 0
