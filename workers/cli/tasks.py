@@ -41,7 +41,7 @@ def list_tasks(
     table.add_column("status", no_wrap=True)
     table.add_column("age", no_wrap=True, justify="right")
     for row in rows:
-        table.add_row(row["task_id"], row["task_name"], row["status"], _age(row["created_at"]))
+        table.add_row(row["task_id"], row["task_name"], row["status"], age(row["created_at"]))
     Console().print(table)
     typer.echo(f"{len(rows)} of {total}")
 
@@ -111,7 +111,8 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (dict, list)) else str(value)
 
 
-def _age(moment: datetime) -> str:
+def age(moment: datetime) -> str:
+    """How long ago it was, in its largest unit."""
     seconds = (datetime.now(moment.tzinfo) - moment).total_seconds()
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= size:

@@ -16,7 +16,7 @@ from workers import callboard, tasks
 from workers.ledger import cancel
 
 SELF_TEST = "diagnostics.run_self_test"
-VERBS = ("up", "worker", "migrate", "sample", "check", "actors", "enqueue", "tasks")
+VERBS = ("up", "worker", "migrate", "sample", "check", "actors", "enqueue", "chores", "tasks")
 
 
 def test_help_names_every_verb_within_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,8 @@ def test_help_names_every_verb_within_80_columns(run: Run, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    "verb", [("up",), ("worker",), ("migrate",), ("sample",), ("check",), ("actors",), ("enqueue",), ("tasks", "list"),
+    "verb", [("up",), ("worker",), ("migrate",), ("sample",), ("check",), ("actors",), ("enqueue",), ("chores",),
+             ("tasks", "list"),
              ("tasks", "show"), ("tasks", "watch"), ("tasks", "cancel")],
 )  # fmt: skip
 def test_every_verb_has_help_within_80_columns(
