@@ -14,6 +14,7 @@ Must not: read the environment, hold tables, or import SQLAlchemy: a worker proc
 18 MB.
 """
 
+import atexit
 import fcntl
 import os
 import re
@@ -210,5 +211,11 @@ def _forget_connections() -> None:
         _engine.dispose(close=False)
 
 
+def _close_connections() -> None:
+    if _engine is not None:
+        _engine.dispose()
+
+
+atexit.register(_close_connections)
 # why: a connection opened before fork() is shared by both sides afterwards and breaks (spec/traps.md 24).
 os.register_at_fork(after_in_child=_forget_connections)

@@ -13,6 +13,7 @@ knows what state it is in. After a fork the child forgets the parent's.
 Must not: hold SQL of moves (models.task_moves); import SQLAlchemy, or the driver of a database that is not used.
 """
 
+import atexit
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -302,4 +303,5 @@ def _forget_after_fork() -> None:
 
 
 _abandoned: list[Any] = []
+atexit.register(forget)
 os.register_at_fork(after_in_child=_forget_after_fork)

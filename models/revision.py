@@ -12,9 +12,14 @@ from models.database import SchemaMissing
 MIGRATIONS_DIR = Path(__file__).resolve().parent / "migrations"
 
 
+def known() -> set[str]:
+    """The revisions that this code has a step to."""
+    return {step.name.partition("_")[0] for step in (MIGRATIONS_DIR / "versions").glob("[0-9]*_*.py")}
+
+
 def head() -> str:
     """The revision that this code needs."""
-    return max(step.name.partition("_")[0] for step in (MIGRATIONS_DIR / "versions").glob("[0-9]*_*.py"))
+    return max(known())
 
 
 def current() -> str | None:

@@ -38,6 +38,7 @@ __all__ = [
     "TERMINAL",
     "AttemptOutcome",
     "Chore",
+    "FailureReason",
     "IdempotencyKey",
     "Task",
     "TaskAttempt",
@@ -93,6 +94,25 @@ class AttemptOutcome(StrEnum):
     SHUT_DOWN = "shut_down"
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
+
+
+class FailureReason(StrEnum):
+    """`background_tasks.reason` of a failed task. (Of a cancelled one it is `by …` or `skipped: …`.)"""
+
+    RETRIES_EXHAUSTED = "retries exhausted"
+    NOT_RETRYABLE = "not retryable"
+    """It raised a PermanentError."""
+    TIME_LIMIT = "time limit"
+    RESULT_NOT_STORABLE = "result not storable"
+    """It returned what JSON cannot hold, or too much of it."""
+    OUTCOME_NOT_STORABLE = "outcome not storable"
+    """The database refused what the attempt came to."""
+    POISON = "poison"
+    """It takes its workers down."""
+    WORKER_LOST = "worker lost"
+    """Its worker died or stopped under it, and it must not run twice (`on_lost="fail"`)."""
+    UNDECODABLE = "undecodable"
+    """Its message cannot be read."""
 
 
 MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {

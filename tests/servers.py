@@ -57,6 +57,17 @@ class OwnRedis:
         """As `kill -9`."""
         self._server.terminate()
 
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Inside, it is stopped (SIGSTOP): it accepts connections, and answers nothing."""
+        with redis.Redis.from_url(self.url) as client:
+            pid = int(client.info("server")["process_id"])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
 
 @contextmanager
 def postgres_server() -> Iterator[str]:

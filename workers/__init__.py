@@ -137,7 +137,6 @@ def _compose(settings: Settings) -> Callboard:
         limit_of=lambda name: _limit(registry.find(name)),
         middleware=[
             RegistryMiddleware(registry),
-            Surround(isolation, task_log_level=task_log_level),
             OneStop(),
             StartChecks(settings),
             Watch(
@@ -153,6 +152,8 @@ def _compose(settings: Settings) -> Callboard:
                 shutdown_timeout_s=settings.shutdown_timeout_s,
                 make_upkeep=lambda holder, interrupt: _upkeep(settings, broker, holder, interrupt),
             ),
+            # why behind the status: at the end its children are gone before their tasks may start elsewhere.
+            Surround(isolation, task_log_level=task_log_level),
             EventLoop(),
             Callbacks(),
             Pipelines(),

@@ -13,7 +13,7 @@
     │   └── ScheduleRefused       it cannot be done with this schedule as it stands
     └── TaskError                 what a task raises about itself
         ├── PermanentError        the same again would fail again: never retried
-        │   └── ResultNotStorable what an isolated function returned is not JSON or too big
+        │   └── ResultNotStorable what the function returned is not JSON or too big
         ├── TransientError        may succeed later: retried as the actor's policy says
         └── ChildDied             the child process of an isolated task ended without saying how it went
 
@@ -150,7 +150,7 @@ class TransientError(TaskError):
 
 
 class ResultNotStorable(PermanentError):
-    """An isolated function returned what JSON cannot hold, or too much of it; the message says what and the mend."""
+    """The function returned what JSON cannot hold, or too much of it; the message says what and the mend."""
 
 
 class ChildDied(TaskError):

@@ -44,7 +44,15 @@ SEND_OPTIONS = frozenset(
     {"priority", "correlation_id", "tags", "max_retries", "time_limit", "min_backoff", "max_backoff"}
     | {"on_success", "on_failure", "pipe_target", "pipe_ignore", "schedule_id", "idempotency_key", "unique_for"}
 )
-"""What a caller in Python may set on one message."""
+"""What a caller in Python may set on one message: Dramatiq's own names, and what Callboard adds."""
+IN_SECONDS: dict[str, tuple[str, int]] = {
+    "time_limit_s": ("time_limit", 1000),
+    "min_backoff_s": ("min_backoff", 1000),
+    "max_backoff_s": ("max_backoff", 1000),
+    "unique_for_s": ("unique_for", 1),
+}
+"""The same durations under the names that `actor` has for them → (the option, how many of its units a second has)."""
+_SENDABLE = SEND_OPTIONS | IN_SECONDS.keys()
 
 
 MAX_CONCURRENCY = 100_000
@@ -88,6 +96,17 @@ _OPTION_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
 """Option → (whether a value is allowed, what is); the rest of SEND_OPTIONS is Dramatiq's own."""
 
 
+def _in_own_units(options: dict[str, Any], name: str) -> None:
+    """Replace an option in seconds by the one that it stands for."""
+    (own, units), seconds = IN_SECONDS[name], options.pop(name)
+    if own in options:
+        raise InvalidTask(f"{name}: expected it or {own}, got both", field=name)
+    bound_s = MAX_UNIQUE_FOR_S if own == "unique_for" else _WEEK_MS // 1000
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= bound_s:
+        raise InvalidTask(f"{name}: expected seconds, above 0 and at most {bound_s}, got {seconds!r:.100}", field=name)
+    options[own] = seconds if units == 1 else max(1, round(seconds * units))
+
+
 class DuplicateActor(CallboardError, MiddlewareError):
     """Two actors or aliases have one name; the message names both places.
 
@@ -127,11 +146,13 @@ class CallboardActor(dramatiq.Actor[..., Any]):
     @staticmethod
     def _checked(options: dict[str, Any]) -> dict[str, Any]:
         for name in options:
-            if name not in SEND_OPTIONS:
-                near = difflib.get_close_matches(name, SEND_OPTIONS | {"delay", "eta"}, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(sorted(SEND_OPTIONS))}"
+            if name not in _SENDABLE:
+                near = difflib.get_close_matches(name, _SENDABLE | {"delay", "eta"}, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(sorted(_SENDABLE))}"
                 raise InvalidTask(f"{name!r} is no option of a send: {hint}", field=name)
         options = {name: value for name, value in options.items() if value is not None}
+        for name in options.keys() & IN_SECONDS.keys():
+            _in_own_units(options, name)
         if "priority" in options:
             check_priority(options["priority"])
         if isinstance(options.get("unique_for"), timedelta):
@@ -170,8 +191,9 @@ class CallboardActor(dramatiq.Actor[..., Any]):
             delay: not before this many milliseconds from now, or a timedelta.
             eta: not before this aware time; instead of delay.
             options: those of SEND_OPTIONS, for instance priority=1–10, correlation_id="…", idempotency_key="…" (while a
-                task with this key is pending or running, no second one is sent) and with it unique_for= (nor for so
-                long after the first was sent, ended or not; seconds or a timedelta).
+                task with this key is pending or running, no second one is sent) and with it unique_for_s= (nor for so
+                long after the first was sent, ended or not). Durations are in seconds under the names of IN_SECONDS,
+                as in `actor`; Dramatiq's own time_limit=, min_backoff= and max_backoff= are milliseconds.
 
         Returns:
             The message. Where another task has the idempotency key: the message under that task's id, with the option

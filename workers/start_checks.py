@@ -1,9 +1,14 @@
 """What is wrong with the servers around a worker, looked for when it starts (spec/traps.md 14).
 
-Each finding says what was found, what is expected and how to mend it. In development they are warnings; in production
-mode any one that stops the start ends it with status 2, all of them listed, unless its risk is accepted by name
-(CALLBOARD_ACCEPTED_RISKS). What cannot be asked (a server that is down, an ACL that forbids the question) is a warning
-in every mode: a worker has to be able to start before its servers are back.
+Each finding says what was found, what is expected and how to mend it. It weighs
+
+    REFUSES     in every mode: without its tables a worker could do nothing but fail
+    MATTERS     a warning in development; in production mode it ends the start, unless its risk is accepted by name
+                (CALLBOARD_ACCEPTED_RISKS)
+    NOTED       a warning in every mode: what cannot be asked, for an ACL forbids it
+    AWAY        the same, for the server does not answer: a worker has to be able to start before its servers are back
+
+A start that is ended has status 2, and lists all that ended it.
 
 Used by `callboard worker`, `callboard up`, `callboard check`, and by the boot of a worker process that has no
 supervisor of ours. Opens connections when it runs, none when it is imported.
@@ -13,6 +18,7 @@ import ipaddress
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +36,15 @@ MAX_SKEW_S = 1.0
 """Redis's clock decides delays and leases, a host's clock when schedules are due: they have to agree."""
 
 
+class Weight(Enum):
+    """What a finding does to a start; see the module's docstring."""
+
+    REFUSES = auto()
+    MATTERS = auto()
+    NOTED = auto()
+    AWAY = auto()
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong.
@@ -37,12 +52,16 @@ class Finding:
     Args:
         text: what was found, what is expected, how to mend it.
         risk: its name, if it can be accepted.
-        stops: whether it stops a start in production mode.
+        weight: what it does to a start.
     """
 
     text: str
     risk: Risk | None = None
-    stops: bool = True
+    weight: Weight = Weight.MATTERS
+
+    def stops(self, mode: Mode) -> bool:
+        """Whether it ends a start in this mode."""
+        return self.weight is Weight.REFUSES or (self.weight is Weight.MATTERS and mode is Mode.PRODUCTION)
 
     def __str__(self) -> str:
         return f"{self.text} [{self.risk}]" if self.risk else self.text
@@ -75,14 +94,16 @@ def enforce(findings: Iterable[Finding], settings: Settings) -> list[Finding]:
     """Return the findings, to be shown as warnings.
 
     Raises:
-        StartRefused: in production mode, if one of them stops the start; its message lists all of those.
+        StartRefused: if one of them stops a start in this mode; its message lists all of those.
     """
     listed = list(findings)
-    stopping = [finding for finding in listed if finding.stops]
-    if stopping and settings.mode is Mode.PRODUCTION:
+    stopping = [finding for finding in listed if finding.stops(settings.mode)]
+    if stopping:
         lines = "".join(f"\n  - {finding}" for finding in stopping)
-        raise StartRefused(f"the start is refused in production mode:{lines}\nMend this, or accept a risk that has a "
-                           "name in brackets with CALLBOARD_ACCEPTED_RISKS")  # fmt: skip
+        where = " in production mode" if settings.mode is Mode.PRODUCTION else ""
+        accept = ", or accept a risk that has a name in brackets with CALLBOARD_ACCEPTED_RISKS"
+        mend = f"\nMend this{accept if any(finding.risk for finding in stopping) else ''}"
+        raise StartRefused(f"the start is refused{where}:{lines}{mend}")
     return listed
 
 
@@ -130,18 +151,25 @@ def check_redis(client: RedisClient, *, now_s: Callable[[], float] = time.time) 
 
 def check_database(*, now_s: Callable[[], float] = time.time) -> Iterator[Finding]:
     """Tables, password, TLS and clock of the bound database."""
-    where = f"the database {database.describe()}"
-    path = database.sqlite_path()
     try:
-        current, needed = None if path and not path.exists() else revision.current(), revision.head()
-        if current != needed:
-            yield Finding(
-                f"{where} is at {current or 'no revision'}, this code needs {needed}: run `callboard migrate`"
-            )
-        if path is None:
-            yield from _check_postgres(where, now_s)
+        yield from check_tables()
+        if database.sqlite_path() is None:
+            yield from _check_postgres(f"the database {database.describe()}", now_s)
     except database.DatabaseError as error:
-        yield _unasked(where, "tables, password, TLS and clock", error)
+        yield _unasked(f"the database {database.describe()}", "tables, password, TLS and clock", error)
+
+
+def check_tables() -> Iterator[Finding]:
+    """Tables that are missing or too old. Newer ones are fine: in a rolling deploy code runs on those of the next
+    version. Raises DatabaseError."""
+    path = database.sqlite_path()
+    current = None if path and not path.exists() else revision.current()
+    if current is None or (current in revision.known() and current != revision.head()):
+        yield Finding(
+            f"the database {database.describe()} is at {current or 'no revision'}, this code needs {revision.head()}: "
+            "run `callboard migrate`",
+            weight=Weight.REFUSES,
+        )
 
 
 def skew_s(server_s: float, before_s: float, after_s: float) -> float:
@@ -240,8 +268,9 @@ def _servers(client: RedisClient) -> Iterator[tuple[str, Any]]:
 
 
 def _unasked(where: str, what: str, error: Exception) -> Finding:
+    weight = Weight.NOTED if isinstance(error, redis.ResponseError) else Weight.AWAY
     return Finding(f"{where} could not be asked for its {what} ({hide_secrets(str(error))}): check them yourself, or "
-                   "again when it answers", stops=False)  # fmt: skip
+                   "again when it answers", weight=weight)  # fmt: skip
 
 
 def _host_of(address: str) -> str:

@@ -89,7 +89,7 @@ class System:
         assert self.process is not None
         started_s = time.monotonic()
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=60)
         return time.monotonic() - started_s
 
     def run(self, *arguments: str, timeout_s: float = 150) -> "subprocess.CompletedProcess[str]":

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from models.task import TaskStatus
+from models.task import FailureReason, TaskStatus
 from tests.conftest import FAST
 from tests.servers import wait_until
 from workers import Callboard, tasks
@@ -129,6 +129,12 @@ def test_the_settings_table_names_every_setting_and_no_other() -> None:
     named = set(re.findall(r"CALLBOARD_[A-Z_]+[A-Z]", table))
 
     assert named == {f"CALLBOARD_{field.upper()}" for field in Settings.model_fields}
+
+
+def test_every_reason_of_a_failed_task_is_explained() -> None:
+    chapter = README[README.index("## What the rows say") : README.index("### In a fault")]
+
+    assert re.findall(r"^\| `([a-z ]+)` \|", chapter, re.MULTILINE) == list(FailureReason)
 
 
 def test_every_command_that_the_readme_names_exists() -> None:

@@ -4,6 +4,7 @@ import email
 import email.policy
 import os
 import signal
+import sqlite3
 
 import psutil
 import pytest
@@ -90,15 +91,18 @@ def test_a_killed_worker_is_restarted_and_its_task_completes_with_two_attempts(r
     wait_until(lambda: "starting it again" in running.output, within_s=10, what="word of the restart")
 
 
-def test_ctrl_c_stops_everything_within_ten_seconds(running: System) -> None:
-    assert len(running.family()) >= 6
+def test_ctrl_c_lets_a_running_task_finish_with_all_that_it_needs(running: System) -> None:
+    task_id = running.run("enqueue", "diagnostics.run_self_test", "steps=8", "seconds=7").stdout.strip()
+    wait_until(
+        lambda: running.get(f"/api/tasks/{task_id}").json()["status"] == "running", within_s=20, what="the task to run"
+    )
 
-    took_s = running.interrupt()
+    running.interrupt()
 
-    assert took_s < STOP_WITHIN_S
-    wait_until(lambda: running.family() == [], within_s=1, what=f"no process left: {running.family()}")
-    assert running.process is not None
-    assert running.process.returncode == 0
+    with sqlite3.connect(running.var_dir / "callboard.db") as ledger:
+        found = ledger.execute("SELECT status, attempt, progress FROM background_tasks WHERE task_id = ?", (task_id,))
+        assert found.fetchone() == ("completed", 1, 1.0), running.output
+    ledger.close()
 
 
 def test_a_second_start_goes_on_where_it_was(running: System) -> None:
@@ -128,3 +132,15 @@ def test_if_the_supervisor_is_killed_its_processes_end_too(running: System) -> N
     running.process.wait(timeout=10)
 
     wait_until(lambda: running.family() == [], within_s=30, what="its processes to end")
+
+
+def test_ctrl_c_stops_a_system_where_nothing_runs_within_ten_seconds(running: System) -> None:
+    running.up()
+    assert len(running.family()) >= 6
+
+    took_s = running.interrupt()
+
+    assert took_s < STOP_WITHIN_S
+    wait_until(lambda: running.family() == [], within_s=1, what=f"no process left: {running.family()}")
+    assert running.process is not None
+    assert running.process.returncode == 0

@@ -340,3 +340,30 @@ def test_a_file_system_that_is_read_only_is_told_so(tmp_path: Path, monkeypatch:
     read()
     with pytest.raises(DatabaseUnavailable, match=r"readonly database\): check that"):
         accepted()
+
+
+LEAVES = """
+import atexit, gc, sys
+
+def look():  # registered first, so called last
+    import psycopg
+    print(sum(isinstance(one, psycopg.Connection) and not one.closed for one in gc.get_objects()), "open")
+
+atexit.register(look)
+from sqlalchemy import text
+from models import database, direct
+
+database.bind(sys.argv[1])
+with direct.reading() as to:
+    to.run("SELECT 1")
+with database.reading() as session:
+    session.execute(text("SELECT 1"))
+"""
+
+
+def test_a_program_that_ends_leaves_no_connection_open(shared_postgres: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", LEAVES, shared_postgres], capture_output=True, text=True, timeout=60
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0 open\n", "")

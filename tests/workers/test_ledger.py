@@ -154,6 +154,7 @@ def test_a_result_that_cannot_be_kept_fails_the_task_and_says_why(ledger: Ledger
 
     assert settled(ledger, wire, message).verdict is Verdict.DEAD
     assert (row(message.message_id).status, row(message.message_id).reason) == (FAILED, "result not storable")
+    assert row(message.message_id).error_type == "ResultNotStorable"
 
 
 def test_an_attempt_that_ended_unrecorded_goes_back_and_uses_up_no_retry(ledger: Ledger, wire: Wire) -> None:

@@ -273,6 +273,11 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"max_retries": "3"}, "max_retries", "max_retries: expected a whole number"),
     ({"time_limit": 1e99}, "time_limit", "time_limit: expected whole milliseconds, 1–604800000"),
     ({"min_backoff": True}, "min_backoff", "min_backoff: expected whole milliseconds"),
+    ({"time_limit_s": 1e99}, "time_limit_s", "time_limit_s: expected seconds, above 0 and at most 604800"),
+    ({"min_backoff_s": True}, "min_backoff_s", "min_backoff_s: expected seconds"),
+    ({"max_backoff_s": "1"}, "max_backoff_s", "max_backoff_s: expected seconds"),
+    ({"unique_for_s": 0}, "unique_for_s", "unique_for_s: expected seconds, above 0 and at most 31622400, got 0"),
+    ({"time_limit": 5, "time_limit_s": 5}, "time_limit_s", "time_limit_s: expected it or time_limit, got both"),
     ({"delay": -1}, "delay", "delay: expected whole milliseconds, 0–316224000000, or a timedelta; got -1"),
     ({"delay": 10**30}, "delay", "delay: expected whole milliseconds"),
     ({"delay": 1.5}, "delay", "delay: expected whole milliseconds"),
@@ -295,6 +300,16 @@ def test_an_option_that_cannot_be_is_refused_by_name_and_nothing_is_sent(
 
 def test_an_option_that_is_none_is_one_that_was_not_given() -> None:
     assert run_self_test.message_with_options(priority=None, tags=None).options == {}
+
+
+def test_durations_in_seconds_are_dramatiqs_own_in_milliseconds() -> None:
+    in_seconds = run_self_test.message_with_options(
+        time_limit_s=1.5, min_backoff_s=0.0001, max_backoff_s=60, idempotency_key="k", unique_for_s=30
+    )
+
+    assert in_seconds.options == {
+        "time_limit": 1_500, "min_backoff": 1, "max_backoff": 60_000, "idempotency_key": "k", "unique_for": 30
+    }  # fmt: skip
 
 
 def delay_ms_of(**options: Any) -> int:

@@ -299,7 +299,7 @@ def test_of_a_flush_that_is_refused_only_the_guilty_outcome_is_changed(scribe: S
 
     assert [row(task_id).status for task_id in ids if task_id != guilty] == [COMPLETED] * 19
     found = row(guilty)
-    assert (found.status, found.reason, found.error_type) == (FAILED, "outcome not storable", "NotStorable")
+    assert (found.status, found.reason, found.error_type) == (FAILED, "outcome not storable", "OutcomeNotStorable")
     assert "the worker's log says what it said" in (found.error_message or "")
     assert row(asking).status == RUNNING
     assert len(came) == 1

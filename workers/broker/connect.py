@@ -6,6 +6,9 @@ repeats by its own rule (`line.py`), so here: no retries, and a time-out above a
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -15,6 +18,42 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 RedisClient = redis.Redis | redis.RedisCluster
+
+
+class _Patience(threading.local):
+    """How long this thread waits for the first words of a connection; None: as long as for any others."""
+
+    within_s: float | None = None
+
+
+_patience = _Patience()
+
+
+@contextmanager
+def first_words_within(seconds: float | None) -> Generator[None]:
+    """Inside, a connection that this thread opens gives up its handshake after so many seconds: a server that hangs
+    still accepts connections, and would hold the caller for the whole socket time-out. Not for Redis Cluster."""
+    before, _patience.within_s = _patience.within_s, seconds
+    try:
+        yield
+    finally:
+        _patience.within_s = before
+
+
+def say_first_words(connection: Any) -> None:
+    """What redis-py does on a new connection, within the patience of this thread: its `redis_connect_func`."""
+    usual_s = connection.socket_timeout
+    within_s = _patience.within_s
+    if within_s is None or (usual_s is not None and usual_s <= within_s):
+        connection.on_connect()
+        return
+    try:
+        connection.socket_timeout = within_s
+        connection.update_current_socket_timeout(within_s)
+        connection.on_connect()
+    finally:
+        connection.socket_timeout = usual_s
+        connection.update_current_socket_timeout(usual_s)
 
 
 def connect(
@@ -41,12 +80,13 @@ def connect(
     scheme = urlsplit(url).scheme
     if ca_path is not None and scheme.startswith("rediss"):
         options["ssl_ca_certs"] = ca_path
+    if scheme in {"redis+cluster", "rediss+cluster"}:
+        return redis.RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
+    options["redis_connect_func"] = say_first_words
     if scheme in {"redis", "rediss", "unix"}:
         if scheme == "unix":
             del options["socket_keepalive"]
         return redis.Redis.from_url(url, **options)
-    if scheme in {"redis+cluster", "rediss+cluster"}:
-        return redis.RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
     if scheme in {"redis+sentinel", "rediss+sentinel"}:
         return _behind_sentinel(url, tls=scheme.startswith("rediss"), options=options)
     raise ValueError(

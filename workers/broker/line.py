@@ -21,7 +21,7 @@ from hiredis import pack_command
 from redis.exceptions import NoPermissionError, NoScriptError
 
 from .backoff import Backoff, is_full, is_transient
-from .connect import RedisClient
+from .connect import RedisClient, first_words_within
 from .errors import BusFull, BusRefused, BusUnavailable
 from .generation import GenerationWatch
 from .script import Script, script
@@ -106,7 +106,7 @@ class Line:
         backoff: Backoff | None = None
         while True:
             try:
-                return self._evaluate(self._wire or self._ready_wire(), code, arguments, deadline_s)
+                return self._evaluate(self._wire or self._ready_wire(deadline_s), code, arguments, deadline_s)
             except Exception as error:
                 backoff = backoff or Backoff(cap_s=self._backoff_cap_s)
                 self.faults += 1
@@ -218,7 +218,7 @@ class Line:
             wire.send_command("EVAL", code.source, 1, self._prefix, *self._steps, *arguments, check_health=False)
             return wire.read_response(disable_decoding=True)
 
-    def _ready_wire(self) -> _Wire:
+    def _ready_wire(self, deadline_s: float | None = None) -> _Wire:
         if self._pid != os.getpid():
             # Forked: the socket is the parent's. Forget it without a word on it.
             self._wire, self._pool, self._pid = None, None, os.getpid()
@@ -226,7 +226,8 @@ class Line:
             return self._wire
         if self._pool is None:
             self._pool = pool_of(self._client, self._prefix)
-        wire = self._pool.get_connection()
+        with first_words_within(None if deadline_s is None else max(deadline_s - time.monotonic(), 0.001)):
+            wire = self._pool.get_connection()
         try:
             self._greet(wire)
         except BaseException:

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, ConnectionPool
 from redis.retry import Retry
 
-from workers.broker.connect import RedisClient, connect
+from workers.broker.connect import RedisClient, connect, say_first_words
 
 _SOCKET_PATH_MAX_BYTES = 100
 """Linux allows 107 bytes, macOS 103."""
@@ -62,6 +62,10 @@ class LocalConnection(Connection):
             return cast("socket.socket", super()._connect())
         return found
 
+    def _host_error(self) -> str:
+        """What redis-py's errors name."""
+        return f"{self._local_socket} or {LOCAL_HOST}:{LOCAL_PORT}"
+
 
 def make_client(url: str | None, *, var_dir: Path, timeout_s: float, ca_file: Path | None = None) -> RedisClient:
     """A client that opens its connections when it is first used.
@@ -81,6 +85,7 @@ def make_client(url: str | None, *, var_dir: Path, timeout_s: float, ca_file: Pa
         socket_timeout=timeout_s,
         socket_connect_timeout=min(timeout_s, 3.0),
         retry=Retry(NoBackoff(), 0),
+        redis_connect_func=say_first_words,
         protocol=2,
     )
     return redis.Redis(connection_pool=pool)

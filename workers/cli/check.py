@@ -6,20 +6,26 @@ from typing import Annotated
 
 import typer
 
-from models import database, schema
+from models import database
 from periodic import declaration
 from periodic.timetable import TIMETABLE
 from workers import callboard, start_checks
 from workers.params import model_of
 from workers.registry import aliases_of, default_priority_of, function_of, source_of, type_of
 from workers.settings import Mode
+from workers.start_checks import Finding, Weight
+
+EXIT_FOUND = 1
+EXIT_UNAVAILABLE = 3
 
 
 def check() -> None:
     """Find what is wrong before anything runs; exit code 1 if there is something.
 
     Looks at: settings, domain modules, schedules, the tables of the database if there is one, and then at what a worker
-    looks at when it starts: Redis's eviction and persistence, passwords and TLS off this machine, clocks.
+    looks at when it starts: Redis's eviction and persistence, passwords and TLS off this machine, clocks. A server that
+    is named in the settings, or any in production mode, has to answer: exit code 3. Where none is named, nothing has to
+    run: `callboard up` would start it.
     """
     problems = [
         f"{failure.module} cannot be imported ({failure.error}): mend it, its actors are missing"
@@ -29,17 +35,24 @@ def check() -> None:
     count = len(callboard.registry.actors)
     problems += declaration.problems(TIMETABLE, callboard.registry)
     problems += _schema_problems()
-    warnings: list[str] = []
-    if not problems and _has_database():
-        problems, warnings = _around_the_worker()
-    for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    for problem in problems:
+    settings = callboard.settings
+    findings = [] if problems or not (_has_database() or _expects_servers()) else _around_the_worker()
+    away = [finding for finding in findings if finding.weight is Weight.AWAY]
+    for finding in findings:
+        if not finding.stops(settings.mode) and (finding not in away or _expects_servers()):
+            typer.echo(f"warning: {finding}", err=True)
+    for problem in (*problems, *(str(finding) for finding in findings if finding.stops(settings.mode))):
         typer.echo(problem, err=True)
-    if problems:
-        raise typer.Exit(1)
+    if problems or any(finding.stops(settings.mode) for finding in findings):
+        raise typer.Exit(EXIT_FOUND)
+    if away and _expects_servers():
+        typer.echo(
+            "callboard: a server that is to be there does not answer: start it, or correct its address", err=True
+        )
+        raise typer.Exit(EXIT_UNAVAILABLE)
     tables = "tables" if _has_database() else "no database yet (`callboard up` or `callboard migrate` makes it)"
-    typer.echo(f"all well: {count} actors, settings, schedules, {tables}")
+    servers = "; no Redis runs (`callboard up` starts it)" if away else ""
+    typer.echo(f"all well: {count} actors, settings, schedules, {tables}{servers}")
 
 
 def actors(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -83,15 +96,16 @@ def _shard_problems() -> list[str]:
     ]
 
 
-def _around_the_worker() -> tuple[list[str], list[str]]:
-    """What the start checks find: what would stop a start in this mode, and what would not."""
+def _around_the_worker() -> list[Finding]:
+    """What the start checks find."""
+    return start_checks.run(callboard.settings, callboard.broker.client)
+
+
+def _expects_servers() -> bool:
+    """Whether somebody said that servers are there; if not, they are `callboard up`'s own, which need not run now."""
     settings = callboard.settings
-    findings = start_checks.run(settings, callboard.broker.client)
-    is_strict = settings.mode is Mode.PRODUCTION
-    return (
-        [str(finding) for finding in findings if finding.stops and is_strict],
-        [str(finding) for finding in findings if not (finding.stops and is_strict)],
-    )
+    named = settings.redis_url is not None or settings.database_url is not None
+    return named or settings.mode is Mode.PRODUCTION
 
 
 def _has_database() -> bool:
@@ -109,9 +123,6 @@ def _schema_problems() -> list[str]:
         return [f"the database {path} cannot be made, for {place} is no folder that is writable: set CALLBOARD_VAR_DIR "
                 "or CALLBOARD_DATABASE_URL"]  # fmt: skip
     try:
-        current = schema.current()
+        return [str(finding) for finding in start_checks.check_tables()]
     except database.DatabaseError as error:
-        return [str(error)]
-    if current == schema.head():
-        return []
-    return [f"the database is at {current}, this code needs {schema.head()}: run `callboard migrate`"]
+        return [] if path is None else [str(error)]  # why: a server that is away is found among the servers.

@@ -8,7 +8,7 @@ import typer
 
 from models.database import DatabaseError
 from workers.broker import BusFull, BusRefused, BusUnavailable
-from workers.cli import check, enqueue, schedules, tasks, up, worker
+from workers.cli import check, chores, enqueue, schedules, tasks, up, worker
 from workers.errors import CallboardError, LedgerUnavailable, OutcomeUnknown
 
 EXIT_FAILED = 1
@@ -31,6 +31,7 @@ app.command("sample")(up.load_sample)
 app.command("check")(check.check)
 app.command("actors")(check.actors)
 app.command("enqueue")(enqueue.enqueue)
+app.command("chores")(chores.show)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(schedules.app, name="schedules")
 

@@ -8,7 +8,7 @@ import typer
 
 from models import database, task_query
 from models.task import TaskStatus
-from workers import tasks
+from workers import callboard, tasks
 from workers.cli.enqueue import follow
 from workers.errors import InvalidTask
 from workers.tasks import CancelOutcome
@@ -41,7 +41,7 @@ def list_tasks(
     table.add_column("status", no_wrap=True)
     table.add_column("age", no_wrap=True, justify="right")
     for row in rows:
-        table.add_row(row["task_id"], row["task_name"], row["status"], _age(row["created_at"]))
+        table.add_row(row["task_id"], row["task_name"], row["status"], age(row["created_at"]))
     Console().print(table)
     typer.echo(f"{len(rows)} of {total}")
 
@@ -92,8 +92,10 @@ def cancel(task_id: _TaskId) -> None:
         raise InvalidTask(f"task {task_id} is {_found(task_id)['status']}: it has ended", field="task_id")
     if outcome is CancelOutcome.CANCELLED:
         typer.echo(f"{task_id} cancelled")
-    else:
+    elif callboard.broker.is_bus_up:
         typer.echo(f"{task_id} cancellation requested: `callboard tasks watch {task_id}` shows its end")
+    else:
+        typer.echo(f"{task_id} cancellation requested: Redis does not answer, and it is carried out when it does")
 
 
 def _found(task_id: str) -> dict[str, Any]:
@@ -109,7 +111,8 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (dict, list)) else str(value)
 
 
-def _age(moment: datetime) -> str:
+def age(moment: datetime) -> str:
+    """How long ago it was, in its largest unit."""
     seconds = (datetime.now(moment.tzinfo) - moment).total_seconds()
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= size:

@@ -3,6 +3,7 @@
     enqueue    the status middleware writes the row, then the message is published. If the bus does not answer, the row
                stays and the relay sends it: `send()` has succeeded. After such a failure the bus is left alone for
                `BREAK_S`, and rows are written for the relay at once, so that senders do not wait for it each time
+    take_off   behind the same breaker: who cancels does not wait for a bus that has just been seen to be away
     enqueue_many  the same, CHUNK rows to a transaction
     send_in    the row joins the caller's transaction (outbox)
     settle     the bus's decision about a delivery goes to the ledger, which may change it (a message that may not run
@@ -21,7 +22,17 @@ from dramatiq import Message
 from dramatiq.broker import MessageProxy
 from dramatiq.errors import ActorNotFound
 
-from workers.broker import BusFull, BusRefused, BusUnavailable, CallboardBroker, Parcel, Receipt, Settlement, Verdict
+from workers.broker import (
+    BusFull,
+    BusRefused,
+    BusUnavailable,
+    CallboardBroker,
+    Parcel,
+    Receipt,
+    Settlement,
+    TakenOff,
+    Verdict,
+)
 from workers.errors import InvalidTask, SendError, UnknownActor
 from workers.ledger.duplicate import duplicate_of
 from workers.ledger.ledger import CHECK, ENVELOPE, ENVELOPE_VERSION, Accepted, Ledger
@@ -202,8 +213,7 @@ class LedgerBroker(CallboardBroker):
         timeout_s: float | None = None,
     ) -> list[Receipt]:
         """Put messages on the bus whose rows stand already. Repeating it is safe. Raises BusUnavailable, BusFull."""
-        if not self.is_bus_up:
-            raise BusUnavailable("Redis did not answer a moment ago")  # type: ignore[no-untyped-call]  # Dramatiq's
+        self._must_be_up()
         try:
             return super().publish(
                 messages,
@@ -212,7 +222,16 @@ class LedgerBroker(CallboardBroker):
                 timeout_s=self._publish_timeout_s if timeout_s is None else timeout_s,
             )
         except (BusUnavailable, BusFull):
-            self._down_until_s = time.monotonic() + BREAK_S
+            self._break()
+            raise
+
+    def take_off(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> TakenOff:
+        """As the broker's, behind the same breaker as `publish`. Raises BusUnavailable."""
+        self._must_be_up()
+        try:
+            return super().take_off(queue_name, message_id, timeout_s=timeout_s)
+        except BusUnavailable:
+            self._break()
             raise
 
     def send_again(self, message: Parcel) -> None:
@@ -225,6 +244,13 @@ class LedgerBroker(CallboardBroker):
             if self.ledger.is_running(parcel) and not parcel.sealed:
                 record = self._record(parcel._message)  # noqa: SLF001 - as above
                 self.ledger.hand_back(parcel, parcel.settlement(Verdict.RETRY, record=record))
+
+    def _must_be_up(self) -> None:
+        if not self.is_bus_up:
+            raise BusUnavailable("Redis did not answer a moment ago")  # type: ignore[no-untyped-call]  # Dramatiq's
+
+    def _break(self) -> None:
+        self._down_until_s = time.monotonic() + BREAK_S
 
     def _leave_to_the_relay(self, messages: Sequence[Message[Any]]) -> None:
         self.ledger.leave_to_the_relay([message.message_id for message in messages])

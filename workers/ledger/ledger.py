@@ -43,7 +43,7 @@ from dramatiq.middleware import SkipMessage
 
 from models import direct, task_moves
 from models.database import DatabaseError
-from models.task import AttemptOutcome, TaskStatus
+from models.task import AttemptOutcome, FailureReason, TaskStatus
 from models.task_moves import End, Loss, LostDelivery, NewTask, Standing, Start, Started
 from models.text import words_of
 from workers.broker import Generation, Parcel, Settlement, Verdict
@@ -69,8 +69,6 @@ CHECK: Final = "check"
 ATTEMPT: Final = "attempt"
 """Message option: number of the last attempt that was made when it was sent."""
 TASK_ID_MAX_CHARS: Final = 64
-LOST_FOR_GOOD: Final = "worker lost"
-"""Reason of a failed task whose worker died and that must not run twice."""
 _ASK_AGAIN_MS: Final = 2_000
 """A message that cannot be decided now (its task runs elsewhere) comes back after this."""
 
@@ -326,7 +324,7 @@ class Ledger:
                 )
             suspicion = suspicion_of(to, start.task_id)
             if suspicion is not None and suspicion.is_hopeless:
-                task_moves.end(to, [self._failing(running, "poison", "WorkerLost", suspicion.words())])
+                task_moves.end(to, [self._failing(running, FailureReason.POISON, "WorkerLost", suspicion.words())])
                 return Refused("its workers keep dying", Verdict.DEAD)
         return replace(running, suspicion=suspicion)
 
@@ -365,7 +363,7 @@ class Ledger:
             return Started(row.retry_count, row.correlation_id)  # why: it was committed, and only the answer was lost.
         if self.presence.is_alive(row.worker_id):
             return Refused("a live worker runs it", Verdict.DEFER, _ASK_AGAIN_MS)
-        why_failed = LOST_FOR_GOOD if self.fails_when_lost(task_name) else None
+        why_failed = FailureReason.WORKER_LOST if self.fails_when_lost(task_name) else None
         with direct.transaction() as to:
             task_moves.lose(to, [Loss(start.task_id, row.attempt, row.worker_id, why_failed)], start.started_at)
         if why_failed is not None:
@@ -419,7 +417,7 @@ class Ledger:
                 task_moves.refuse(
                     to,
                     settlement.message_id,
-                    reason="undecodable",
+                    reason=FailureReason.UNDECODABLE,
                     error_type="Undecodable",
                     error_message=(
                         f"expected a message that can be decoded, got one that is {settlement.reason}. It is in the "
@@ -446,7 +444,9 @@ class Ledger:
     def _cut_short(self, running: Running) -> tuple[End, Verdict]:
         """An attempt that began and whose end nobody knows: another follows, unless it must not run twice."""
         if self.fails_when_lost(running.message.actor_name):
-            failed = self._ending(running, TaskStatus.FAILED, AttemptOutcome.SHUT_DOWN, reason=LOST_FOR_GOOD)
+            failed = self._ending(
+                running, TaskStatus.FAILED, AttemptOutcome.SHUT_DOWN, reason=FailureReason.WORKER_LOST
+            )
             return failed, Verdict.DEAD
         return self._ending(running, TaskStatus.PENDING, AttemptOutcome.SHUT_DOWN), Verdict.RETRY
 
@@ -465,7 +465,8 @@ class Ledger:
             try:
                 text = plain_text(result.value, what="the result", max_bytes=self._result_max_bytes)
             except NotPlain as error:
-                return self._failing(running, "result not storable", type(error).__name__, str(error)), Verdict.DEAD
+                reason, name = FailureReason.RESULT_NOT_STORABLE, ResultNotStorable.__name__
+                return self._failing(running, reason, name, str(error)), Verdict.DEAD
             return self._ending(running, TaskStatus.COMPLETED, AttemptOutcome.COMPLETED, result=text), Verdict.ACK
         name, said = type(exception).__name__, words_of(exception)
         if isinstance(exception, Cancelled):
@@ -492,10 +493,10 @@ class Ledger:
             running, TaskStatus.PENDING, AttemptOutcome.CRASHED, error_type="ChildDied", error_message=said
         )
         if suspicion.is_convicted_by_one_more:
-            failed = {"status": TaskStatus.FAILED, "reason": "poison"}
+            failed = {"status": TaskStatus.FAILED, "reason": FailureReason.POISON}
             return msgspec.structs.replace(end, **failed), Verdict.DEAD
         if self.fails_when_lost(running.message.actor_name):
-            failed = {"status": TaskStatus.FAILED, "reason": LOST_FOR_GOOD}
+            failed = {"status": TaskStatus.FAILED, "reason": FailureReason.WORKER_LOST}
             return msgspec.structs.replace(end, **failed), Verdict.DEAD
         return end, Verdict.RETRY
 
@@ -564,10 +565,10 @@ def _traceback_of(exception: BaseException) -> str:
         return f"{type(exception).__name__}: its traceback cannot be shown ({type(error).__name__})"
 
 
-def _reason(exception: BaseException) -> str:
-    """Why a task that raised this is not tried again, in the words of spec/runtime.md."""
+def _reason(exception: BaseException) -> FailureReason:
+    """Why a task that raised this is not tried again."""
     if type(exception).__name__ == "TimeLimitExceeded":
-        return "time limit"
+        return FailureReason.TIME_LIMIT
     if isinstance(exception, ResultNotStorable):
-        return "result not storable"
-    return "not retryable" if isinstance(exception, PermanentError) else "retries exhausted"
+        return FailureReason.RESULT_NOT_STORABLE
+    return FailureReason.NOT_RETRYABLE if isinstance(exception, PermanentError) else FailureReason.RETRIES_EXHAUSTED

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from models import direct, task_moves, task_upkeep
+from models.task import FailureReason
 from models.task_moves import Loss
-from workers.ledger.ledger import LOST_FOR_GOOD, Ledger
+from workers.ledger.ledger import Ledger
 from workers.ledger.poison import suspicion_of
 
 BATCH: Final = 500
@@ -29,8 +30,8 @@ def rescue(ledger: Ledger) -> int:
         losses: list[Loss] = []
         for one in found:
             suspicion = suspicion_of(to, one.task_id)
-            why_failed = LOST_FOR_GOOD if ledger.fails_when_lost(one.task_name) else None
+            why_failed = FailureReason.WORKER_LOST if ledger.fails_when_lost(one.task_name) else None
             if suspicion is not None and suspicion.is_hopeless_after_another_loss:
-                why_failed = "poison"
+                why_failed = FailureReason.POISON
             losses.append(Loss(one.task_id, one.attempt, one.worker_id, why_failed))
         return len(task_moves.lose(to, losses, now))

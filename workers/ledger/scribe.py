@@ -32,7 +32,7 @@ from dramatiq import Message
 
 from models import direct, task_moves, task_notes
 from models.database import DatabaseError
-from models.task import AttemptOutcome, TaskStatus
+from models.task import AttemptOutcome, FailureReason, TaskStatus
 from models.task_moves import Attempt, End, NewTask, Start, Started
 from models.task_notes import LogLine, Progress
 from workers.broker import Parcel, Settlement, Verdict
@@ -475,7 +475,7 @@ def _unrecordable(end: End) -> End:
         finished_at=datetime.now(UTC),
         status=TaskStatus.FAILED,
         outcome=AttemptOutcome.FAILED,
-        reason="outcome not storable",
-        error_type="NotStorable",
+        reason=FailureReason.OUTCOME_NOT_STORABLE,
+        error_type="OutcomeNotStorable",
         error_message="the database refused what this attempt came to; the worker's log says what it said",
     )

@@ -5,14 +5,16 @@ States of a child, and who moves it:
     stopped ─start→ running ─dies→ waiting (back-off 0.5–10 s) ─start→ running
                      │  └─ no pulse for its stall time-out: killed, which is a death like any other
                      └─renew→ stopping ─exits, or is killed after its grace→ running (anew)
-                     └─stop → stopping ─exits, or is killed after its grace→ stopped
+                     └─stop → stopping ─exits, or is killed after its grace, or by a second Ctrl-C→ stopped
 
 A child with a stall time-out has a pipe on which its workers write while they are well (workers/middleware/watch.py).
 Its first byte says that it is up. Renewing (`request_renewal`, a rolling restart) takes one such child after the other:
 told to stop, started anew, up, then the next. If the new one does not come up, the ones behind it are left as they are.
 
 Each child leads a session of its own: Ctrl-C in the terminal reaches the supervisor alone, which then stops the
-children in reverse order of their start, so that workers finish while Redis is still there. When the main process of a
+children in reverse order of their start, so that workers finish while Redis is still there: a child is told to stop
+only when all that were started after it have ended, unless it is one that nobody waited for. A second Ctrl-C kills
+those, and leaves the others (the servers) their grace. When the main process of a
 child dies, what is left of its session is killed before it is started again: a worker whose parent was killed must not
 run on unseen. If the supervisor itself is killed, the kernel ends each child's main process (Linux: PR_SET_PDEATHSIG),
 and a worker finds its pipe without a reader and stops.
@@ -107,19 +109,28 @@ class Supervisor:
         self._say = say
         self._ready_timeout_s = ready_timeout_s
         self._children: list[Child] = []
-        self._stop = threading.Event()
-        self._renewal_wanted = threading.Event()
+        # why no Events: they are set by signal handlers, in the thread that may just be inside the Event's own lock.
+        self._stopping = False
+        self._was_interrupted = False
+        self._is_hurried = False
+        self._renewal_wanted = False
         self._to_renew: deque[tuple[Child, subprocess.Popen[bytes] | None]] = deque()
         """Children to renew, each with the process that is to go; the first is the one in progress."""
         self._turned_at_s = 0.0
 
     def request_stop(self) -> None:
         """Make `watch` return; safe in a signal handler."""
-        self._stop.set()
+        self._stopping = True
+
+    def interrupt(self) -> None:
+        """As Ctrl-C: the first time as `request_stop`; again, to kill what is still stopping and is no server.
+        Safe in a signal handler."""
+        self._is_hurried = self._was_interrupted
+        self._was_interrupted = self._stopping = True
 
     def request_renewal(self) -> None:
         """Renew the children that have a pulse, one after the other; safe in a signal handler."""
-        self._renewal_wanted.set()
+        self._renewal_wanted = True
 
     def start(self, child: Child) -> None:
         """Start a child and wait until it is ready.
@@ -136,7 +147,7 @@ class Supervisor:
                 raise ChildFailed(f"{child.name} ended with status {child.process.returncode} before it was ready")
             if time.monotonic() > deadline_s:
                 raise ChildFailed(f"{child.name} was not ready after {self._ready_timeout_s:.0f} s")
-            if self._stop.wait(_POLL_S):
+            if self._is_told_to_stop():
                 return
 
     def watch(self) -> None:
@@ -146,7 +157,7 @@ class Supervisor:
             ChildFailed: one died that is not to be started again.
         """
         self._turned_at_s = time.monotonic()
-        while not self._stop.wait(_POLL_S):
+        while not self._is_told_to_stop():
             now_s = time.monotonic()
             if now_s - self._turned_at_s > _ASLEEP_AFTER_S:
                 for child in self._children:
@@ -158,13 +169,19 @@ class Supervisor:
 
     def stop(self) -> None:
         """Stop all children, the last started first; one that outlasts its grace is killed."""
-        self._stop.set()
+        self._stopping = True
         # why: workers may take their time, so all but the first children (the servers) are told at once.
         for child in reversed(self._children):
             if child.ready is None:
                 self._tell(child)
         for child in reversed(self._children):
             self._end(child)
+
+    def _is_told_to_stop(self) -> bool:
+        """The pause between two looks at the children, and whether it was the last."""
+        if not self._stopping:
+            time.sleep(_POLL_S)  # why: see __init__
+        return self._stopping
 
     def _look_after(self, child: Child, now_s: float) -> None:
         self._listen(child, now_s)
@@ -200,8 +217,8 @@ class Supervisor:
     def _renew(self) -> None:
         """One look at the renewal: what is to be done next, if anything."""
         if not self._to_renew:
-            if self._renewal_wanted.is_set():
-                self._renewal_wanted.clear()
+            if self._renewal_wanted:
+                self._renewal_wanted = False
                 self._to_renew.extend((one, one.process) for one in self._children if one.stall_timeout_s is not None)
             return
         child, old = self._to_renew[0]
@@ -283,11 +300,15 @@ class Supervisor:
         if process is None:
             return
         self._tell(child)
-        if child.kill_at_s is not None and child.is_running:
-            try:
-                process.wait(max(child.kill_at_s - time.monotonic(), 0))
-            except subprocess.TimeoutExpired:
+        while child.kill_at_s is not None and child.is_running:
+            if self._is_hurried and child.ready is None:
+                self._say(child.name, "is killed, for it was asked twice")
+                _kill_session(process.pid)
+                process.wait()
+            elif time.monotonic() >= child.kill_at_s:
                 self._kill_late(child)
+            else:
+                time.sleep(_POLL_S / 5)  # why: a second Ctrl-C ends the wait
         _kill_session(process.pid)
         process.wait()
         if child.pulse is not None:

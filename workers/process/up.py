@@ -1,7 +1,8 @@
 """`callboard up`: everything on this machine, embedded where nothing is configured, restarted when it dies.
 
 In order: Redis (found or embedded), tables, sample data, mail catcher (only without CALLBOARD_SMTP_URL), workers, the
-scheduler, the API. Ctrl-C or SIGTERM stops all of it in reverse order within STOP_WITHIN_S.
+scheduler, the API. Ctrl-C or SIGTERM stops all of it in reverse order: running tasks get as long as they do under
+`callboard worker`, with database, Redis and mail catcher still there. A second Ctrl-C does not wait for them.
 """
 
 import fcntl
@@ -25,10 +26,9 @@ from workers.process import embedded_redis, worker
 from workers.process.supervisor import Child, ChildFailed, Supervisor
 from workers.settings import Settings, hide_secrets
 
-STOP_WITHIN_S = 8
-"""Workers give up running tasks after WORKER_GRACE_S; their messages come back at the next start."""
-WORKER_GRACE_S = 5
 REDIS_GRACE_S = 2.0
+WAIT_FOR_ANOTHER_S = 10
+"""How long a second `up` waits for one that may be stopping."""
 
 
 def up(settings: Settings, say: Callable[[str, str], None]) -> None:
@@ -55,11 +55,11 @@ def _up(settings: Settings, say: Callable[[str, str], None]) -> None:
             "CALLBOARD_DATABASE_URL": "" if settings.is_embedded_database else settings.database,
             "CALLBOARD_VAR_DIR": str(settings.var_dir.resolve()),
             "CALLBOARD_SMTP_URL": smtp_url,
-            "CALLBOARD_SHUTDOWN_TIMEOUT_S": str(WORKER_GRACE_S),
         },
         say=say,
     )
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(signal.SIGINT, lambda *_: supervisor.interrupt())
+    for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: supervisor.request_stop())
     try:
         if found is None:
@@ -80,7 +80,7 @@ def _up(settings: Settings, say: Callable[[str, str], None]) -> None:
     except ChildFailed as error:
         raise CallboardError(f"{error}; its lines above say why") from error
     finally:
-        say("up", "stopping …")
+        say("up", f"stopping: running tasks may take {settings.shutdown_timeout_s} s; Ctrl-C again kills them …")
         supervisor.stop()
         say("up", "stopped")
 
@@ -95,15 +95,15 @@ def _alone(settings: Settings) -> Iterator[None]:
         raise CallboardError(f"{settings.var_dir} is not writable ({error.strerror}): mend its permissions, or set "
                              "CALLBOARD_VAR_DIR") from error  # fmt: skip
     with lock:
-        deadline_s = time.monotonic() + STOP_WITHIN_S + REDIS_GRACE_S
+        deadline_s = time.monotonic() + WAIT_FOR_ANOTHER_S
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline_s:
-                    raise CallboardError(f"another `callboard up` runs on {settings.var_dir}: stop it, or set "
-                                         "CALLBOARD_VAR_DIR for a second system") from None  # fmt: skip
+                    raise CallboardError(f"another `callboard up` runs on {settings.var_dir}, or is still stopping: "
+                                         "stop it, or set CALLBOARD_VAR_DIR for a second system") from None  # fmt: skip
                 time.sleep(0.2)
         yield
 
@@ -114,8 +114,7 @@ def _system(settings: Settings) -> list[Child]:
         processes=settings.processes,
         threads=settings.threads,
         queues=(),
-        drain_s=WORKER_GRACE_S,
-        hand_back_s=STOP_WITHIN_S - WORKER_GRACE_S,
+        drain_s=settings.shutdown_timeout_s,
     )
     children.append(Child("scheduler", [str(Path(sys.executable).parent / "periodiq"), "periodic"]))
     children.append(Child("web", [sys.executable, "-m", "workers.web"], ready=lambda: _api_answers(settings)))

@@ -4,6 +4,7 @@ Why not `dramatiq workers --processes N`: there, one process that dies ends the 
 (spec/traps.md 12). Here it is started again alone, and one that hangs or finds itself unwell counts as one that died.
 
     SIGTERM, SIGINT   all are told at once; running tasks get `drain_s`, then are handed back; status 0
+    SIGINT again      what still runs is killed; its tasks are found lost
     SIGHUP            rolling restart: one after the other, each up before the next is told to stop
     a death           that one is started again; with CALLBOARD_RESTART_WORKERS=false all stop, status 1
     kill -9           of this process: its workers stop as if they had been told to (see `supervisor`)
@@ -44,8 +45,8 @@ def work(settings: Settings, say: Say, *, processes: int, threads: int, queues: 
     supervisor = Supervisor(
         environment={"CALLBOARD_THREADS": str(threads), "CALLBOARD_SHUTDOWN_TIMEOUT_S": str(drain_s)}, say=say
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: supervisor.request_stop())
+    signal.signal(signal.SIGINT, lambda *_: supervisor.interrupt())
+    signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
     signal.signal(signal.SIGHUP, lambda *_: supervisor.request_renewal())
     status = EXIT_DONE
     try:
@@ -63,16 +64,8 @@ def work(settings: Settings, say: Say, *, processes: int, threads: int, queues: 
     return status
 
 
-def children(
-    settings: Settings,
-    *,
-    processes: int,
-    threads: int,
-    queues: Collection[str],
-    drain_s: int,
-    hand_back_s: float = HAND_BACK_S,
-) -> list[Child]:
-    """The worker processes for a supervisor. Arguments as of `work`; a child is killed after drain_s + hand_back_s."""
+def children(settings: Settings, *, processes: int, threads: int, queues: Collection[str], drain_s: int) -> list[Child]:
+    """The worker processes for a supervisor. Arguments as of `work`; a child is killed after drain_s + HAND_BACK_S."""
     command = [
         *(str(Path(sys.executable).parent / "dramatiq"), "workers", "--processes", "1", "--threads", str(threads)),
         *("--worker-shutdown-timeout", str(drain_s * 1000)),
@@ -83,7 +76,7 @@ def children(
         Child(
             f"worker.{number}",
             command,
-            grace_s=drain_s + hand_back_s,
+            grace_s=drain_s + HAND_BACK_S,
             stall_timeout_s=settings.stall_timeout_s,
             restart=settings.restart_workers,
         )

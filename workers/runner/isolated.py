@@ -12,6 +12,9 @@ counts: an outcome that the child has sent is the outcome, even if it is killed 
 A crash of the child, whenever: the status comes without an outcome, ChildDied. Of the fork server: the same, and its
 children die with it. Of the worker: `workers.runner.fork_server` says how the children end.
 
+A worker that stops (`stop`) ends the children that have outlasted its drain. Their threads wait for the process's end,
+as those of other tasks do that outlast it: the status middleware hands the tasks back, and there is no outcome to tell.
+
 The server is started before the first task where an actor is declared isolated, else with the first suspect.
 """
 
@@ -65,6 +68,8 @@ class Isolation:
         self._result_max_bytes = result_max_bytes
         self._task_log_level = task_log_level
         self._lock = threading.Lock()
+        self.stopped = threading.Event()
+        """Set when the children of now are ended with their worker; those of later have another."""
         self._control: socket.socket | None = None
         self._server: subprocess.Popen[bytes] | None = None
 
@@ -74,8 +79,10 @@ class Isolation:
             self._start()
 
     def stop(self) -> None:
-        """End the fork server and with it every child."""
+        """End the fork server and with it every child: their tasks are somebody else's from here on."""
         with self._lock:
+            self.stopped.set()
+            self.stopped = threading.Event()
             self._stop()
 
     def run(
@@ -190,6 +197,7 @@ class _Run:
         self._task = task
         self._window = window
         self._hard_limit_s = hard_limit_s
+        self._worker_stopped = isolation.stopped
         self._frames = wire.Frames(isolation.frame_max_bytes)
         self._pid = 0
         self._status: int | None = None
@@ -209,6 +217,11 @@ class _Run:
             raise TimeLimitExceeded(f"the child process was killed at the hard limit of {self._hard_limit_s:g} s")
         if killed_for is not None:
             raise killed_for("the task was cancelled while it ran: its child process was killed")
+        if self._worker_stopped.is_set():
+            _logger.info(
+                "the isolated child of task %s ended with its worker, and the task is handed back", self._task.id
+            )
+            threading.Event().wait()  # why for ever: see the module's docstring; the thread is a daemon
         raise _died(self._status)
 
     def _until_ended(self, request: bytes) -> type[Interrupt] | None:

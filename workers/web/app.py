@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from workers import callboard
 from workers.web import problems
+from workers.web.chores import create_chore_router
 from workers.web.limits import BodyLimit
 from workers.web.routes import create_task_router
 
@@ -21,6 +22,7 @@ def create_app() -> FastAPI:
     )
     problems.install(app)
     app.include_router(create_task_router())
+    app.include_router(create_chore_router())
     app.add_middleware(BodyLimit, max_bytes=callboard.settings.params_max_bytes + BODY_OVERHEAD_BYTES)
 
     @app.get("/health/live", tags=["health"])

@@ -12,6 +12,7 @@ from models.database import DatabaseError
 from models.text import clean_text
 from workers.broker import BusFull, BusRefused, BusUnavailable
 from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown
+from workers.web.shapes import Problem
 
 MEDIA_TYPE = "application/problem+json"
 DETAIL_MAX_CHARS = 2_000
@@ -37,6 +38,12 @@ class AsciiJson(JSONResponse):
     def render(self, content: Any) -> bytes:
         """The body's bytes."""
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def described(**descriptions: str) -> dict[int | str, dict[str, Any]]:
+    """The error answers of a route for OpenAPI: `_404="Not found"` → 404 with a problem document."""
+    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    return {int(status[1:]): {"description": said, "content": content} for status, said in descriptions.items()}
 
 
 def problem(status: int, detail: str, *, slug: str = "about:blank", **more: Any) -> JSONResponse:

@@ -9,13 +9,12 @@ from models.task_query import MAX_OFFSET, MAX_PAGE
 from workers import callboard, tasks
 from workers.registry import default_priority_of
 from workers.tasks import CancelOutcome
-from workers.web.problems import MEDIA_TYPE, AsciiJson
+from workers.web.problems import AsciiJson, described
 from workers.web.shapes import (
     CancelAnswer,
     CountAnswer,
     EnqueueAnswer,
     EnqueueRequest,
-    Problem,
     TaskDetail,
     TaskPage,
     TaskRow,
@@ -30,22 +29,16 @@ _CANCEL_MESSAGES = {
 }
 
 
-def _problems(**descriptions: str) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route for OpenAPI: `_404="Not found"` → 404 with a problem document."""
-    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
-    return {int(status[1:]): {"description": said, "content": content} for status, said in descriptions.items()}
-
-
 def create_task_router() -> APIRouter:
     """The routes below /api/tasks, to be mounted here or in an application of one's own."""
     router = APIRouter(
         prefix="/api/tasks",
         tags=["tasks"],
         default_response_class=AsciiJson,
-        responses=_problems(_422="Unprocessable content", _503="Unavailable"),
+        responses=described(_422="Unprocessable content", _503="Unavailable"),
     )
 
-    @router.post("/enqueue", status_code=201, responses=_problems(_400="Bad request", _413="Too large"))
+    @router.post("/enqueue", status_code=201, responses=described(_400="Bad request", _413="Too large"))
     def enqueue(request: EnqueueRequest) -> EnqueueAnswer:
         """Send a task."""
         task_id = tasks.enqueue_task(
@@ -81,17 +74,20 @@ def create_task_router() -> APIRouter:
         total = tasks.get_task_count(status, task_type)
         return TaskPage(tasks=[TaskRow(**row) for row in rows], total_count=total, limit=limit, offset=offset)
 
-    @router.get("/{task_id}", responses=_problems(_404="Not found"))
+    @router.get("/{task_id}", responses=described(_404="Not found"))
     def show(task_id: _TaskId) -> TaskDetail:
         """A task's row, and why it is not running yet."""
         return TaskDetail(**_found(task_id), waiting_on=tasks.waiting_on(task_id))
 
-    @router.post("/{task_id}/cancel", responses=_problems(_404="Not found", _409="Conflict"))
+    @router.post("/{task_id}/cancel", responses=described(_404="Not found", _409="Conflict"))
     def cancel(task_id: _TaskId) -> CancelAnswer:
         """Cancel a task. `cancelled`: it will not run; `requested`: it is being ended, as its status will say."""
         outcome = tasks.request_cancel(task_id, by="API")
         if outcome in _CANCEL_MESSAGES:
-            return CancelAnswer(task_id=task_id, success=True, message=_CANCEL_MESSAGES[outcome], outcome=outcome)
+            message = _CANCEL_MESSAGES[outcome]
+            if outcome is CancelOutcome.REQUESTED and not callboard.broker.is_bus_up:
+                message = "Cancellation requested: Redis does not answer, and it is carried out when it does"
+            return CancelAnswer(task_id=task_id, success=True, message=message, outcome=outcome)
         raise HTTPException(409, f"task {task_id} is {_found(task_id)['status']}: it has ended")
 
     return router

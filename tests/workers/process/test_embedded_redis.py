@@ -59,7 +59,7 @@ def test_the_embedded_server_is_found_and_survives_a_kill_with_its_data(settings
 
 def test_a_client_without_url_finds_a_server_that_is_started_later(settings: Settings) -> None:
     client = make_client(None, var_dir=settings.var_dir, timeout_s=1)
-    with pytest.raises(redis.ConnectionError):
+    with pytest.raises(redis.ConnectionError, match=rf"{socket_path(settings.var_dir)} or localhost:\d+"):
         client.ping()
 
     server = start(settings)

@@ -113,6 +113,27 @@ def test_a_child_that_ignores_the_request_is_killed_after_its_grace(watched: Wat
     assert watched.lines("deaf")[-1] == "did not stop within 0.5 s and is killed"
 
 
+def test_a_second_interrupt_kills_what_still_stops_and_leaves_the_servers_their_grace(watched: Watched) -> None:
+    told = "import signal, sys\nsignal.signal(15, lambda *_: sys.exit(0))\nprint('up', flush=True)\nsignal.pause()"
+    server = Child("server", python(told), grace_s=600, ready=lambda: watched.lines("server") == ["up"])
+    deaf = Child("deaf", python(STUBBORN), grace_s=600)
+    watched.supervisor.start(server)
+    watched.supervisor.start(deaf)
+    wait_until(lambda: watched.lines("deaf") == ["deaf"], within_s=5, what="the child to be deaf")
+    stopping = threading.Thread(target=watched.supervisor.stop)
+
+    watched.supervisor.interrupt()
+    stopping.start()
+    watched.supervisor.interrupt()
+    stopping.join(timeout=20)
+
+    assert not stopping.is_alive()
+    assert deaf.process is not None
+    assert server.process is not None
+    assert (deaf.process.returncode, server.process.returncode) == (-signal.SIGKILL, 0)
+    assert watched.lines("deaf")[-1] == "is killed, for it was asked twice"
+
+
 def test_a_child_that_does_not_become_ready_is_named(watched: Watched) -> None:
     with pytest.raises(ChildFailed, match="gone ended with status 7 before it was ready"):
         watched.supervisor.start(Child("gone", python("raise SystemExit(7)"), ready=lambda: False))

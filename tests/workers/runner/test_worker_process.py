@@ -15,6 +15,7 @@ from tests import servers
 from tests.conftest import FAST
 from tests.probes import lines
 from tests.servers import OwnRedis, wait_until
+from tests.workers.rows import outcomes
 from tests.workers.runner import isolated_actors
 from tests.workers.runner.test_isolated import gone
 from workers import tasks
@@ -73,3 +74,9 @@ def test_no_child_outlives_its_worker_process(
     found = tasks.get_task(message.message_id)
     assert found is not None
     assert found.status == (TaskStatus.RUNNING if how == signal.SIGKILL else TaskStatus.PENDING)
+    if how == signal.SIGTERM:
+        assert (found.retry_count, found.error_type, outcomes(message.message_id)) == (0, None, ["shut_down"])
+        said = (tmp_path / "worker.log").read_text()
+        assert "ended with its worker, and the task is handed back" in said
+        assert "[ERROR]" not in said
+        assert "Traceback" not in said

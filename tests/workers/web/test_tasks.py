@@ -161,6 +161,25 @@ def test_a_running_task_is_asked_to_end(api: httpx2.Client) -> None:
     assert row["cancel_requested_at"] is not None
 
 
+@pytest.mark.usefixtures("system")
+def test_with_redis_hanging_only_the_first_who_cancels_waits_for_it(api: httpx2.Client, own_redis: OwnRedis) -> None:
+    first, second = enqueue(api), enqueue(api)
+
+    with own_redis.hanging():
+        answers = [api.post(f"/api/tasks/{task_id}/cancel") for task_id in (first, second)]
+        was_up = callboard.broker.is_bus_up
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert {answer.json()["outcome"] for answer in answers} == {"requested"}
+    assert {answer.json()["message"] for answer in answers} == {
+        "Cancellation requested: Redis does not answer, and it is carried out when it does"
+    }
+    assert not was_up
+    rows = [api.get(f"/api/tasks/{task_id}").json() for task_id in (first, second)]
+    assert all("its cancellation, which was requested" in row["waiting_on"] for row in rows)
+    wait_until(lambda: callboard.broker.is_bus_up, within_s=10, what="the bus to be tried again")
+
+
 @pytest.mark.parametrize("status", sorted(TERMINAL))
 @pytest.mark.usefixtures("system")
 def test_what_has_ended_cannot_be_cancelled(api: httpx2.Client, status: str) -> None:
