@@ -1,6 +1,6 @@
 """Random cron expressions against an oracle that looks at every minute of two years, or every second of some days.
 
-A tenth of the numbers or less; with CALLBOARD_TEST_FULL=1 (`make soak`) 1,000 expressions in each of five zones.
+With CALLBOARD_TEST_FULL=1 (`make soak`) 1,000 crontabs and 1,000 crons in each of five zones; else few, in a year.
 """
 
 import os
@@ -22,9 +22,9 @@ from models.triggers import Cron, Crontab, Trigger, TriggerError
 from tests.models.oracle import Clock, utc
 
 FULL = os.environ.get("CALLBOARD_TEST_FULL") == "1"
-EXPRESSIONS = 1_000 if FULL else 25
+EXPRESSIONS = 1_000 if FULL else 12
 MOMENTS = 2_000 if FULL else 100
-TWO_YEARS = 731
+DAYS = 731 if FULL else 366
 ZONES = {
     "Europe/Berlin": "2027-01-01",
     "America/New_York": "2027-01-01",
@@ -37,7 +37,7 @@ SECONDS = {
     "Australia/Lord_Howe": ("2027-04-02", "2027-10-01"),
     "America/St_Johns": ("2010-11-06", "2010-03-13"),  # the clock was changed at 00:01, back into the day before
     "America/Havana": ("2027-11-06", "2027-03-13"),  # and at midnight
-    "Pacific/Apia": ("2011-12-29", "2012-03-31"),
+    "Pacific/Apia": ("2011-12-29", "2012-03-30"),
 }
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sunday")
 MONTHS = ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "december")
@@ -158,8 +158,8 @@ def assert_agrees(trigger: Trigger, clock: Clock, due: list[int], days: int) -> 
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_a_crontab_is_due_in_the_minutes_that_match_it(zone: str) -> None:
-    watch = clock(zone, ZONES[zone], TWO_YEARS, 60)
-    assert len(watch.changes) in {4, 5}  # Apia's fifth is the day that it left out
+    watch = clock(zone, ZONES[zone], DAYS, 60)
+    assert watch.changes
 
     @given(fields=CRONTABS)
     @settings(max_examples=EXPRESSIONS, deadline=None)
@@ -169,20 +169,20 @@ def test_a_crontab_is_due_in_the_minutes_that_match_it(zone: str) -> None:
         expression = " ".join(fields[name].text for name in CRONTAB)
         due = watch.due(values, fixed=is_fixed(fields), either=either)
         with refused_only_if_never(due):
-            assert_agrees(Crontab(expression, time_zone=zone), watch, due, TWO_YEARS)
+            assert_agrees(Crontab(expression, time_zone=zone), watch, due, DAYS)
 
     agrees()
 
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_a_cron_is_due_in_the_minutes_that_match_all_its_fields(zone: str) -> None:
-    watch = clock(zone, ZONES[zone], TWO_YEARS, 60)
+    watch = clock(zone, ZONES[zone], DAYS, 60)
 
     @given(fields=CRONS)
     @settings(max_examples=EXPRESSIONS, deadline=None)
     def agrees(fields: dict[str, Text]) -> None:
         fields["second"] = Text("0", frozenset({0}))
-        assert_cron_agrees(watch, TWO_YEARS, fields)
+        assert_cron_agrees(watch, DAYS, fields)
 
     agrees()
 
@@ -190,7 +190,7 @@ def test_a_cron_is_due_in_the_minutes_that_match_all_its_fields(zone: str) -> No
 @pytest.mark.parametrize("zone", SECONDS)
 @pytest.mark.parametrize("change", [0, 1], ids=["one change", "the other"])
 def test_a_cron_is_due_in_the_seconds_that_match_all_its_fields(zone: str, change: int) -> None:
-    watch = clock(zone, SECONDS[zone][change], 3, 1)
+    watch = clock(zone, SECONDS[zone][change], 2, 1)
     assert len(watch.changes) == 1
 
     @given(fields=CRONS)
@@ -199,7 +199,7 @@ def test_a_cron_is_due_in_the_seconds_that_match_all_its_fields(zone: str, chang
         for name in ("year", "month", "week", "day"):  # few of them would be in the window
             fields.pop(name, None)
         fields.setdefault("second", Text("59", frozenset({59})))
-        assert_cron_agrees(watch, 3, fields)
+        assert_cron_agrees(watch, 2, fields)
 
     agrees()
 
@@ -224,7 +224,7 @@ def refused_only_if_never(due: list[int]) -> Iterator[None]:
             raise
 
 
-DAYS = st.one_of(field_texts("day").map(lambda text: text.text), st.sampled_from(["L", "LW", "15,L"]))
+MONTH_DAYS = st.one_of(field_texts("day").map(lambda text: text.text), st.sampled_from(["L", "LW", "15,L"]))
 NTH = st.builds("{}#{}".format, st.integers(0, 7), st.integers(1, 5))
 WEEKDAY_TEXTS = st.one_of(
     field_texts("day_of_week").map(lambda text: text.text.replace("day", "")),
@@ -234,11 +234,11 @@ WEEKDAY_TEXTS = st.one_of(
 
 
 @given(
-    minute=field_texts("minute"), hour=field_texts("hour"), day=DAYS, month=field_texts("month"), weekday=WEEKDAY_TEXTS,
-    zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Sydney"]),
+    minute=field_texts("minute"), hour=field_texts("hour"), day=MONTH_DAYS, month=field_texts("month"),
+    weekday=WEEKDAY_TEXTS, zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Sydney"]),
     after=st.datetimes(NEW_YEAR, NEW_YEAR.replace(year=2030)),
 )  # fmt: skip
-@settings(max_examples=5 * EXPRESSIONS, deadline=None)
+@settings(max_examples=10 * EXPRESSIONS, deadline=None)
 def test_a_crontab_is_due_when_cronsim_says(
     minute: Text, hour: Text, day: str, month: Text, weekday: str, zone: str, after: datetime
 ) -> None:
