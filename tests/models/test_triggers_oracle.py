@@ -23,7 +23,7 @@ from tests.models.oracle import Clock, utc
 
 FULL = os.environ.get("CALLBOARD_TEST_FULL") == "1"
 EXPRESSIONS = 1_000 if FULL else 12
-MOMENTS = 2_000 if FULL else 100
+MOMENTS = 500 if FULL else 100
 DAYS = 731 if FULL else 366
 ZONES = {
     "Europe/Berlin": "2027-01-01",
