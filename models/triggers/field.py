@@ -153,7 +153,7 @@ def _mask(kind: Kind, term: str, text: str) -> int:
     first, last = (kind.low, kind.high) if parts["star"] else (kind.number(parts["first"]), None)
     if parts["last"]:
         last = kind.number(parts["last"])
-        if last == 0 and first is not None and kind.name == "day_of_week" and not parts["last"].isdigit():
+        if last == 0 and first and kind.name == "day_of_week" and not parts["last"].isdigit():
             last = 7  # fri-sun
         if last is None:
             first = None

@@ -21,6 +21,7 @@ class Interval(Trigger):
     """
 
     kind: ClassVar[str] = "interval"
+    _names_its_zone: ClassVar[bool] = False
     seconds: int = 0
     minutes: int = 0
     hours: int = 0

@@ -27,6 +27,7 @@ class Trigger:
     """
 
     kind: ClassVar[str]
+    _names_its_zone: ClassVar[bool] = True
     time_zone: str = "UTC"
     start_at: datetime | None = None
     end_at: datetime | None = None
@@ -51,11 +52,11 @@ class Trigger:
 
     def in_words(self) -> str:
         """The trigger for people, for instance `at 09:10 and 09:50 every day (Europe/Berlin)`."""
-        words = self._in_words()
-        for name, moment in (("from", self.start_at), ("until", self.end_at)):
-            if moment is not None:
-                words += f", {name} {written(moment.astimezone(self.zone))}"
-        return words
+        words, bounds = self._in_words(), (("from", self.start_at), ("until", self.end_at))
+        known = [f"{name} {written(moment.astimezone(self.zone))}" for name, moment in bounds if moment is not None]
+        if not known:
+            return words
+        return f"{words}, {' '.join(known)}" + ("" if self._names_its_zone else f" ({self.time_zone})")
 
     def arguments(self) -> dict[str, Any]:
         """Its own arguments, as JSON values: all that were given, without zone, start and end."""

@@ -1,4 +1,4 @@
-"""A pattern in words: `every 5 minutes from 09:00 to 17:59 Monday to Friday`."""
+"""A pattern in words: `every 5 minutes from 09:00 to 17:59 from Monday to Friday`."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,13 +6,14 @@ from models.triggers.field import LAST, MONTHS, WEEKDAYS, Field
 from models.triggers.pattern import Pattern
 
 _MOST_TIMES = 6
+_EVERY_HOUR = (1 << 24) - 1
 _NTH = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", LAST: "last"}
 
 
 def of(pattern: Pattern) -> str:
     """The pattern as a phrase."""
     times, days = _times(pattern), _days(pattern)
-    if not days and times.startswith("at ") and " of every " not in times:
+    if not days and pattern.hour.mask != _EVERY_HOUR and not times.endswith(" hours"):
         days = "every day"
     return f"{times} {days}".strip()
 
@@ -32,7 +33,7 @@ def _times(pattern: Pattern) -> str:
         return f"every {step} hours" if step else "at " + _listed(_runs(hours, "{:02}:00".format))
     words = _within_the_hour(minutes, seconds)
     if len(hours) == 24:
-        return words + " of every hour" * (not words.startswith("every") and len(minutes) < 60)
+        return words if len(minutes) == 60 or _step(minutes, 60) else words + " of every hour"
     if step:
         return f"{words} of every {step}{ {2: 'nd', 3: 'rd'}.get(step, 'th') } hour from 00:00"
     if in_a_row:
@@ -65,13 +66,17 @@ def _days(pattern: Pattern) -> str:
     days = pattern.days
     phrases = []
     day, weekday = _day_of_month(days.day), _day_of_week(days.day_of_week)
-    if day and weekday:
+    day_numbers, months = _values(days.day), _values(days.month)
+    one_date = len(day_numbers) == len(months) == 1 and not (weekday or days.day.last_day or days.day.last_workday)
+    if one_date:
+        phrases.append(f"on {day_numbers[0]} {MONTHS[months[0] - 1]}")
+    elif day and weekday:
         weekday = weekday if days.either else "if it is " + weekday.removeprefix("on ").removeprefix("from ")
         phrases.append(f"{day} or {weekday}" if days.either else f"{day} {weekday}")
     else:
         phrases.append(day or weekday)
-    if not days.month.is_any:
-        phrases.append("in " + _listed(_runs(_values(days.month), lambda month: MONTHS[month - 1])))
+    if not (one_date or days.month.is_any):
+        phrases.append("in " + _listed(_runs(months, lambda month: MONTHS[month - 1])))
     if not days.week.is_any:
         phrases.append("in ISO " + _named("week", _values(days.week)))
     if not days.year.is_any:

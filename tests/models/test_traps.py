@@ -1,13 +1,15 @@
-"""What SQL does to those who do not know better (spec/traps.md 20, 21, 23, 24), and that we do."""
+"""What SQL and periodiq do to those who do not know better (spec/traps.md 17, 20, 21, 23, 24), and that we do."""
 
 import os
 import sqlite3
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pendulum
 import psycopg
 import pytest
+from periodiq import CronSpec
 from sqlalchemy import Column, DateTime, MetaData, Table, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
@@ -15,8 +17,10 @@ from models import database, direct, task_moves, task_query
 from models.columns import UtcDateTime
 from models.task import AttemptOutcome, TaskStatus, new_task_id
 from models.task_moves import End, NewTask
+from models.triggers import Crontab, TriggerError, preview
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 
 
 def accepted() -> str:
@@ -117,3 +121,52 @@ def test_a_forked_process_leaves_its_parents_connections_alone(ledger_database: 
         rows: list[tuple[Any, ...]] = to.run("SELECT count(*) FROM background_tasks")
     assert os.waitstatus_to_exitcode(status) == 0
     assert rows == [(41,)]
+
+
+BERLIN = "Europe/Berlin"
+
+
+@pytest.mark.parametrize("expression", ["0 0 * * 0", "0 0 * * sun", "@weekly", "0 0 * * 0-6"])
+def test_a_sunday_fires(expression: str) -> None:
+    """Trap 17: periodiq compares Sunday, 7 for it, with 0: such a schedule never runs on a Sunday."""
+    sunday = datetime(2026, 11, 29, tzinfo=UTC)
+    assert not CronSpec.parse(expression).validate(pendulum.instance(sunday))
+
+    assert Crontab(expression).next_after(sunday - SECOND) == sunday
+
+
+def test_the_next_time_is_the_next_one() -> None:
+    """Trap 17: periodiq keeps the minute at which it looked when it goes on to the next hour."""
+    looked = datetime(2026, 11, 22, 8, 20, tzinfo=UTC)
+    stock = CronSpec.parse("10,50 9 * * *").next_valid_date(pendulum.instance(looked))
+    assert stock == datetime(2026, 11, 22, 9, 50, tzinfo=UTC)
+
+    assert Crontab("10,50 9 * * *").next_after(looked) == datetime(2026, 11, 22, 9, 10, tzinfo=UTC)
+
+
+def test_the_day_of_spring_has_its_nine_oclock() -> None:
+    """Trap 17: periodiq adds hours to the clock's time, and lands an hour late where one of them does not exist."""
+    eve = pendulum.datetime(2027, 3, 27, 9, 0, tz=BERLIN)
+    due = datetime(2027, 3, 28, 7, 0, tzinfo=UTC)
+    spec = CronSpec.parse("0 9 * * *")
+    assert spec.next_valid_date(eve) != due
+
+    assert Crontab("0 9 * * *", time_zone=BERLIN).next_after(eve) == due
+
+
+def test_what_autumn_repeats_runs_once() -> None:
+    """Trap 17: periodiq runs 02:30 in both of the hours."""
+    passes = [pendulum.instance(datetime(2027, 10, 31, hour, 30, tzinfo=UTC)).in_timezone(BERLIN) for hour in (0, 1)]
+    spec = CronSpec.parse("30 2 * * *")
+    assert [spec.validate(moment) for moment in passes] == [True, True]
+
+    due = preview(Crontab("30 2 * * *", time_zone=BERLIN), passes[0] - SECOND, 2)
+    assert due == [datetime(2027, 10, 31, 0, 30, tzinfo=UTC), datetime(2027, 11, 1, 1, 30, tzinfo=UTC)]
+
+
+def test_a_minute_that_no_hour_has_is_refused() -> None:
+    """Trap 17: periodiq accepts it, and it never runs."""
+    assert CronSpec.parse("99 99 * * *").minute == [99]
+
+    with pytest.raises(TriggerError, match="minute 0–59"):
+        Crontab("99 99 * * *")

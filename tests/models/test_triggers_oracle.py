@@ -1,0 +1,260 @@
+"""Random cron expressions against an oracle that looks at every minute of two years, or every second of some days.
+
+With CALLBOARD_TEST_FULL=1 (`make soak`) 1,000 crontabs and 1,000 crons in each of five zones; else few, in a year.
+"""
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+import pytest
+from cronsim import CronSim, CronSimError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.triggers import Cron, Crontab, Trigger, TriggerError
+from tests.models.oracle import Clock, utc
+
+FULL = os.environ.get("CALLBOARD_TEST_FULL") == "1"
+EXPRESSIONS = 1_000 if FULL else 12
+MOMENTS = 500 if FULL else 100
+DAYS = 731 if FULL else 366
+ZONES = {
+    "Europe/Berlin": "2027-01-01",
+    "America/New_York": "2027-01-01",
+    "Australia/Lord_Howe": "2027-01-01",  # half an hour
+    "Australia/Sydney": "2027-01-01",
+    "Pacific/Apia": "2011-01-01",  # without 30 December 2011
+}
+SECONDS = {
+    "Europe/Berlin": ("2027-03-27", "2027-10-30"),
+    "Australia/Lord_Howe": ("2027-04-02", "2027-10-01"),
+    "America/St_Johns": ("2010-11-06", "2010-03-13"),  # the clock was changed at 00:01, back into the day before
+    "America/Havana": ("2027-11-06", "2027-03-13"),  # and at midnight
+    "Pacific/Apia": ("2011-12-29", "2012-03-30"),
+}
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sunday")
+MONTHS = ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "december")
+RANGES = {
+    "year": (2010, 2029), "month": (1, 12), "day": (1, 31), "week": (1, 53), "day_of_week": (0, 7),
+    "hour": (0, 23), "minute": (0, 59), "second": (0, 59),
+}  # fmt: skip
+NEW_YEAR = utc("2026-01-01").replace(tzinfo=None)
+CRONTAB = ("minute", "hour", "day", "month", "day_of_week")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A field as text, and the values that whoever wrote it meant."""
+
+    text: str
+    values: frozenset[int]
+
+    @property
+    def is_wild(self) -> bool:
+        return self.text.startswith("*")
+
+
+@cache
+def clock(zone: str, start: str, days: int, unit_s: int) -> Clock:
+    return Clock(zone, utc(start), days, unit_s)
+
+
+@st.composite
+def field_texts(draw: st.DrawFn, name: str) -> Text:
+    """A field and what it means; not `7-7/2`, which cronsim takes for `7/2`."""
+    low, high = RANGES[name]
+    names = {"month": MONTHS, "day_of_week": WEEKDAYS}.get(name)
+
+    def value(at_least: int = low) -> int:
+        early = name == "hour" and at_least <= 4 and draw(st.booleans())  # clocks are changed at night
+        return draw(st.integers(at_least, 4 if early else high))
+
+    def written(number: int, *, ends: bool = False) -> str:
+        named = names and (number < 7 or ends or name == "month")  # 7 is Sunday, but only `fri-sun` calls it so
+        return names[number] if names and named and draw(st.booleans()) else str(number)
+
+    if draw(st.integers(0, 2)) == 0:
+        if name == "year" or draw(st.booleans()):
+            return _meant(name, "*", range(low, high + 1))
+        step = draw(st.integers(1, high))
+        return _meant(name, f"*/{step}", range(low, high + 1)[::step])
+    texts, values = [], set[int]()
+    for _ in range(draw(st.integers(1, 3))):
+        first = value()
+        last = value(first)
+        step = draw(st.integers(1, min(high, 9)))
+        if name == "year" or draw(st.booleans()):
+            texts.append(written(first))
+            values.add(first)
+        elif draw(st.booleans()):
+            texts.append(
+                f"{written(first)}-{written(last, ends=first not in {0, 7})}"
+                + (f"/{step}" if step > 1 and last > first else "")
+            )
+            values.update(range(first, last + 1, step))
+        else:
+            texts.append(f"{written(first)}/{step}")
+            values.update(range(first, high + 1, step))
+    return _meant(name, ",".join(texts), values)
+
+
+def _meant(name: str, text: str, values: range | set[int]) -> Text:
+    shift = {"year": 1970}.get(name, 0)
+    return Text(text, frozenset(value % 7 if name == "day_of_week" else value - shift for value in values))
+
+
+CRONTABS = st.tuples(*(field_texts(name) for name in CRONTAB)).map(lambda texts: dict(zip(CRONTAB, texts, strict=True)))
+CRONS = st.fixed_dictionaries({}, optional={name: field_texts(name) for name in RANGES}).filter(bool)
+
+
+def with_defaults(given_fields: dict[str, Text]) -> dict[str, Text]:
+    """All fields of a cron: what is finer than the finest given is at its minimum, everything else `*`."""
+    fields = dict(given_fields)
+    for name, finer in (("second", ()), ("minute", ("second",)), ("hour", ("second", "minute"))):
+        if name not in given_fields and not any(one in given_fields for one in finer):
+            fields[name] = Text("0", frozenset({0}))
+    if not any(name in given_fields for name in ("second", "minute", "hour", "day", "day_of_week")):
+        if "week" in given_fields:
+            fields["day_of_week"] = Text("mon", frozenset({1}))
+        else:
+            fields["day"] = Text("1", frozenset({1}))
+            fields.setdefault("month", Text("1", frozenset({1})))
+    return fields
+
+
+def is_fixed(fields: dict[str, Text]) -> bool:
+    return all(name in fields and not fields[name].is_wild for name in ("hour", "minute"))
+
+
+def moments(clock: Clock, due: list[int], days: int, seed: int) -> Iterator[datetime]:
+    """Where to ask: just before and at due times, anywhere, and around each change of the clock."""
+    chance = random.Random(seed)
+    for index in chance.sample(due, min(len(due), MOMENTS)):
+        yield clock.moment(index)
+        yield clock.moment(index) - timedelta(microseconds=1)
+    for _ in range(MOMENTS // 10):
+        yield clock.moment(0) + timedelta(seconds=chance.uniform(0, days * 86_400 - 1))
+    for change in clock.changes:
+        for passed in range(-150, 151, 10):
+            yield change + timedelta(minutes=passed)
+        yield change - timedelta(seconds=1)
+
+
+def assert_agrees(trigger: Trigger, clock: Clock, due: list[int], days: int) -> None:
+    for moment in moments(clock, due, days, len(due)):
+        expected, found = clock.next_after(due, moment), trigger.next_after(moment)
+        if expected is None:
+            assert found is None or found >= clock.moment(0) + timedelta(days=days)
+        else:
+            assert found == expected, f"{trigger!r} after {moment}"
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_a_crontab_is_due_in_the_minutes_that_match_it(zone: str) -> None:
+    watch = clock(zone, ZONES[zone], DAYS, 60)
+    assert watch.changes
+
+    @given(fields=CRONTABS)
+    @settings(max_examples=EXPRESSIONS, deadline=None)
+    def agrees(fields: dict[str, Text]) -> None:
+        either = not (fields["day"].is_wild or fields["day_of_week"].is_wild)
+        values = {name: text.values for name, text in fields.items()}
+        expression = " ".join(fields[name].text for name in CRONTAB)
+        due = watch.due(values, fixed=is_fixed(fields), either=either)
+        with refused_only_if_never(due):
+            assert_agrees(Crontab(expression, time_zone=zone), watch, due, DAYS)
+
+    agrees()
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_a_cron_is_due_in_the_minutes_that_match_all_its_fields(zone: str) -> None:
+    watch = clock(zone, ZONES[zone], DAYS, 60)
+
+    @given(fields=CRONS)
+    @settings(max_examples=EXPRESSIONS, deadline=None)
+    def agrees(fields: dict[str, Text]) -> None:
+        fields["second"] = Text("0", frozenset({0}))
+        assert_cron_agrees(watch, DAYS, fields)
+
+    agrees()
+
+
+@pytest.mark.parametrize("zone", SECONDS)
+@pytest.mark.parametrize("change", [0, 1], ids=["one change", "the other"])
+def test_a_cron_is_due_in_the_seconds_that_match_all_its_fields(zone: str, change: int) -> None:
+    watch = clock(zone, SECONDS[zone][change], 2, 1)
+    assert len(watch.changes) == 1
+
+    @given(fields=CRONS)
+    @settings(max_examples=EXPRESSIONS, deadline=None)
+    def agrees(fields: dict[str, Text]) -> None:
+        for name in ("year", "month", "week", "day"):  # few of them would be in the window
+            fields.pop(name, None)
+        fields.setdefault("second", Text("59", frozenset({59})))
+        assert_cron_agrees(watch, 2, fields)
+
+    agrees()
+
+
+def assert_cron_agrees(watch: Clock, days: int, fields: dict[str, Text]) -> None:
+    full = with_defaults(fields)
+    due = watch.due({name: text.values for name, text in full.items()}, fixed=is_fixed(full))
+    with refused_only_if_never(due):
+        assert_agrees(
+            Cron.of({name: text.text for name, text in fields.items()}, time_zone=watch.zone), watch, due, days
+        )
+
+
+@contextmanager
+def refused_only_if_never(due: list[int]) -> Iterator[None]:
+    """What is refused because it can never be due must not be due in the window either."""
+    try:
+        yield
+    except TriggerError as error:
+        never = error.expected in {"a day that some month has", "fields that some date can match together"}
+        if due or not never:
+            raise
+
+
+MONTH_DAYS = st.one_of(field_texts("day").map(lambda text: text.text), st.sampled_from(["L", "LW", "15,L"]))
+NTH = st.builds("{}#{}".format, st.integers(0, 7), st.integers(1, 5))
+WEEKDAY_TEXTS = st.one_of(
+    field_texts("day_of_week").map(lambda text: text.text.replace("day", "")),
+    NTH,
+    st.builds("{}L".format, st.integers(0, 7)),
+)
+
+
+@given(
+    minute=field_texts("minute"), hour=field_texts("hour"), day=MONTH_DAYS, month=field_texts("month"),
+    weekday=WEEKDAY_TEXTS, zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Sydney"]),
+    after=st.datetimes(NEW_YEAR, NEW_YEAR.replace(year=2030)),
+)  # fmt: skip
+@settings(max_examples=10 * EXPRESSIONS, deadline=None)
+def test_a_crontab_is_due_when_cronsim_says(
+    minute: Text, hour: Text, day: str, month: Text, weekday: str, zone: str, after: datetime
+) -> None:
+    expression = f"{minute.text} {hour.text} {day} {month.text.replace('december', 'dec')} {weekday}"
+    moment = after.replace(tzinfo=ZoneInfo(zone))
+    try:
+        theirs = CronSim(expression, moment)
+    except CronSimError:
+        return  # It has no opinion.
+    if next(CronSim(expression, moment), None) is None:
+        with pytest.raises(TriggerError, match="a day that some month has"):
+            Crontab(expression)
+        return
+    trigger, after_s = Crontab(expression, time_zone=zone), moment.timestamp()
+
+    for expected in islice((due for due in theirs if due.timestamp() > after_s), 20):
+        found = trigger.next_after(moment)
+        assert found == expected.astimezone(UTC)
+        moment = found
