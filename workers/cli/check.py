@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,11 +14,18 @@ from workers.registry import aliases_of, default_priority_of, function_of, sourc
 from workers.settings import Mode
 
 
-def check() -> None:
+def check(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]...", help="Folders and files in which to look "
+                                                       "for schedulers outside Callboard.")] = None,
+) -> None:  # fmt: skip
     """Find what is wrong before anything runs; exit code 1 if there is something.
 
     Looks at: settings, domain modules, schedules, the tables of the database if there is one, and then at what a worker
     looks at when it starts: Redis's eviction and persistence, passwords and TLS off this machine, clocks.
+
+    A job that is scheduled twice is a failure, with both places as file:line. In PATH it looks for Kubernetes CronJobs,
+    Celery beat, crontabs, APScheduler jobs and asyncio loops that run for ever; a comment on the line, or above it,
+    accepts one: # callboard: also-scheduled WHY
     """
     problems = [
         f"{failure.module} cannot be imported ({failure.error}): mend it, its actors are missing"
@@ -28,10 +36,15 @@ def check() -> None:
     from periodic import agenda  # why: importing it declares the scheduler's tick, which only the scheduler needs.
 
     problems += agenda.problems()
-    problems += _schema_problems()
-    warnings: list[str] = []
+    scheduled_twice, warnings = _scheduled_twice(paths or [])
+    problems += scheduled_twice
+    schema_problems = _schema_problems()
+    problems += schema_problems
+    if not schema_problems and _has_database():
+        problems += _rows_scheduled_twice()
     if not problems and _has_database():
-        problems, warnings = _around_the_worker()
+        problems, around = _around_the_worker()
+        warnings += around
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
     for problem in problems:
@@ -81,6 +94,26 @@ def _shard_problems() -> list[str]:
         for queue in queues
         if queue not in known
     ]
+
+
+def _scheduled_twice(paths: list[Path]) -> tuple[list[str], list[str]]:
+    """Jobs that declarations schedule twice or another scheduler runs, and what could not be looked at."""
+    from periodic import duplicates, elsewhere  # why: as in check().
+    from periodic.timetable import TIMETABLE
+
+    declared = duplicates.placed(TIMETABLE)
+    found = elsewhere.look(paths)
+    registry = callboard.registry
+    return duplicates.among(declared, registry) + duplicates.elsewhere(found, declared, registry), found.warnings
+
+
+def _rows_scheduled_twice() -> list[str]:
+    from periodic import duplicates  # why: as in check().
+    from periodic.timetable import TIMETABLE
+
+    with database.reading() as session:
+        rows = duplicates.user_rows(session)
+    return duplicates.with_rows(duplicates.placed(TIMETABLE), rows, callboard.registry)
 
 
 def _around_the_worker() -> tuple[list[str], list[str]]:
