@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 MAX_SHOWN_CHARS = 100
 MARK = "# callboard: also-scheduled WHY"
@@ -62,6 +63,14 @@ def mark_of(lines: Sequence[str], line: int) -> str | None:
 
 def shown(text: str) -> str:
     """Text of a stranger's file for a terminal: one line, printable, bounded."""
-    clean = "".join(one if one.isprintable() else " " for one in text[: 2 * MAX_SHOWN_CHARS])
-    clean = " ".join(clean.split())
+    clean = " ".join(_printable(text[: 2 * MAX_SHOWN_CHARS]).split())
     return clean if len(clean) <= MAX_SHOWN_CHARS else clean[: MAX_SHOWN_CHARS - 1] + "…"
+
+
+def shown_path(path: PurePath) -> str:
+    """A path for a terminal: whole, but printable."""
+    return _printable(str(path))
+
+
+def _printable(text: str) -> str:
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" if one > " " else " " for one in text)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from periodic.elsewhere import apscheduler, celery, crontab, kubernetes, loops, tree
-from periodic.elsewhere.found import Found, Hit, mark_of, shown
+from periodic.elsewhere.found import Found, Hit, mark_of, shown, shown_path
 from periodic.elsewhere.loops import Loop
 from periodic.elsewhere.source import Source
 
@@ -138,19 +138,19 @@ class _Search:
         return None
 
     def _warn(self, path: Path, why: str) -> None:
-        text = f"{shown(str(path))}: {why}, and was not looked at"
+        text = f"{shown_path(path)}: {why}, and was not looked at"
         if text not in self.found.warnings:
             self.found.warnings.append(text)
 
     def _keep(self, path: Path, lines: list[str], hits: Iterable[Hit]) -> None:
-        seen: set[int] = {hit.line for hit in self.found.hits if hit.path == shown(str(path))}
+        seen: set[int] = {hit.line for hit in self.found.hits if hit.path == shown_path(path)}
         for hit in hits:
             why = mark_of(lines, hit.line)
             if why or hit.line in seen:
                 continue
             seen.add(hit.line)
             self.found.hits.append(
-                dataclasses.replace(hit, name=shown(hit.name), path=shown(str(path)), has_empty_mark=why == "")
+                dataclasses.replace(hit, name=shown(hit.name), path=shown_path(path), has_empty_mark=why == "")
             )
 
 

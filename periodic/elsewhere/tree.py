@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from periodic.elsewhere.found import Found, shown
+from periodic.elsewhere.found import Found, shown_path
 from workers.errors import InvalidTask
 
 MAX_FILES = 200_000
@@ -27,7 +27,7 @@ def files(roots: Iterable[Path], found: Found, *, max_files: int = MAX_FILES) ->
     seen: set[tuple[int, int]] = set()
     for root in roots:
         if not root.exists():
-            raise InvalidTask(f"there is no file or folder {shown(str(root))!r}: name one that exists", field="path")
+            raise InvalidTask(f"there is no file or folder {shown_path(root)!r}: name one that exists", field="path")
         for path in _below(root, found):
             try:
                 about = path.stat()
@@ -37,7 +37,7 @@ def files(roots: Iterable[Path], found: Found, *, max_files: int = MAX_FILES) ->
                 continue
             seen.add((about.st_dev, about.st_ino))
             if found.files == max_files:
-                found.problems.append(f"{shown(str(root))}: has more than {max_files:,} files, the rest was not looked "
+                found.problems.append(f"{shown_path(root)}: has more than {max_files:,} files, the rest was not looked "
                                       "at: name the folders with code and manifests")  # fmt: skip
                 return
             found.files += 1
@@ -55,7 +55,7 @@ def _below(root: Path, found: Found) -> Iterator[Path]:
             with os.scandir(folder) as entries:
                 inside = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            found.warnings.append(f"{shown(str(folder))}: was not looked at ({error.strerror})")
+            found.warnings.append(f"{shown_path(folder)}: was not looked at ({error.strerror})")
             continue
         names = {entry.name for entry in inside}
         if folder != root and ("pyvenv.cfg" in names or "conda-meta" in names):

@@ -19,7 +19,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def inventory(
-    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV to a file.")] = False,
+    wants_csv: Annotated[bool, typer.Option("--csv", help="Write CSV to a file.")] = False,
     output: Annotated[Path, typer.Option(help="The CSV file; - for standard output.")] = DEFAULT_FILE,
     check: Annotated[bool, typer.Option("--check", help="Only compare; exit code 1 if it differs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -29,14 +29,14 @@ def inventory(
     The limit is in seconds. Retries and limit are those of the schedule, else of the actor, else of the settings.
     """
     rows = _rows()
-    text = _csv(rows)
+    text = as_csv(rows)
     if check:
         _compare(output, text)
     elif as_json:
         typer.echo(json.dumps(rows, indent=2))
-    elif as_csv and str(output) == "-":
+    elif wants_csv and str(output) == "-":
         typer.echo(text, nl=False)
-    elif as_csv:
+    elif wants_csv:
         try:
             output.write_text(text, encoding="utf-8", newline="")
         except OSError as error:
@@ -78,7 +78,8 @@ def _rows() -> list[dict[str, Any]]:
     return rows
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """The rows as CSV with a heading, a line each; no cell begins like a formula."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -113,6 +114,6 @@ def _show(rows: list[dict[str, Any]]) -> None:
         table.add_column(heading, overflow="fold")
     for row in rows:
         shown = (row["name"], row["type"] or "", row["trigger"], row["retries"], f"{row['limit']:g} s",
-                 f"{row['module']}:{row['line']}")  # fmt: skip
+                 f"{row['module']}:{row['line'] or '?'}")  # fmt: skip
         table.add_row(*(Text(str(one)) for one in shown))
     Console().print(table)

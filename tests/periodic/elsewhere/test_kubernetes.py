@@ -69,7 +69,7 @@ AS_JSON = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "j"
         ("deploy/job.yaml", MANIFEST, [(2, "nightly")]),
         ("job.yml", MANIFEST.replace("\n", "\r\n"), [(3, "nightly")]),
         ("many.yaml", f"kind: Service\napiVersion: v1\nspec: {{}}\n---{dedent(MANIFEST)}---{dedent(MANIFEST)}",
-         [(6, "nightly"), (13, "nightly")]),
+         [(6, "nightly"), (14, "nightly")]),
         ("list.yaml", LIST, [(12, "nightly"), (13, "hourly")]),
         ("chart/templates/cron.yaml", HELM, [(5, "{{")]),
         ("chart/templates/_cron.tpl", HELM, [(5, "{{")]),
@@ -96,7 +96,7 @@ def test_a_cron_job_is_found_with_its_line(
         "# kind: CronJob\napiVersion: v1\nspec: {}\n",
         "description: |\n  A kind: CronJob is not used here, its spec and apiVersion neither.\n",
         "rules:\n  - apiGroups: [batch]\n    resources: [cronjobs]\n    kinds:\n      - CronJob\n",
-        "definitions:\n  x-kubernetes-group-version-kind:\n    - group: batch\n      kind: CronJob\n      version: v1\n",
+        "x-kubernetes-group-version-kind:\n  - group: batch\n    kind: CronJob\n    version: v1\n",
     ],
 )  # fmt: skip
 def test_what_only_speaks_of_a_cron_job_is_none(hits: Planted, content: str) -> None:

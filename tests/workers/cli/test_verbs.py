@@ -14,7 +14,7 @@ from tests.workers.cli.conftest import Run, run_script
 from workers import callboard, tasks
 
 SELF_TEST = "diagnostics.run_self_test"
-VERBS = ("up", "worker", "migrate", "sample", "check", "actors", "enqueue", "tasks")
+VERBS = ("up", "worker", "migrate", "sample", "check", "actors", "inventory", "enqueue", "tasks")
 
 
 def test_help_names_every_verb_within_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,8 +30,8 @@ def test_help_names_every_verb_within_80_columns(run: Run, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    "verb", [("up",), ("worker",), ("migrate",), ("sample",), ("check",), ("actors",), ("enqueue",), ("tasks", "list"),
-             ("tasks", "show"), ("tasks", "watch"), ("tasks", "cancel")],
+    "verb", [("up",), ("worker",), ("migrate",), ("sample",), ("check",), ("actors",), ("inventory",), ("enqueue",),
+             ("tasks", "list"), ("tasks", "show"), ("tasks", "watch"), ("tasks", "cancel")],
 )  # fmt: skip
 def test_every_verb_has_help_within_80_columns(
     run: Run, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
