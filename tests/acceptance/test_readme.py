@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import uvicorn
+from dramatiq import Worker
 from fastapi import FastAPI
 
 from models.task import TaskStatus
@@ -75,6 +76,18 @@ def test_the_example_of_sending_sends_what_it_says(system: Callboard) -> None:
         "readme.convert", "readme.push", "readme.push", "readme.push", "reports.generate_pdf"
     ]  # fmt: skip
     assert {row["status"] for row in rows} == {"pending"}
+
+
+def test_the_example_of_a_lock_has_its_token(system: Callboard, worker: Worker) -> None:
+    example = types.ModuleType("example")
+    exec(compile(block("exclusive"), "README.md", "exec", dont_inherit=True), example.__dict__)
+    task_id = example.rebuild_index.send().message_id
+
+    wait_until(lambda: tasks.get_task_count(TaskStatus.COMPLETED) == 1, within_s=20, what="its end")
+
+    row = tasks.get_task(task_id)
+    assert row is not None
+    assert isinstance(row.result, int)
 
 
 def test_the_example_of_two_schedulers_is_found_as_the_readme_says(

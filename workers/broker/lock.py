@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from .bus import Bus
@@ -48,6 +48,16 @@ class HeldBy:
 
     task_id: str
     waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A lock that is held: by which task, under which token, and in how many seconds it falls free unless renewed."""
+
+    name: str
+    task_id: str
+    token: int
+    expires_in_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,15 @@ class Locks:
     def free(self, lock: HeldLock) -> bool:
         """Frees a lock; False if it was not held any more."""
         return self._bus.ask("lock_free", lock.name, lock.value) == 1
+
+    def held(self, *, timeout_s: float | None = None) -> list[Holding]:
+        """The locks that are held at present, by name."""
+        flat = cast("list[Any]", self._bus.ask("lock_list", timeout_s=timeout_s))
+        found = []
+        for name, value, ms in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+            token, _, _, task_id = value.decode(errors="replace").split(" ", 3)
+            found.append(Holding(name.decode(), task_id, int(token), ms / 1000))
+        return sorted(found, key=lambda one: one.name)
 
     def metrics(self) -> dict[str, LockMetrics]:
         """What was counted, by name."""

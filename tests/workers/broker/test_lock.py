@@ -49,6 +49,16 @@ def test_a_lock_that_is_freed_can_be_taken_under_a_higher_token(locks: Locks) ->
     assert taken(take(locks, "b")).token > first.token
 
 
+def test_who_holds_what_can_be_asked(locks: Locks) -> None:
+    held = taken(take(locks, "a"))
+    locks.free(taken(locks.take("window", "b", delivery("b"), ttl_s=30, waits=False)))
+
+    (found,) = locks.held()
+
+    assert (found.name, found.task_id, found.token) == ("door", "a", held.token)
+    assert 0 < found.expires_in_s <= 30
+
+
 def test_a_call_that_is_repeated_gets_the_same_token(locks: Locks) -> None:
     at = delivery("a")
 

@@ -132,6 +132,7 @@ def test_a_task_that_waits_runs_later_and_uses_up_neither_attempt_nor_retry(bus:
     waiting = [waits.send().message_id for _ in range(2)]
     wait_until(lambda: bus.zcard(f"{LOCK_KEY}house:waits") == 2, within_s=20, what="both to find the lock held")
     assert [row_of(task_id).status for task_id in waiting] == [TaskStatus.PENDING] * 2
+    assert [tasks.waiting_on(task_id) for task_id in waiting] == [f"lock house, which task {holder} holds"] * 2
 
     gate.set()
 
