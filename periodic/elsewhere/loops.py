@@ -5,8 +5,8 @@ A loop counts if all of this is true:
   - it pauses: `await asyncio.sleep(…)` in it, or `await asyncio.wait_for(stop.wait(), …)`, outside of `except` (there
     it is the back-off of something else);
   - it has no end of its own: no `break` and no `return`, but for those after a cancellation or behind a stop flag;
-  - the coroutine is started as a task: by `create_task`, `ensure_future`, `gather`, `asyncio.run` …, in its own file or
-    in one that imports it.
+  - the coroutine is started as a task, or awaited by one that is: by `create_task`, `ensure_future`, `gather`,
+    `asyncio.run` …, in its own file or in one that imports it.
 
 So neither a retry, a wait for a condition, a web-socket handler nor a bare `create_task` counts.
 """
@@ -66,13 +66,33 @@ def find(source: Source) -> Iterator[Loop]:
 
 
 def started(source: Source) -> set[str]:
-    """What a file starts as tasks: `cleanup_loop`, `app.jobs.cleanup_loop`, `self.run`, as far as imports tell."""
-    names: set[str] = set()
+    """What a file starts as tasks: `cleanup_loop`, `app.jobs.cleanup_loop`, `self.run`, as far as imports tell; and
+    what those of its own coroutines await."""
+    assigned: dict[str, set[str]] = {}
+    awaited: dict[str, set[str]] = {}
+    found: set[str] = set()
     for node in source.nodes:
-        if isinstance(node, ast.Call) and _starts(source, node):
-            for argument in node.args:
-                names |= {source.origin(one) for one in ast.walk(argument) if isinstance(one, ast.Name | ast.Attribute)}
-    return names
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):  # coroutine = poll(); create_task(coroutine)
+                assigned.setdefault(name, set()).update(_names(source, value))
+            case ast.AsyncFunctionDef(name=name, body=body):
+                calls = [one.value for one in _own(body) if isinstance(one, ast.Await)]
+                awaited.setdefault(name, set()).update(
+                    source.origin(call.func) for call in calls if isinstance(call, ast.Call)
+                )
+            case ast.Call(args=arguments) if _starts(source, node):
+                for argument in arguments:
+                    found |= _names(source, argument)
+            case _:
+                pass
+    for name in list(found):
+        found |= assigned.get(name, set())
+    waiting = list(found)
+    while waiting:
+        more = awaited.get(waiting.pop().rpartition(".")[2], set()) - found
+        found |= more
+        waiting += more
+    return found
 
 
 def is_started_here(loop: Loop, names: Iterable[str]) -> bool:
@@ -91,6 +111,10 @@ def is_started_from(loop: Loop, names: Iterable[str], source: Source) -> bool:
         ):
             return True
     return False
+
+
+def _names(source: Source, value: ast.expr) -> set[str]:
+    return {source.origin(one) for one in ast.walk(value) if isinstance(one, ast.Name | ast.Attribute)}
 
 
 def _starts(source: Source, call: ast.Call) -> bool:

@@ -8,8 +8,8 @@ A crash at any line leaves a lock that falls free after its ttl, or at once with
 call may be repeated. Locks of all queues are on the first tag, also where queues are sharded.
 
 Tokens of a name only grow: a store that remembers the highest it has seen can refuse a holder that is late. After a
-loss of the server's data they go on above the earlier ones as long as its clock was not set back. In the moments after
-such a loss, another may take a lock before its holder renews it: the holder is then told that it has lost it.
+loss of the server's data they go on above the earlier ones as long as its clock was not set back. After such a loss
+under living workers no lock is given for half a ttl (10 s at most), in which holders renew theirs.
 
 Must not: know a task's row, or what is done about a lock that is held.
 """
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .parcel import Delivery
 
 NAME: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
+RENEW_WITHIN_S: Final = 5.0
+"""A holder renews after a third of its ttl, and after so long at most: `lock_take.lua` relies on it."""
 MIN_TTL_S: Final = 0.1
 MAX_TTL_S: Final = 24 * 3600.0
 
@@ -77,13 +79,20 @@ class Locks:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    def take(self, name: str, task_id: str, delivery: Delivery, *, ttl_s: float, waits: bool) -> HeldLock | HeldBy:
-        """Takes a lock for a delivery of a task. waits: whether it asks again if it is held."""
+    def take(
+        self, name: str, task_id: str, delivery: Delivery, *, ttl_s: float, waits: bool
+    ) -> HeldLock | HeldBy | None:
+        """Takes a lock for a delivery of a task; None: ask again in a moment, the server has just lost its data.
+
+        waits: whether it asks again if it is held.
+        """
         run = f"{delivery.owner}:{delivery.fence}:{delivery.claim}"
         taken, said, waited_us = cast(
             "tuple[int, bytes, int]",
             self._bus.ask("lock_take", name, delivery.fence, run, task_id, _ms(ttl_s), int(waits)),
         )
+        if taken == 2:
+            return None
         if not taken:
             return HeldBy(said.decode(errors="replace"), waited_us / 1e6)
         return HeldLock(name, int(said), f"{int(said)} {delivery.fence} {run} {task_id}", ttl_s, waited_us / 1e6)

@@ -4,6 +4,7 @@
 -- ARGV[7] milliseconds until it falls free unless renewed   ARGV[8] '1': the task will ask again (its wait is timed)
 --
 -- Returns {1, token, microseconds waited}, or {0, id of the task that has it, microseconds waited}.
+-- {2, '', 0}: nobody yet: the data was lost under living workers a moment ago, and holders have not renewed yet.
 -- The same run again (its reply was lost) gets the same token. A later delivery of the task that has it takes it over:
 -- the bus has ended the earlier one. Tokens grow, and beyond those of before a loss of the data, by the server's clock.
 
@@ -28,6 +29,10 @@ if held and not (holder == task and tonumber(ARGV[4]) > tonumber(fence)) then
   end
   return { 0, holder, now_us - since_us }
 end
+
+local _, _, _, emptied_us = read_generation()
+local rest_us = math.min(tonumber(ARGV[7]) / 2, 10000) * 1000 -- holders renew after a third, and after 5 s at most
+if not held and emptied_us > 0 and now_us < emptied_us + rest_us then return { 2, '', 0 } end
 
 redis.call('ZREM', waits, task) -- first: it frees, and so opens the script for writes on a full server
 token = math.max(now_us, tonumber(redis.call('HGET', P .. 'lock_tokens', name) or '0') + 1)

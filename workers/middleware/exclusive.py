@@ -11,7 +11,8 @@ A task's way, and what a crash leaves:
       skip    the row is claimed and cancelled, reason `skipped: lock cache is held by TASK`
       wait    the message goes back delayed, uncounted: no attempt, no retry, the row stays pending
       fail    the row is claimed and fails for good
-    run       a thread of the worker renews it three times in ttl_s; `current_task().fencing_token` is its number
+    run       a thread of the worker renews it three times in ttl_s, and every 5 s at least;
+              `current_task().fencing_token` is its number
     lost      the renewal was refused, or nobody could be asked for ttl_s: the task is interrupted by LockLost, and
               retried as its actor's policy says
     free      after the function, before its outcome is committed
@@ -37,7 +38,7 @@ from dramatiq.errors import BrokerError
 from dramatiq.middleware import MiddlewareError, SkipMessage
 
 from workers.broker import Parcel, Verdict
-from workers.broker.lock import MAX_TTL_S, MIN_TTL_S, NAME, HeldBy, HeldLock, Locks
+from workers.broker.lock import MAX_TTL_S, MIN_TTL_S, NAME, RENEW_WITHIN_S, HeldBy, HeldLock, Locks
 from workers.errors import InvalidTask, LockHeld, LockLost
 from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import Refused
@@ -109,8 +110,8 @@ class _Running:
 
     @property
     def renew_at_s(self) -> float:
-        """When a third of its time has passed."""
-        return self.kept_until_s - self.lock.ttl_s * 2 / 3
+        """When a third of its time has passed, or RENEW_WITHIN_S."""
+        return self.kept_until_s - self.lock.ttl_s + min(self.lock.ttl_s / 3, RENEW_WITHIN_S)
 
 
 class Exclusive(dramatiq.Middleware):
@@ -175,19 +176,17 @@ class Exclusive(dramatiq.Middleware):
         except Exception as error:  # why: whatever it is, a task without its lock must not run.
             if not isinstance(error, BrokerError):
                 _logger.exception("lock %s cannot be asked for", policy.name)
-            why = f"lock {policy.name} cannot be asked for: {error}"
-            broker.ledger.refuse(message, Refused(why, Verdict.DEFER, _UNASKED_MS))
-            raise SkipMessage(why) from error
+            raise self._put_off(broker, message, f"lock {policy.name} cannot be asked for: {error}") from error
         if isinstance(taken, HeldLock):
             with self._lock:
                 running = _Running(message.message_id, taken, asked_at_s + policy.ttl_s)
                 self._running[threading.get_ident()] = running
             self._news.set()
+        elif taken is None:
+            raise self._put_off(broker, message, f"lock {policy.name} rests: Redis has just lost its data")
         elif policy.if_held == "wait":
-            why = f"lock {policy.name} is held by {taken.task_id}"
             delay_ms = min(LONGEST_WAIT_MS, max(SHORTEST_WAIT_MS, round(taken.waited_s * 250)))
-            broker.ledger.refuse(message, Refused(why, Verdict.DEFER, delay_ms))
-            raise SkipMessage(why)
+            raise self._put_off(broker, message, f"lock {policy.name} is held by {taken.task_id}", delay_ms)
         else:
             self._local.denied = (policy, taken)
 
@@ -216,6 +215,11 @@ class Exclusive(dramatiq.Middleware):
         running = self._running.get(threading.get_ident())
         if running is not None:
             current_task().fencing_token = running.lock.token
+
+    @staticmethod
+    def _put_off(broker: LedgerBroker, message: Parcel, why: str, delay_ms: int = _UNASKED_MS) -> SkipMessage:
+        broker.ledger.refuse(message, Refused(why, Verdict.DEFER, delay_ms))
+        return SkipMessage(why)
 
     def _free(self, broker: Broker) -> None:
         with self._lock:

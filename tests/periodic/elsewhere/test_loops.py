@@ -17,7 +17,9 @@ async def poll(self=None):
     ["asyncio.create_task(poll())", "asyncio.get_event_loop().create_task(poll())", "asyncio.ensure_future(poll())",
      "asyncio.gather(other(), poll())", "asyncio.run(poll())", "loop.run_until_complete(poll())",
      "tasks.append(asyncio.create_task(poll(), name='poll'))", "group.start_soon(poll)",
-     "asyncio.create_task(watched(poll()))"],
+     "asyncio.create_task(watched(poll()))", "coroutine = poll()\nasyncio.create_task(coroutine)",
+     "many = [poll(), other()]\nasyncio.gather(*many)",
+     "async def main():\n    await prepare()\n    await poll()\nasyncio.run(main())"],
 )  # fmt: skip
 def test_a_loop_that_is_started_as_a_task_is_found(hits: Planted, start: str) -> None:
     assert hits({"app.py": f"{LOOP}{start}\n"}) == [("app.py", 3, "poll")]

@@ -22,11 +22,11 @@ def delivery(task_id: str, fence: int = 1) -> Delivery:
 
 def take(
     locks: Locks, task_id: str, at: Delivery | None = None, *, ttl_s: float = 30.0, waits: bool = False
-) -> HeldLock | HeldBy:
+) -> HeldLock | HeldBy | None:
     return locks.take("door", task_id, at or delivery(task_id), ttl_s=ttl_s, waits=waits)
 
 
-def taken(answer: HeldLock | HeldBy) -> HeldLock:
+def taken(answer: HeldLock | HeldBy | None) -> HeldLock:
     assert isinstance(answer, HeldLock)
     return answer
 
@@ -110,6 +110,17 @@ def test_tokens_go_on_above_those_of_before_a_loss_of_the_data(locks: Locks, bus
 
     assert taken(take(locks, "b")).token > lost.token
     assert locks.renew([lost]) == [False]
+
+
+def test_a_lock_rests_after_a_loss_of_the_data_under_living_workers(locks: Locks, bus: redis.Redis) -> None:
+    held = taken(take(locks, "a"))
+    bus.flushall()
+    now_s, now_us = bus.time()
+    bus.hset(callboard.broker.bus_of("jobs").keys.prefix + "generation", "emptied_us", now_s * 1_000_000 + now_us)
+
+    assert take(locks, "b") is None
+    assert locks.renew([held]) == [True]
+    assert isinstance(take(locks, "b"), HeldBy)
 
 
 def test_a_lock_that_fell_free_and_nobody_had_is_kept(locks: Locks, bus: redis.Redis) -> None:

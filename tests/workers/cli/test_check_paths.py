@@ -1,5 +1,6 @@
 """`callboard check PATH…`: each planted duplicate fails it with file:line, and a clean tree does not."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,14 @@ def test_a_user_s_schedule_of_a_declared_job_fails_the_check(run: Run) -> None:
     assert line.startswith("database, schedules.schedule_id='mine': ")
     assert f"schedule {declared.schedule_id} at " in line
     assert "periodic/timetable.py:" in line
+
+
+def test_the_pre_commit_hook_is_this_command_here_and_for_other_repositories() -> None:
+    project = Path(__file__).resolve().parents[3]
+
+    for file, entry in (
+        (".pre-commit-hooks.yaml", "callboard check"),
+        (".pre-commit-config.yaml", "callboard check ."),
+    ):
+        _, _, hook = (project / file).read_text().partition("- id: check-background-tasks\n")
+        assert re.search(rf"^ +entry: (?:\S+/)?{re.escape(entry)}$", hook, re.MULTILINE)

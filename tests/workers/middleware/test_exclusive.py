@@ -14,6 +14,7 @@ from models.task import Task, TaskStatus, TaskType
 from models.text import words_of
 from tests.servers import wait_until
 from workers import callboard, tasks
+from workers.broker.lock import HeldLock
 from workers.broker.parcel import Delivery
 from workers.middleware.exclusive import InvalidLock, exclusive
 from workers.registry import actor
@@ -65,7 +66,7 @@ def fails() -> None:
 
 
 @actor(task_type=TaskType.JOB, name="locks.breaks", max_retries=0)
-@exclusive("house", ttl_s=30)
+@exclusive("house", ttl_s=0.6)
 def breaks() -> None:
     raise OSError("no")
 
@@ -169,8 +170,13 @@ def test_a_task_whose_lock_is_another_s_by_now_is_interrupted_with_a_clear_error
 ) -> None:
     holder = held(bus)
     later = Delivery(message_id="x", record=b"", fence=1, losses=0, score="0", queue_name="jobs", owner="w", claim=9)
-    bus.delete(f"{LOCK_KEY}house")
-    callboard.broker.locks.take("house", "another", later, ttl_s=30, waits=False)
+
+    def is_robbed() -> bool:
+        bus.delete(f"{LOCK_KEY}house")
+        taken = callboard.broker.locks.take("house", "another", later, ttl_s=15, waits=False)
+        return isinstance(taken, HeldLock)
+
+    wait_until(is_robbed, within_s=30, what="another to take the lock")  # it may rest for the fixture's flush
 
     row = ended(holder)
 
@@ -179,6 +185,18 @@ def test_a_task_whose_lock_is_another_s_by_now_is_interrupted_with_a_clear_error
     assert "could not be renewed" in row.error_message
     other = ended(skips.send().message_id)
     assert other.reason == "skipped: lock house is held by another"
+
+
+@pytest.mark.usefixtures("sqlite_database")
+def test_a_holder_keeps_its_lock_when_redis_loses_its_data(bus: redis.Redis, worker: Worker) -> None:
+    holder = held(bus)
+    bus.flushall()
+
+    row = ended(skips.send().message_id)
+
+    assert (row.status, row.reason) == (TaskStatus.CANCELLED, f"skipped: lock house is held by {holder}")
+    gate.set()
+    assert ended(holder).status == TaskStatus.COMPLETED
 
 
 @pytest.mark.usefixtures("sqlite_database")
