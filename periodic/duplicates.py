@@ -14,7 +14,7 @@ import ast
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ def _actors_in(text: str, registry: Registry) -> Iterator[str]:
             yield found.actor_name
 
 
-def _job(actor_name: str, params: dict[str, Any], registry: Registry) -> str:
+def _job(actor_name: str, params: Mapping[str, Any], registry: Registry) -> str:
     """What makes two jobs the same, as text."""
     actor = registry.find(actor_name)
     named: Any = params

@@ -8,7 +8,6 @@ import pytest
 
 from models import database
 from models.schedule import Schedule
-from models.triggers import Interval, to_row
 from periodic import duplicates, timetable
 from periodic.elsewhere import look
 from periodic.timetable import TIMETABLE, Declaration
@@ -31,12 +30,12 @@ def declared(*ones: Declaration) -> list[duplicates.Declared]:
 
 
 def one(name: str, params: dict[str, object] | None = None, actor: str = SELF_TEST, why: str | None = None) -> Said:
-    return Said(name, actor, Interval(60), params or {}, also_scheduled=why)
+    return Said(name, actor, TIMETABLE[0].trigger, params or {}, also_scheduled=why)
 
 
 def user_row(**columns: object) -> Schedule:
-    return Schedule(**{"schedule_id": "mine", "actor": SELF_TEST, "trigger": to_row(Interval(60)), "params": {},
-                       "origin": "user"} | columns)  # fmt: skip
+    return Schedule(**{"schedule_id": "mine", "actor": SELF_TEST, "trigger": {"kind": "interval", "seconds": 60},
+                       "params": {}, "origin": "user"} | columns)  # fmt: skip
 
 
 def test_the_default_timetable_schedules_nothing_twice() -> None:

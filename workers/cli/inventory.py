@@ -4,13 +4,16 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from workers import callboard
 from workers.errors import CallboardError
 from workers.registry import source_of, type_of
+
+if TYPE_CHECKING:
+    from periodic.timetable import Declaration
 
 DEFAULT_FILE = Path("background_tasks_inventory.csv")
 COLUMNS = ("name", "type", "queue", "trigger", "retries", "limit", "module", "line")
@@ -67,7 +70,7 @@ def _rows() -> list[dict[str, Any]]:
         scheduled = [
             own
             | {
-                "trigger": one.trigger.in_words() + ("" if one.enabled else " (disabled)"),
+                "trigger": in_words(one) + ("" if one.enabled else " (disabled)"),
                 "retries": one.max_retries,
                 "limit": float(one.time_limit_s),
             }
@@ -76,6 +79,11 @@ def _rows() -> list[dict[str, Any]]:
         ]
         rows += scheduled or [own]
     return rows
+
+
+def in_words(declared: "Declaration") -> str:
+    """When a declaration is due, for people."""
+    return declared.trigger.in_words()
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:

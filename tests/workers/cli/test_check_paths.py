@@ -7,7 +7,6 @@ import pytest
 
 from models import database
 from models.schedule import Schedule
-from models.triggers import Interval, to_row
 from periodic.timetable import TIMETABLE
 from tests.periodic.elsewhere.conftest import plant
 from tests.workers.cli.conftest import Run, run_script
@@ -74,7 +73,11 @@ def test_a_path_that_does_not_exist_is_wrong_usage(run: Run, tmp_path: Path) -> 
 def test_a_user_s_schedule_of_a_declared_job_fails_the_check(run: Run) -> None:
     declared = TIMETABLE[0]
     with database.writing() as session:
-        session.add(Schedule(schedule_id="mine", actor=declared.actor, trigger=to_row(Interval(60)), origin="user"))
+        session.add(
+            Schedule(
+                schedule_id="mine", actor=declared.actor, trigger={"kind": "interval", "seconds": 60}, origin="user"
+            )
+        )
 
     ended = run("check")
 

@@ -32,7 +32,7 @@ def test_every_actor_has_a_line_for_each_of_its_schedules(run: Run) -> None:
         own = [one for one in TIMETABLE if callboard.registry.find(one.actor) is actor]
         mine = [row for row in rows if row["name"] == name]
         assert len(mine) == max(1, len(own))
-        assert [row["trigger"] for row in mine] == ([one.trigger.in_words() for one in own] or [""])
+        assert [row["trigger"] for row in mine] == ([inventory.in_words(one) for one in own] or [""])
         assert {f"{row['module']}:{row['line']}" for row in mine} == {source_of(actor)}
 
 
@@ -85,7 +85,7 @@ def test_a_person_gets_a_table(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     ended = run("inventory")
 
     assert "health.check_system" in ended.out
-    assert TIMETABLE[0].trigger.in_words() in ended.out
+    assert inventory.in_words(TIMETABLE[0]) in ended.out
 
 
 def test_an_actor_whose_source_is_gone_has_no_line(run: Run) -> None:
