@@ -19,7 +19,7 @@ check: $(STAMP)  ## the gate: ruff, format, types, import contract, callboard ch
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/callboard check
+	$(BIN)/callboard check .
 	$(MAKE) test
 
 bench: $(STAMP)  ## bus and ledger beside Dramatiq's own Redis broker and a naive status table; the scheduler by itself

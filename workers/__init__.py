@@ -28,6 +28,7 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.upkeep import Upkeep
 from workers.middleware.children import Callbacks, GroupCallbacks, GroupChore, Pipelines
 from workers.middleware.event_loop import EventLoop
+from workers.middleware.exclusive import Admission, Exclusive
 from workers.middleware.results import Results
 from workers.middleware.retries import Retries
 from workers.middleware.shutdown import ShutdownNotifications
@@ -127,6 +128,7 @@ def _compose(settings: Settings) -> Callboard:
     )
     task_log_level = logging.getLevelNamesMapping()[settings.task_log_level.upper()]
     isolation = Isolation(result_max_bytes=settings.result_max_bytes, task_log_level=task_log_level)
+    exclusive = Exclusive()
     broker = MaskedBroker(
         ledger=ledger,
         registry=registry,
@@ -143,8 +145,9 @@ def _compose(settings: Settings) -> Callboard:
                 stall_timeout_s=settings.stall_timeout_s,
                 shutdown_timeout_s=settings.shutdown_timeout_s,
                 pulse_fd=settings.pulse_fd,
-                also=ledger.threads,
+                also=lambda: [*ledger.threads(), *exclusive.threads()],
             ),
+            exclusive,
             Status(
                 ledger,
                 params_max_bytes=settings.params_max_bytes,
@@ -154,6 +157,7 @@ def _compose(settings: Settings) -> Callboard:
             ),
             # why behind the status: at the end its children are gone before their tasks may start elsewhere.
             Surround(isolation, task_log_level=task_log_level),
+            Admission(exclusive),
             EventLoop(),
             Callbacks(),
             Pipelines(),

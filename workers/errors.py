@@ -13,6 +13,7 @@
     │   └── ScheduleRefused       it cannot be done with this schedule as it stands
     └── TaskError                 what a task raises about itself
         ├── PermanentError        the same again would fail again: never retried
+        │   ├── LockHeld          another task has the lock that this one needs, and its actor says if_held="fail"
         │   └── ResultNotStorable what the function returned is not JSON or too big
         ├── TransientError        may succeed later: retried as the actor's policy says
         └── ChildDied             the child process of an isolated task ended without saying how it went
@@ -20,6 +21,7 @@
     Interrupt                     raised in a task from outside; no Exception: `except Exception` lets it through
     ├── TimeLimitExceeded         it ran longer than its time limit
     ├── Cancelled                 someone cancelled it; never retried
+    ├── LockLost                  the lock that it runs under is another's by now
     └── (Shutdown)                Dramatiq's: the worker stops, for actors with notify_shutdown
 
     Retry                         Dramatiq's: raise Retry(delay=milliseconds) to be tried again then. It uses up a retry
@@ -44,6 +46,8 @@ __all__ = [
     "InvalidSchedule",
     "InvalidTask",
     "LedgerUnavailable",
+    "LockHeld",
+    "LockLost",
     "OutcomeUnknown",
     "PermanentError",
     "ResultNotStorable",
@@ -149,6 +153,10 @@ class TransientError(TaskError):
     """May succeed later; the task is retried as its actor's policy says."""
 
 
+class LockHeld(PermanentError, MiddlewareError):
+    """Another task has the lock; a MiddlewareError because a hook raises it."""
+
+
 class ResultNotStorable(PermanentError):
     """The function returned what JSON cannot hold, or too much of it; the message says what and the mend."""
 
@@ -166,6 +174,16 @@ class ChildDied(TaskError):
         super().__init__(how)
         self.signal_number = signal_number
         self.exit_code = exit_code
+
+
+class LockLost(Interrupt):
+    """The lock that the task ran under could not be renewed in time, and may be another's: it must not go on."""
+
+    def __init__(self, *_said: object) -> None:
+        super().__init__(
+            "the lock that this task ran under was lost: it could not be renewed within its ttl_s, and another may "
+            "have it. Was the worker frozen, or Redis away? What it wrote last may be repeated"
+        )
 
 
 class TimeLimitExceeded(_TimeLimitExceeded):

@@ -2,7 +2,8 @@
 
 The first of these that holds: somebody wants it cancelled; its time has not come; Redis is away; its message is not on
 the bus; its queue is paused; no worker is alive, or none that serves its queue; this code does not have its actor; its
-actor is at its limit. Else it waits for its turn. The bus is asked once, and only about a task that is due.
+actor is at its limit; the lock that it needs is held. Else it waits for its turn. The bus is asked only about a task
+that is due.
 """
 
 from datetime import datetime
@@ -23,7 +24,10 @@ def waiting_on(task: Task, now: datetime) -> str | None:
     """What a task waits for at `now` (aware UTC); None if it runs or has ended. Raises DatabaseError."""
     if task.status != TaskStatus.PENDING:
         return None
-    return _its_own_time(task, now) or _the_bus(task) or _a_worker(task, now) or _its_turn(task)
+    try:
+        return _its_own_time(task, now) or _the_bus(task) or _a_worker(task, now) or _its_turn(task)
+    except (BusUnavailable, BusFull, BusRefused):
+        return "Redis, which does not answer: the task goes out by itself when it is back"
 
 
 def _its_own_time(task: Task, now: datetime) -> str | None:
@@ -37,10 +41,7 @@ def _its_own_time(task: Task, now: datetime) -> str | None:
 
 
 def _the_bus(task: Task) -> str | None:
-    try:
-        is_paused = callboard.broker.depth(task.queue, timeout_s=_ASK_TIMEOUT_S).paused
-    except (BusUnavailable, BusFull, BusRefused):
-        return "Redis, which does not answer: the task goes out by itself when it is back"
+    is_paused = callboard.broker.depth(task.queue, timeout_s=_ASK_TIMEOUT_S).paused
     if task.enqueued_at is None:
         return "the relay, which puts it on the bus within seconds"
     return f"its queue {task.queue!r}, which is paused" if is_paused else None
@@ -66,5 +67,10 @@ def _its_turn(task: Task) -> str:
             running = task_query.count(session, TaskFilter(status=TaskStatus.RUNNING, task_name=task.task_name))
         if running >= concurrency:
             return f"its actor's limit: {running} of {concurrency} run"
+    lock = actor.options.get("exclusive")
+    if lock is not None:
+        for one in callboard.broker.locks.held(timeout_s=_ASK_TIMEOUT_S):
+            if one.name == lock.name and one.task_id != task.task_id:
+                return f"lock {one.name}, which task {one.task_id} holds"
     limited = "" if rate is None else f" and its actor's limit of {rate[0]} starts in {rate[1]:g} s"
     return f"its turn in queue {task.queue!r} at a worker that serves it{limited}"

@@ -14,12 +14,16 @@ from pathlib import Path
 import httpx2
 import pytest
 import uvicorn
+from dramatiq import Worker
 from fastapi import FastAPI
 
 from models.task import FailureReason, TaskStatus
+from periodic import duplicates
+from periodic.elsewhere import look
+from periodic.timetable import TIMETABLE
 from tests.conftest import FAST
 from tests.servers import wait_until
-from workers import Callboard, tasks
+from workers import Callboard, callboard, tasks
 from workers.settings import Settings
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -72,6 +76,35 @@ def test_the_example_of_sending_sends_what_it_says(system: Callboard) -> None:
         "readme.convert", "readme.push", "readme.push", "readme.push", "reports.generate_pdf"
     ]  # fmt: skip
     assert {row["status"] for row in rows} == {"pending"}
+
+
+def test_the_example_of_a_lock_has_its_token(system: Callboard, worker: Worker) -> None:
+    example = types.ModuleType("example")
+    exec(compile(block("exclusive"), "README.md", "exec", dont_inherit=True), example.__dict__)
+    task_id = example.rebuild_index.send().message_id
+
+    wait_until(lambda: tasks.get_task_count(TaskStatus.COMPLETED) == 1, within_s=20, what="its end")
+
+    row = tasks.get_task(task_id)
+    assert row is not None
+    assert isinstance(row.result, int)
+
+
+def test_the_example_of_two_schedulers_is_found_as_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "beat.py").write_text(block("two schedulers"))
+    found = re.search(r"says\n\n```text\n(beat\.py:5.*?)```", README, re.DOTALL)
+    assert found is not None
+
+    declared = duplicates.placed(TIMETABLE)
+    monkeypatch.chdir(tmp_path)
+    problems = duplicates.elsewhere(look([Path("beat.py")]), declared, callboard.registry)
+
+    def without_lines(text: str) -> str:
+        return re.sub(r"[^ ]*periodic/timetable\.py:\d+", "periodic/timetable.py:N", " ".join(text.split()))
+
+    assert [without_lines(one) for one in problems] == [without_lines(found[1])]
 
 
 @pytest.mark.timeout(120)

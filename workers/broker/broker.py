@@ -53,6 +53,7 @@ from .generation import Generation, GenerationWatch
 from .hooks import Hooks
 from .keys import Keys
 from .limit import LANE_MARK, Limit
+from .lock import Locks
 from .parcel import Parcel
 from .policy import Policy
 from .settlement import Outcome, Settlement, Verdict
@@ -251,6 +252,11 @@ class CallboardBroker(Broker):
     def bus_of(self, queue_name: str) -> Bus:
         """Returns the tag that a queue is on."""
         return self._bus_by_queue.get(queue_name, self._default_bus)
+
+    @property
+    def locks(self) -> Locks:
+        """The named locks."""
+        return Locks(self._default_bus)
 
     def close(self) -> None:
         """Ends idle connections."""

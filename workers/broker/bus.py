@@ -404,6 +404,10 @@ class Bus:
         reply = cast("list[bytes]", self._ask("scan_ids", cursor, count))
         return int(reply[0]), [name.decode(errors="replace") for name in reply[1:]]
 
+    def ask(self, name: str, *arguments: Argument, timeout_s: float | None = None) -> object:
+        """Runs a script that another part of the bus has."""
+        return self._ask(name, *arguments, timeout_s=timeout_s)
+
     def _ask(self, name: str, *arguments: Argument, timeout_s: float | None = None) -> object:
         deadline_s = time.monotonic() + (self._send_timeout_s if timeout_s is None else timeout_s)
         with self._lines.borrow() as line:

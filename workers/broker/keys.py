@@ -25,6 +25,11 @@ tombstones              zset    A      message id → when its tombstone falls (
 clock                   string  S      arrival given last (us): same-instant arrivals stay in order. One number.
 generation              hash    W      number, since_us, restarted_us, run_id: which life of the server's data this is;
                                        emptied_us: when it began, if workers lived through the loss of the last one.
+lock:<name>             string  W      "token fence run task" of who has a lock. Expires after its ttl_s.
+lock:<name>:waits       zset    W      task id → when it first found the lock held (us). At most 10,000; expires a day
+                                       after the last that found it so.
+lock_tokens             hash    W      lock → token given last. One field a lock that code names, as in:
+lock_metrics            hash    W      "<lock> <counter>" → number; counters acquired, held, lost, waited_us.
 producer:<name>         string  S      last call of one sending thread and its answer (up to 1,000 characters). Expires
                                        after `answer_ttl_s` (2 min).
 claim:<owner>           string  W      last claim of one worker process and the ids it was given (at most threads +

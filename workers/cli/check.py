@@ -2,12 +2,13 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from models import database
-from periodic import declaration
+from periodic import declaration, duplicates, elsewhere
 from periodic.timetable import TIMETABLE
 from workers import callboard, start_checks
 from workers.params import model_of
@@ -19,13 +20,20 @@ EXIT_FOUND = 1
 EXIT_UNAVAILABLE = 3
 
 
-def check() -> None:
+def check(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]...", help="Folders and files in which to look "
+                                                       "for schedulers outside Callboard.")] = None,
+) -> None:  # fmt: skip
     """Find what is wrong before anything runs; exit code 1 if there is something.
 
     Looks at: settings, domain modules, schedules, the tables of the database if there is one, and then at what a worker
     looks at when it starts: Redis's eviction and persistence, passwords and TLS off this machine, clocks. A server that
     is named in the settings, or any in production mode, has to answer: exit code 3. Where none is named, nothing has to
     run: `callboard up` would start it.
+
+    A job that is scheduled twice is a failure, with both places as file:line. In PATH it looks for Kubernetes CronJobs,
+    Celery beat, crontabs, APScheduler jobs and asyncio loops that run for ever; a comment on the line, or above it,
+    accepts one: # callboard: also-scheduled WHY
     """
     problems = [
         f"{failure.module} cannot be imported ({failure.error}): mend it, its actors are missing"
@@ -34,13 +42,20 @@ def check() -> None:
     problems += _shard_problems()
     count = len(callboard.registry.actors)
     problems += declaration.problems(TIMETABLE, callboard.registry)
-    problems += _schema_problems()
+    scheduled_twice, warnings = _scheduled_twice(paths or [])
+    problems += scheduled_twice
+    schema_problems = _schema_problems()
+    problems += schema_problems
+    if not schema_problems and _has_database():
+        problems += _rows_scheduled_twice()
     settings = callboard.settings
     findings = [] if problems or not (_has_database() or _expects_servers()) else _around_the_worker()
     away = [finding for finding in findings if finding.weight is Weight.AWAY]
     for finding in findings:
         if not finding.stops(settings.mode) and (finding not in away or _expects_servers()):
-            typer.echo(f"warning: {finding}", err=True)
+            warnings.append(str(finding))
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
     for problem in (*problems, *(str(finding) for finding in findings if finding.stops(settings.mode))):
         typer.echo(problem, err=True)
     if problems or any(finding.stops(settings.mode) for finding in findings):
@@ -94,6 +109,20 @@ def _shard_problems() -> list[str]:
         for queue in queues
         if queue not in known
     ]
+
+
+def _scheduled_twice(paths: list[Path]) -> tuple[list[str], list[str]]:
+    """Jobs that declarations schedule twice or another scheduler runs, and what could not be looked at."""
+    declared = duplicates.placed(TIMETABLE)
+    found = elsewhere.look(paths)
+    registry = callboard.registry
+    return duplicates.among(declared, registry) + duplicates.elsewhere(found, declared, registry), found.warnings
+
+
+def _rows_scheduled_twice() -> list[str]:
+    with database.reading() as session:
+        rows = duplicates.user_rows(session)
+    return duplicates.with_rows(duplicates.placed(TIMETABLE), rows, callboard.registry)
 
 
 def _around_the_worker() -> list[Finding]:

@@ -8,7 +8,7 @@ import typer
 
 from models.database import DatabaseError
 from workers.broker import BusFull, BusRefused, BusUnavailable
-from workers.cli import check, chores, enqueue, schedules, tasks, up, worker
+from workers.cli import check, chores, enqueue, inventory, schedules, tasks, up, worker
 from workers.errors import CallboardError, LedgerUnavailable, OutcomeUnknown
 
 EXIT_FAILED = 1
@@ -30,6 +30,7 @@ app.command("migrate")(up.migrate)
 app.command("sample")(up.load_sample)
 app.command("check")(check.check)
 app.command("actors")(check.actors)
+app.command("inventory")(inventory.inventory)
 app.command("enqueue")(enqueue.enqueue)
 app.command("chores")(chores.show)
 app.add_typer(tasks.app, name="tasks")

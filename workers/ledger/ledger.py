@@ -274,6 +274,10 @@ class Ledger:
         message.options[ATTEMPT] = begun.attempt  # why: should it be sent again, this is the last one that was made.
         return begun
 
+    def refuse(self, message: Parcel, refused: Refused) -> None:
+        """Somebody else's reason why a message is not begun; it has to be skipped then."""
+        self._refused[_delivery_of(message)] = refused
+
     def vouch(self, parcels: Sequence[Parcel], generation: Generation) -> None:
         """Look up fetched messages whose first delivery this is, but perhaps not the first copy; those whose rows are
         untouched need not ask. A database that is away vouches for none."""

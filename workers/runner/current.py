@@ -154,6 +154,7 @@ class CurrentTask:
     alone: set by the ledger for a task that is suspected of killing workers: it runs in a child process.
     time_limit_s: the soft limit of this attempt, set by the time limit's middleware; None: none.
     window: of the run; set once the function is entered.
+    fencing_token: of the lock that it runs under, if its actor is `@exclusive`: a number that grows with each holder.
     """
 
     id: str | None = None
@@ -163,6 +164,7 @@ class CurrentTask:
     alone: bool = False
     time_limit_s: float | None = None
     window: Window | None = field(default=None, repr=False)
+    fencing_token: int | None = None
     log: TaskLogger = field(init=False)
     _written_at_s: float = field(default=0.0, init=False)
 

@@ -122,6 +122,7 @@ class Isolation:
                 "retry_count": task.retry_count,
                 "correlation_id": task.correlation_id,
                 "time_limit_s": task.time_limit_s,
+                "fencing_token": task.fencing_token,
             },
             memory_limit_mb=memory_limit_mb,
             result_max_bytes=self._result_max_bytes,

@@ -18,7 +18,9 @@ from workers.ledger import cancel
 BEFORE = "0002"
 """The step before the newest."""
 SELF_TEST = "diagnostics.run_self_test"
-VERBS = ("up", "worker", "migrate", "sample", "check", "actors", "enqueue", "chores", "tasks", "schedules")
+VERBS = (
+    "up", "worker", "migrate", "sample", "check", "actors", "inventory", "enqueue", "chores", "tasks", "schedules",
+)  # fmt: skip
 
 
 def test_help_names_every_verb_within_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,9 +36,10 @@ def test_help_names_every_verb_within_80_columns(run: Run, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    "verb", [("up",), ("worker",), ("migrate",), ("sample",), ("check",), ("actors",), ("enqueue",), ("chores",),
-             ("tasks", "list"),
-             ("tasks", "show"), ("tasks", "watch"), ("tasks", "cancel")],
+    "verb", [("up",), ("worker",), ("migrate",), ("sample",), ("check",), ("actors",), ("inventory",), ("enqueue",),
+             ("chores",), ("tasks", "list"), ("tasks", "show"), ("tasks", "watch"), ("tasks", "cancel"),
+             ("schedules", "list"), ("schedules", "show"), ("schedules", "add"), ("schedules", "edit"),
+             ("schedules", "run"), ("schedules", "runs"), ("schedules", "preview")],
 )  # fmt: skip
 def test_every_verb_has_help_within_80_columns(
     run: Run, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]

@@ -1,0 +1,99 @@
+"""`callboard check PATH…`: each planted duplicate fails it with file:line, and a clean tree does not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from models import database
+from models.schedule import Schedule
+from periodic.timetable import TIMETABLE
+from tests.periodic.elsewhere.conftest import plant
+from tests.workers.cli.conftest import Run, run_script
+
+PLANTS = {
+    "app/jobs.py": "from apscheduler.schedulers.background import BackgroundScheduler\ns = BackgroundScheduler()\n"
+    "s.add_job(poll, 'interval', seconds=5)\n",
+    "app/celeryconfig.py": "beat_schedule = {'nightly': {'task': 't.nightly'}}\n",
+    "deploy/cron.yaml": "apiVersion: batch/v1\nkind: CronJob\nmetadata:\n  name: nightly\nspec: {}\n",
+    "deploy/crontab": "0 3 * * * /srv/backup\n",
+    "app/loop.py": "import asyncio\nasync def poll():\n    while True:\n        await asyncio.sleep(5)\n"
+    "asyncio.create_task(poll())\n",
+}
+LINES = {"app/jobs.py": 3, "app/celeryconfig.py": 1, "deploy/cron.yaml": 2, "deploy/crontab": 1, "app/loop.py": 3}
+
+
+@pytest.mark.usefixtures("system")
+def test_every_planted_scheduler_fails_the_check_with_its_line(run: Run, tmp_path: Path) -> None:
+    ended = run("check", str(plant(tmp_path, PLANTS)))
+
+    assert (ended.code, ended.out) == (1, "")
+    assert sorted(line.split(": ", 1)[0] for line in ended.error_lines) == sorted(
+        f"{tmp_path / file}:{line}" for file, line in LINES.items()
+    )
+
+
+@pytest.mark.parametrize("file", PLANTS)
+@pytest.mark.usefixtures("system")
+def test_files_can_be_named_as_pre_commit_does(run: Run, tmp_path: Path, file: str) -> None:
+    plant(tmp_path, PLANTS | {"clean.py": "print()\n", "README.md": "crontab\n"})
+
+    ended = run("check", str(tmp_path / "clean.py"), str(tmp_path / file), str(tmp_path / "README.md"))
+
+    assert ended.code == 1
+    (line,) = ended.error_lines
+    assert line.startswith(f"{tmp_path / file}:{LINES[file]}: ")
+
+
+def test_the_console_script_finds_nothing_in_this_code_base(sqlite_database: str) -> None:
+    project = Path(__file__).resolve().parents[3]
+
+    ended = run_script("check", str(project), CALLBOARD_DATABASE_URL=sqlite_database)
+
+    assert (ended.code, ended.error_lines) == (0, [])
+
+
+@pytest.mark.usefixtures("system")
+def test_what_cannot_be_looked_at_is_a_warning(run: Run, tmp_path: Path) -> None:
+    ended = run("check", str(plant(tmp_path, {"broken.py": "beat_schedule = {"})))
+
+    assert ended.code == 0
+    (line,) = ended.error_lines
+    assert line.startswith(f"warning: {tmp_path}/broken.py: cannot be parsed (line 1")
+
+
+def test_a_path_that_does_not_exist_is_wrong_usage(run: Run, tmp_path: Path) -> None:
+    ended = run("check", str(tmp_path / "gone"))
+
+    assert (ended.code, ended.out) == (2, "")
+    assert "name one that exists" in ended.err
+
+
+@pytest.mark.usefixtures("system")
+def test_a_user_s_schedule_of_a_declared_job_fails_the_check(run: Run) -> None:
+    declared = TIMETABLE[0]
+    with database.writing() as session:
+        session.add(
+            Schedule(
+                schedule_id="mine", actor=declared.actor, trigger={"kind": "interval", "seconds": 60}, origin="user"
+            )
+        )
+
+    ended = run("check")
+
+    assert ended.code == 1
+    (line,) = ended.error_lines
+    assert line.startswith("database, schedules.schedule_id='mine': ")
+    assert f"schedule {declared.schedule_id} at " in line
+    assert "periodic/timetable.py:" in line
+
+
+def test_the_pre_commit_hook_is_this_command_here_and_for_other_repositories() -> None:
+    project = Path(__file__).resolve().parents[3]
+
+    for file, entry in (
+        (".pre-commit-hooks.yaml", "callboard check"),
+        (".pre-commit-config.yaml", "callboard check ."),
+    ):
+        _, _, hook = (project / file).read_text().partition("- id: check-background-tasks\n")
+        assert re.search(rf"^ +entry: (?:\S+/)?{re.escape(entry)}$", hook, re.MULTILINE)
