@@ -3,6 +3,7 @@
 | what happens                          | what must come of it                                                |
 |---------------------------------------|---------------------------------------------------------------------|
 | SIGTERM under load                    | running tasks end, each runs once, status 0                         |
+| … and a task outlasts the drain       | it is pending again at once; the end comes in time, status 0        |
 | SIGHUP under load                     | one process after the other is replaced, each task runs once        |
 | `kill -9` of a worker process         | it alone is started again                                           |
 | `kill -9` of one that is booting      | the same, without Dramatiq's wait of 30 s for it                    |
@@ -74,6 +75,20 @@ def test_told_to_stop_under_load_it_loses_and_doubles_nothing(supervise: StartWo
     assert_each_ran_once(paper, sent, first, second)
     assert left < len(sent)
     assert "is killed" not in first.output
+
+
+@on_sqlite
+def test_a_task_that_outlasts_the_drain_is_given_back_and_holds_up_no_end(supervise: StartWorkers, paper: Path) -> None:
+    workers = supervise("--processes", "1", "--drain-s", "1")
+    sent = send(paper, 1, 100.0)
+    wait_until(lambda: len(probes.lines(paper)) == 1, within_s=30, what="the task to start")
+
+    workers.process.send_signal(signal.SIGTERM)
+
+    assert workers.process.wait(timeout=30) == 0  # Dramatiq's own wait is ten minutes
+    found = row(sent[0])
+    assert (found.status, found.attempt, found.retry_count) == (TaskStatus.PENDING, 1, 0)
+    assert callboard.broker.depth("jobs").waiting == 1
 
 
 @on_sqlite
