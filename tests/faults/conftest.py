@@ -1,6 +1,7 @@
 """Worker processes of a test's own, so that it may kill them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from tests.servers import OwnRedis, wait_until
 from tests.soak import evidence
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
-
+BIN = Path(sys.executable).parent
+READY = re.compile(r"^(worker\.\d+).*\[PID (\d+)\].*Worker process is ready", re.MULTILINE)
 
 StartWorker = Callable[..., "subprocess.Popen[bytes]"]
 """Takes further variables of the environment by name."""
@@ -39,7 +41,7 @@ def start_worker(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> I
     def start(**more: str) -> "subprocess.Popen[bytes]":
         with (tmp_path / f"worker-{len(started)}.log").open("wb") as log:
             command = [
-                str(Path(sys.executable).parent / "dramatiq"),
+                str(BIN / "dramatiq"),
                 *("workers", "--processes", "1", "--threads", "4", "--worker-shutdown-timeout", "3000"),
                 *("--worker-fork-timeout", "3000"),  # why: so long Dramatiq waits for one that dies while it boots
             ]
@@ -91,3 +93,60 @@ def kill_tree(process: "subprocess.Popen[bytes]") -> None:
         except psutil.NoSuchProcess:
             continue
     servers.end(process)
+
+
+class Started:
+    """A command of ours that runs workers, and what it has printed."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(command, cwd=PROJECT_DIR, env=environment, stdout=out, stderr=out)
+        self.family: set[psutil.Process] = set()
+
+    @property
+    def output(self) -> str:
+        """Everything so far."""
+        return self._log.read_text(errors="replace")
+
+    def workers(self) -> dict[str, int]:
+        """Name → process id of the process that runs tasks, the latest of each."""
+        return {name: int(pid) for name, pid in READY.findall(self.output)}
+
+    def wait_for(self, text: str, *, within_s: float = 30) -> None:
+        """Wait until it has printed this."""
+        wait_until(lambda: text in self.output, within_s=within_s, what=f"{text!r} in:\n{self.output[-2000:]}")
+
+    def wait_for_workers(self, count: int) -> dict[str, int]:
+        """Wait until so many have been ready, ever; the present ones."""
+        wait_until(lambda: len(READY.findall(self.output)) >= count, within_s=30, what=f"{count} ready workers")
+        self.family.update(psutil.Process(self.process.pid).children(recursive=True))
+        return self.workers()
+
+
+StartWorkers = Callable[..., Started]
+
+
+@pytest.fixture
+def supervise(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> Iterator[StartWorkers]:
+    """Starts `callboard worker` on the test's bus and database."""
+    started: list[Started] = []
+
+    def start(*arguments: str, **environment: str) -> Started:
+        settings = {
+            **FAST,
+            "CALLBOARD_REDIS_URL": own_redis.url,
+            "CALLBOARD_DATABASE_URL": ledger_database,
+            "CALLBOARD_ACTOR_MODULES": "tests.probes,tests.faults.mortal_probes",
+        }
+        command = [str(BIN / "callboard"), "worker", "--processes", "2", "--drain-s", "5", *arguments]
+        made = Started(command, {**os.environ, **settings, **environment}, tmp_path / f"workers-{len(started)}.log")
+        started.append(made)
+        return made
+
+    yield start
+    for one in started:
+        kill_tree(one.process)
+        for left in one.family:
+            if left.is_running():
+                left.kill()

@@ -1,8 +1,14 @@
-"""Actors that harm the process they run in: in their first attempt only."""
+"""Actors that harm the process they run in."""
 
 import ctypes
+import os
+import resource
+import signal
 import threading
 import time
+from collections.abc import Callable
+
+import psutil
 
 from models.task import TaskType
 from tests.probes import evidence
@@ -41,3 +47,35 @@ def _rain(thread: threading.Thread) -> None:
     while thread.is_alive():
         ctypes.pythonapi.PyThreadState_SetAsyncExc(thread_id, ctypes.py_object(SystemExit))
         time.sleep(0.002)  # why: each is to find the thread a little further on
+
+
+def _kill_itself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _segfault() -> None:
+    ctypes.memset(None, 0, 1)
+
+
+def _run_out_of_memory() -> None:
+    """As C code does that does not look at what `malloc` answered."""
+    libc = ctypes.PyDLL(None)  # why: with the lock held, so that no neighbour asks for memory when there is none
+    libc.malloc.restype = ctypes.c_void_p
+    limit = psutil.Process().memory_info().vms + 256 * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    while True:
+        ctypes.memset(libc.malloc(32 * 2**20), 1, 32 * 2**20)
+
+
+DEATHS: dict[str, Callable[[], None]] = {
+    "kills itself": _kill_itself,
+    "segfaults": _segfault,
+    "runs out of memory": _run_out_of_memory,
+}
+
+
+@actor(task_type=TaskType.JOB)
+def die(path: str, how: str) -> None:
+    """Take the process down, in each attempt, in one of the ways of DEATHS."""
+    evidence(path, how)
+    DEATHS[how]()

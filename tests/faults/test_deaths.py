@@ -205,6 +205,7 @@ def test_a_database_that_dies_while_tasks_run_delays_outcomes_and_starts_and_los
     own_postgres.start()
     database.engine().dispose()
 
+    ended(*running, within_s=10)  # five times the longest back-off of who writes
     found = ended(*running, *waiting)
     assert {(task.status, task.attempt) for task in found} == {(TaskStatus.COMPLETED, 1)}
     assert untracked == 0

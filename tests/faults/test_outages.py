@@ -1,17 +1,21 @@
-"""Servers that hang or are full, and workers that were away too long (faults rows 5, 14 and 15), and 8 writers (19).
+"""Servers that hang, are full or forget, workers that were away too long (faults rows 5, 14, 15, 17), 8 writers (19).
 
 | what                                     | what must come of it                                                      |
 |------------------------------------------|---------------------------------------------------------------------------|
-| the database hangs (SIGSTOP) under load  | nothing starts untracked, no attempt is used up, memory stays where it is |
+| the database hangs (SIGSTOP) under load  | nothing starts untracked, no attempt is used up, memory stays where it is;|
+|                                          | what ended meanwhile is written 10 s after its return at the latest       |
 | a worker hangs for longer than its lease | another runs its task; what it has to say afterwards is refused           |
 | Redis at `maxmemory`                     | what was accepted is acknowledged and drains; nothing is lost             |
+| Redis emptied (FLUSHALL) under load      | it is filled again from the ledger within 60 s; what runs, runs on, once  |
 | eight processes write to one SQLite file | none hears "locked"                                                       |
 """
 
 import signal
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -31,10 +35,15 @@ from workers import tasks
 from workers.errors import SendError
 
 HANG_S = 300.0 if FULL else 3.0
+WRITTEN_WITHIN_S = 10.0
+"""After the database's return: five times the longest back-off of who writes."""
+REBUILT_WITHIN_S = 60.0
 MAX_GROWTH_MB = 50
 MESSAGES = 20_000 if FULL else 400
 WRITES = 16_000 if FULL else 400
 WRITERS = 8
+THREADS = 4
+"""Of a worker that `start_worker` starts."""
 
 
 def row(task_id: str) -> Task:
@@ -43,8 +52,10 @@ def row(task_id: str) -> Task:
     return found
 
 
-def ended(*task_ids: str) -> list[Task]:
-    wait_until(lambda: all(row(task_id).status in TERMINAL for task_id in task_ids), within_s=60, what="all to end")
+def ended(*task_ids: str, within_s: float = 60) -> list[Task]:
+    wait_until(
+        lambda: all(row(task_id).status in TERMINAL for task_id in task_ids), within_s=within_s, what="all to end"
+    )
     return [row(task_id) for task_id in task_ids]
 
 
@@ -86,7 +97,10 @@ def test_a_database_that_hangs_delays_and_loses_nothing(
     started = len(probes.lines(paper))
     growth_mb = memory_mb(worker.pid) - before_mb
     let_go()
+    returned_at = datetime.now(UTC)
 
+    written = ended(*running, within_s=WRITTEN_WITHIN_S)
+    assert all(task.completed_at is not None and task.completed_at < returned_at for task in written)
     assert {(task.status, task.attempt) for task in ended(*running, *waiting)} == {(TaskStatus.COMPLETED, 1)}
     assert len(probes.lines(paper)) == 24
     assert started <= 8  # the four, and one a thread until an outcome was overdue
@@ -125,7 +139,6 @@ def test_what_a_worker_says_that_was_away_too_long_is_refused(
     assert first.value != second.value
 
 
-@pytest.mark.parametrize("ledger_database", ["sqlite"], indirect=True)
 def test_with_redis_full_what_was_accepted_completes(
     start_worker: StartWorker, own_redis: OwnRedis, ledger_database: str, tmp_path: Path
 ) -> None:
@@ -145,6 +158,30 @@ def test_with_redis_full_what_was_accepted_completes(
 
     assert {task.status for task in ended(*sent)} == {TaskStatus.COMPLETED}
     assert sorted(probes.lines(paper)) == sorted({*probes.lines(paper)})
+
+
+def test_what_redis_forgets_under_load_it_is_told_again_from_the_ledger(
+    start_worker: StartWorker, own_redis: OwnRedis, ledger_database: str, tmp_path: Path
+) -> None:
+    paper = tmp_path / "paper"
+    start_worker()
+    running = [probes.note.send(str(paper), f"running {number}", 2.0).message_id for number in range(THREADS - 1)]
+    wait_until(lambda: len(probes.lines(paper)) == len(running), within_s=20, what="the long tasks to start")
+    delayed = [probes.note.send_with_options(args=(str(paper), f"delayed {number}"), delay=500) for number in range(20)]
+    waiting = [probes.note.send(str(paper), f"waiting {number}", 0.01).message_id for number in range(MESSAGES)]
+    before = len(probes.lines(paper))
+
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.flushall()
+    after = probes.note.send(str(paper), "after").message_id
+
+    found = ended(*running, *(one.message_id for one in delayed), *waiting, after, within_s=REBUILT_WITHIN_S)
+    assert {task.status for task in found} == {TaskStatus.COMPLETED}
+    assert before < MESSAGES  # else there was nothing left to forget
+    ran = Counter(probes.lines(paper))
+    assert len(ran) == len(found)
+    assert {ran[f"running {number}"] for number in range(len(running))} == {1}
+    assert ran.total() - len(ran) <= THREADS  # what was executing
 
 
 def test_eight_processes_write_to_one_sqlite_file_and_none_is_refused() -> None:

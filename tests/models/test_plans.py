@@ -16,7 +16,7 @@ from models import database, direct, retention, task_notes, task_query, task_upk
 from models.direct import Direct
 from models.task import TaskStatus, TaskType
 from models.task_query import TaskFilter
-from tests.conftest import _bound
+from tests import databases
 from tests.models import crowd
 from tests.models.conftest import fresh_postgres
 
@@ -42,7 +42,8 @@ def crowded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         url = f"sqlite:///{tmp_path_factory.mktemp('crowd') / 'crowd.db'}"
     else:
         url = fresh_postgres(request.getfixturevalue("postgres_url"))
-    for _ in _bound(url):
+    databases.migrated(url)
+    with databases.bound(url):
         crowd.fill(ROWS, first=FIRST, last=LAST)
         with direct.transaction() as to:
             to.run("UPDATE background_tasks SET enqueued_at = NULL WHERE task_name = 'crowd.n0' AND status = 'pending'")

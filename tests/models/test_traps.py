@@ -102,12 +102,21 @@ def test_a_time_comes_back_from_sqlite_with_its_zone(sqlite_database: str) -> No
     assert ours.tzinfo is UTC
 
 
+def connection() -> object:
+    """The one that this process uses next."""
+    with direct.transaction() as to:
+        return to
+
+
 def test_a_forked_process_leaves_its_parents_connections_alone(ledger_database: str) -> None:
     """Trap 24: a connection from before the fork is used by both; answers of one reach the other."""
     accepted()
+    mine = connection()
+    assert connection() is mine  # else a child would get another one by chance
     pid = os.fork()
     if pid == 0:
         try:
+            assert connection() is not mine
             for _ in range(20):
                 accepted()
             os._exit(0)

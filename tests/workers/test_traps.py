@@ -19,6 +19,7 @@ from models import database
 from models.task import TaskStatus
 from tests import probes
 from tests.servers import wait_until
+from tests.workers.broker.slow_hook import Slow
 from tests.workers.cli.conftest import Run, run
 from tests.workers.refusing import migrated, refusing
 from tests.workers.rows import ended, outcomes, row
@@ -32,6 +33,8 @@ from workers.middleware.time_limit import TimeLimit
 __all__ = ["api", "api_url", "migrated", "refusing", "run"]
 
 HERE = "workers/test_traps.py"
+STOCK = "workers/broker/test_stock_traps.py"
+"""Where stock is sent into the trap, so that it is seen to be one."""
 TRAPS: dict[int, list[tuple[str, str]]] = {
     1: [(HERE, "test_status_is_before_retries_and_the_time_limit_is_last"),
         (HERE, "test_what_is_listed_before_retries_sees_the_final_failed_flag")],
@@ -39,33 +42,46 @@ TRAPS: dict[int, list[tuple[str, str]]] = {
         (HERE, "test_hooks_that_raise_lose_no_outcome"),
         ("faults/test_deaths.py",
          "test_a_database_that_dies_while_tasks_run_delays_outcomes_and_starts_and_loses_nothing")],
-    3: [("workers/broker/test_settle.py", "test_a_retry_whose_arguments_became_unsendable_runs_with_what_was_sent"),
+    3: [(STOCK, "test_trap_3_a_retry_that_cannot_be_sent"),
+        ("workers/broker/test_settle.py", "test_a_retry_whose_arguments_became_unsendable_runs_with_what_was_sent"),
         ("workers/test_lifecycle.py", "test_a_retry_policy_that_raises_loses_no_task")],
-    4: [("workers/test_lifecycle.py",
+    4: [(STOCK, "test_trap_4_a_time_limit_that_passes_in_an_after_hook"),
+        (HERE, "test_a_time_limit_that_passes_in_a_slow_after_hook_interrupts_nothing"),
+        ("workers/test_lifecycle.py",
          "test_time_limits_that_pass_just_as_tasks_end_kill_no_thread_and_leave_no_row_open")],
     5: [(HERE, "test_a_delayed_task_with_a_retry_has_one_row_that_no_enqueue_hook_moves")],
     6: [(HERE, "test_no_message_option_can_be_set_from_outside")],
-    7: [("workers/broker/test_faults.py", "test_a_lost_fetch_answer_strands_nothing_even_if_the_lease_is_long"),
+    7: [(STOCK, "test_trap_7_the_answer_to_a_fetch_is_lost"),
+        ("workers/broker/test_faults.py", "test_a_lost_fetch_answer_strands_nothing_even_if_the_lease_is_long"),
         ("workers/broker/test_lease.py", "test_everything_a_killed_worker_held_is_run_by_another")],
-    8: [("workers/broker/test_backoff.py", "test_what_passes_is_tried_again"),
+    8: [(STOCK, "test_trap_8_the_server_is_read_only_for_a_moment_as_after_a_failover"),
         ("workers/broker/test_faults.py", "test_one_spoiled_call_loses_and_doubles_nothing")],
     9: [("workers/broker/test_poison.py", "test_poison_is_set_aside_and_its_neighbours_run")],
-    10: [("workers/broker/test_delay.py",
+    10: [(STOCK, "test_trap_10_the_server_restarts_while_a_message_is_delayed"),
+         ("workers/broker/test_delay.py",
           "test_a_million_far_messages_cost_a_worker_nothing_and_hold_up_no_near_one"),
          ("workers/broker/test_delay.py", "test_a_killed_server_comes_back_with_delayed_waiting_and_running_messages")],
-    11: [("workers/broker/test_lease.py", "test_a_frozen_worker_cannot_acknowledge_what_another_has_taken"),
+    11: [(STOCK, "test_trap_11_the_clock_of_one_worker_is_a_minute_ahead"),
+         (STOCK, "test_trap_11_who_was_away_too_long_acknowledges_what_another_has"),
+         ("workers/broker/test_lease.py", "test_a_frozen_worker_cannot_acknowledge_what_another_has_taken"),
          ("workers/broker/test_lease.py",
           "test_workers_whose_clocks_are_two_minutes_off_take_nothing_from_each_other")],
-    12: [("faults/test_supervised_workers.py", "test_a_killed_worker_process_is_started_again_alone"),
+    12: [(STOCK, "test_trap_12_one_dead_process_ends_the_whole_stock_command"),
+         ("faults/test_supervised_workers.py", "test_a_killed_worker_process_is_started_again_alone"),
          ("faults/test_supervised_workers.py", "test_a_worker_thread_that_dies_is_noticed_and_its_process_replaced"),
-         ("faults/test_deaths.py", "test_a_task_that_kills_its_worker_is_on_record_and_its_neighbours_complete")],
-    13: [("workers/broker/test_order.py", "test_messages_given_back_at_shutdown_are_first_again"),
-         ("faults/test_deaths.py", "test_a_task_that_outlasts_the_shutdown_goes_back_at_once_and_runs_elsewhere")],
-    14: [("workers/broker/test_full_server.py", "test_a_full_server_refuses_sends_and_drains"),
+         ("faults/test_poison.py", "test_poison_is_quarantined_and_a_thousand_neighbours_complete")],
+    13: [(STOCK, "test_trap_13_what_a_stopping_worker_gives_back_is_first_again"),
+         ("workers/broker/test_order.py", "test_messages_given_back_at_shutdown_are_first_again"),
+         ("faults/test_supervised_workers.py", "test_a_task_that_outlasts_the_drain_is_given_back_and_holds_up_no_end"),
+         ("workers/runner/test_isolated.py", "test_the_hard_limit_kills_what_hears_nothing")],
+    14: [(STOCK, "test_trap_14_a_server_that_is_full_lets_nothing_end"),
+         ("workers/broker/test_full_server.py", "test_a_full_server_refuses_sends_and_drains"),
          ("workers/test_start_checks.py", "test_a_redis_that_evicts_and_one_that_forgets_are_found")],
-    15: [("workers/test_lifecycle.py", "test_a_task_of_an_actor_that_this_code_does_not_know_waits"),
+    15: [(STOCK, "test_trap_15_and_16_are_only_a_line_in_the_log_of_stock"),
+         ("workers/test_lifecycle.py", "test_a_task_of_an_actor_that_this_code_does_not_know_waits"),
          ("faults/test_deaths.py", "test_a_task_that_the_old_code_does_not_know_waits_for_the_new_code")],
-    16: [("workers/test_lifecycle.py", "test_a_result_that_json_cannot_hold_is_said_clearly")],
+    16: [(STOCK, "test_trap_15_and_16_are_only_a_line_in_the_log_of_stock"),
+         ("workers/test_lifecycle.py", "test_a_result_that_json_cannot_hold_is_said_clearly")],
     20: [("models/test_traps.py", "test_who_reads_and_then_writes_is_never_locked_out_on_sqlite")],
     21: [("models/test_traps.py", "test_text_that_postgresql_refuses_is_stored_all_the_same")],
     23: [("models/test_traps.py", "test_a_time_comes_back_from_sqlite_with_its_zone")],
@@ -196,6 +212,27 @@ def rename(table: str, name: str) -> None:
     """Have a table vanish, or come back: to whoever writes to it the database is away."""
     with database.engine().begin() as connection:
         connection.execute(text(f"ALTER TABLE {table} RENAME TO {name}"))
+
+
+@pytest.mark.parametrize("where", [{"before": Status}, {"after": TimeLimit}])
+def test_a_time_limit_that_passes_in_a_slow_after_hook_interrupts_nothing(
+    add: Add, ledger_database: str, tmp_path: Path, request: pytest.FixtureRequest, where: dict[str, Any]
+) -> None:
+    """Trap 4: with stock the thread dies, a failed task's retry is lost, and one that succeeded runs again."""
+    slow = add(Slow(), **where)
+    worker: dramatiq.Worker = request.getfixturevalue("worker")
+    callboard.broker.emit_after("process_boot")  # why: it starts the time limit's clock, as a worker process does
+    paper = str(tmp_path / "evidence")
+
+    good = probes.note.send_with_options(args=(paper,), time_limit=100)
+    bad = probes.fail_times.send_with_options(args=(paper, 1), time_limit=100)
+
+    assert (ended(good.message_id).status, outcomes(good.message_id)) == (TaskStatus.COMPLETED, ["completed"])
+    assert (ended(bad.message_id).status, outcomes(bad.message_id)) == (TaskStatus.COMPLETED, ["retried", "completed"])
+    wait_until(lambda: slow.done == 3, within_s=10, what="the slow hook after each execution")
+    assert slow.interrupted == 0
+    assert len(probes.lines(tmp_path / "evidence")) == 3
+    assert all(thread.is_alive() for thread in worker.workers)
 
 
 def test_a_delayed_task_with_a_retry_has_one_row_that_no_enqueue_hook_moves(

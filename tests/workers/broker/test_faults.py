@@ -36,10 +36,11 @@ def calls(request: bytes, name: str) -> bool:
 
 
 class Once:
-    """Spoils the first request that calls a certain script."""
+    """Spoils the first request that calls a certain script, or has these bytes in it."""
 
-    def __init__(self, name: str, fault: Fault, *, skip: int = 0) -> None:
+    def __init__(self, name: str, fault: Fault, *, skip: int = 0, besides: bytes = b"") -> None:
         self._name = name
+        self._besides = besides
         self._fault = fault
         self._skip = skip
         self._lock = threading.Lock()
@@ -47,7 +48,8 @@ class Once:
 
     def __call__(self, request: bytes) -> Fault:
         with self._lock:
-            if self.done or not calls(request, self._name):
+            called = calls(request, self._name) or (self._besides and self._besides in request)
+            if self.done or not called:
                 return Fault.NONE
             if self._skip:
                 self._skip -= 1

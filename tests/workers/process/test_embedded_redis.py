@@ -30,7 +30,11 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
 
 def start(settings: Settings) -> "subprocess.Popen[bytes]":
     process = subprocess.Popen(embedded_redis.command(settings), stdout=subprocess.DEVNULL)
-    wait_until(lambda: ping(embedded_redis.url(settings)), within_s=10, what="the embedded server")
+    try:
+        wait_until(lambda: ping(embedded_redis.url(settings)), within_s=20, what="the embedded server")
+    except AssertionError:
+        end(process)
+        raise
     return process
 
 

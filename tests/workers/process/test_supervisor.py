@@ -43,9 +43,10 @@ class Watched:
         self._thread.start()
 
     def end(self) -> None:
-        self.supervisor.stop()
-        if self._thread.is_alive():
+        self.supervisor.request_stop()
+        if self._thread.ident is not None:  # why first: else it may start a child again that was ended already
             self._thread.join(timeout=10)
+        self.supervisor.stop()
 
 
 @pytest.fixture
