@@ -96,6 +96,7 @@ def stage(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> Iterator
         **FAST,
         "CALLBOARD_REDIS_URL": own_redis.url,
         "CALLBOARD_DATABASE_URL": ledger_database,
+        "CALLBOARD_TASK_RETENTION_DAYS": "3650",  # why: the simulated days are long past.
     }
     made = Stage(tmp_path, environment)
     yield made

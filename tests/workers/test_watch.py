@@ -38,7 +38,7 @@ def thread_named(prefix: str) -> threading.Thread:
 
 
 @pytest.fixture
-def stuck(bus: redis.Redis, worker: dramatiq.Worker) -> Iterator[None]:
+def stuck(bus: redis.Redis, sqlite_database: str, worker: dramatiq.Worker) -> Iterator[None]:
     """A stranger's listener holds the thread of the bus that tells it of an emptied server."""
     held, release = threading.Event(), threading.Event()
 
