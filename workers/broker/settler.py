@@ -5,6 +5,10 @@ executes all decisions in one call, and repeats the call until there is an answe
 whatever the process holds. Both are done by one thread so that no renewal overtakes a settlement: a renewal that finds
 its message gone on a server that lost its data puts it back, which must never happen to a message just settled.
 
+A call that is refused as a whole (a decision in it cannot be sent, or the script chokes on it) is taken apart: each of
+its decisions is sent alone, and one that is refused alone is given up with an error in the log. Its lease then ends,
+and the message runs again, or is quarantined.
+
 While the server is away decisions pile up here (a few hundred bytes each; no more than the messages held, because
 nothing new is fetched either), and leases go unrenewed: the grace after a restart is for that.
 """
@@ -67,6 +71,7 @@ class Settler(Thread):
         self._renew_at_s = time.monotonic() + bus.policy.lease_s / 3
         self._tidy_at_s = time.monotonic() + _TIDY_EVERY_S
         self._reregister = False
+        self._alone = 0  # so many of the next decisions were refused together, and are sent one by one
         self._turned_s = time.monotonic()
         bus.watch.subscribe(self._generation_changed)
 
@@ -109,6 +114,7 @@ class Settler(Thread):
             except Exception:  # the thread must outlive it: without it nothing is ever acknowledged
                 log.exception("The bus refused a worker's call; it will be repeated.")
                 self._abandon.wait(1.0)
+                self._alone = min(len(self._pending), _BATCH)
             if self._ending.is_set() and not self._pending:
                 break
         self._line.close()
@@ -136,21 +142,31 @@ class Settler(Thread):
             self._bus.tidy(self._line)
 
     def _settle(self) -> None:
-        batch = [self._pending[i] for i in range(min(len(self._pending), _BATCH))]
+        most = 1 if self._alone else _BATCH
+        batch = [self._pending[i] for i in range(min(len(self._pending), most))]
         parcels: list[Parcel] = []
         for settlement in batch:
             parcel = self._held.get(settlement.message_id)
             if parcel is not None and parcel.delivery.is_of(settlement):
                 parcel.settling = True
                 parcels.append(parcel)
-        outcomes = self._bus.settle(batch, line=self._line)
+        try:
+            outcomes = self._bus.settle(batch, line=self._line)
+        except Stopped:
+            raise
+        except Exception:
+            if not self._alone:
+                raise
+            log.exception("A decision about message %r is given up: its lease will end.", batch[0].message_id)
+            outcomes = []
+        self._alone = max(self._alone - 1, 0)
         # Only now: had the call raised, the next turn would repeat it.
         for _ in batch:
             self._pending.popleft()
         for parcel in parcels:
             if self._held.get(parcel.message_id) is parcel:
                 del self._held[parcel.message_id]
-        for settlement, outcome in zip(batch, outcomes, strict=True):
+        for settlement, outcome in zip(batch, outcomes, strict=False):
             if outcome is Outcome.STALE:
                 self._on_stale(settlement)
 

@@ -256,3 +256,28 @@ def test_a_settlement_executed_twice_is_done_once(broker: CallboardBroker, verdi
 
     assert outcomes[0] is Outcome.DONE
     assert outcomes[1] in (Outcome.ABSENT, Outcome.STALE)
+
+
+def test_a_decision_that_cannot_be_sent_holds_up_no_other(
+    broker: CallboardBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: list[str] = []
+    gate = threading.Event()
+
+    def task(name: str) -> None:
+        gate.wait(10)
+        ran.append(name)
+
+    actor = actor_of(task, broker=broker)
+    with running(broker, threads=4):
+        for name in "abc":
+            actor.send(name)
+        wait_until(lambda: broker.depth("default").leased == 3)
+        unsendable = Settlement("\ud800", "default", "nobody", 1, Verdict.ACK)
+        for crew in broker._crews:
+            crew.submit(unsendable)
+        gate.set()
+        wait_until(lambda: broker.depth("default").live == 0)
+
+    assert sorted(ran) == ["a", "b", "c"]
+    assert "is given up: its lease will end" in caplog.text
