@@ -13,6 +13,8 @@ APART = (
     "tests/faults/test_outages.py",
     "tests/faults/test_poison.py",
     "tests/faults/test_rolling_deploys.py",
+    "tests/faults/test_scheduler.py",
+    "tests/faults/test_locks.py",
     "tests/faults/test_supervised_workers.py",
     "tests/workers/broker/test_model.py",
     "tests/faults/test_deaths.py",
