@@ -94,6 +94,8 @@ class Schedule(SQLModel, table=True):
     overlap: str = Field(default=Overlap.SKIP, max_length=16)
     jitter_s: int = 0
     """Each run starts up to so much later than it is due; how much depends on schedule and due time alone."""
+    also_scheduled: str | None = Field(default=None, max_length=500)
+    """Why the same job may be scheduled besides this one."""
     origin: str = Field(default=Origin.DECLARED, max_length=16)
     declared: dict[str, Any] | None = Field(default=None, sa_type=JsonDocument)
     """What the timetable's line says; None for a user's."""

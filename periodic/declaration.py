@@ -22,6 +22,7 @@ from workers.registry import Registry, function_of
 
 ID_MAX_CHARS: Final = 100
 NAME_MAX_CHARS: Final = 200
+REASON_MAX_CHARS: Final = 500
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
 _BOUNDS: Final = {
     "priority": (MIN_PRIORITY, MAX_PRIORITY),
@@ -77,7 +78,7 @@ class Declaration:
     also_scheduled: str | None = None
 
 
-COLUMNS: Final = tuple(one.name for one in fields(Declaration) if one.name not in ("schedule_id", "also_scheduled"))
+COLUMNS: Final = tuple(one.name for one in fields(Declaration) if one.name != "schedule_id")
 """What of it stands in the row, under the same names."""
 WHEN: Final = frozenset({"trigger", "time_zone", "start_at", "end_at"})
 """Those of them that decide when it is due."""
@@ -129,6 +130,8 @@ def checked(declared: Declaration, registry: Registry, *, params_max_bytes: int 
         raise InvalidSchedule(f"enabled: expected true or false, got {declared.enabled!r:.50}", field="enabled")
     values["actor"], values["params"] = _checked_job(declared, registry, params_max_bytes)
     trigger = checked_trigger(declared.trigger, declared.time_zone, declared.start_at, declared.end_at)
+    if declared.also_scheduled is not None:
+        _checked_text("also_scheduled", declared.also_scheduled, REASON_MAX_CHARS)
     values |= {"trigger": to_row(trigger), **_own(trigger)}
     return Checked(values, trigger)
 

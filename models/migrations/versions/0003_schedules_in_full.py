@@ -35,6 +35,7 @@ def upgrade() -> None:
         op.add_column('schedules', sa.Column(name, kind, nullable=False, server_default=default))
     for name in _ADDED_EMPTY:
         op.add_column('schedules', sa.Column(name, UtcDateTime(), nullable=True))
+    op.add_column('schedules', sa.Column('also_scheduled', sa.String(500), nullable=True))
     op.add_column('schedules', sa.Column('declared', JsonDocument(), nullable=True))
     op.add_column('schedule_runs', sa.Column('due_until', UtcDateTime(), nullable=True))
     op.add_column('schedule_runs', sa.Column('due_count', sa.Integer(), nullable=True, server_default='1'))
@@ -56,6 +57,7 @@ def downgrade() -> None:
     op.drop_column('schedule_runs', 'due_count')
     op.drop_column('schedule_runs', 'due_until')
     op.drop_column('schedules', 'declared')
+    op.drop_column('schedules', 'also_scheduled')
     for name in (*_ADDED_EMPTY, *_ADDED):
         op.drop_column('schedules', name)
 
