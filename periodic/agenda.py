@@ -46,6 +46,8 @@ MAX_NAP_S: Final = 0.9
 ERROR_NAP_S: Final = 0.8
 BATCH: Final = 100
 """Schedules claimed by one transaction."""
+OTHERS_MAY_WITHIN: Final = timedelta(seconds=5)
+"""So long a schedule that this code cannot send is left to others without a word."""
 PASSES: Final = 50
 """Batches of one wake-up; then periodiq has its turn, and looks whether it is to end."""
 
@@ -142,7 +144,7 @@ class Agenda:
                 return None
             return _Claim(due, decision, self._task_of(due, actor, decision, now))
         except (TriggerError, InvalidTask) as error:
-            self._note_error(due, str(error))
+            self._note_error(due, str(error), now=now)
         except Exception as error:  # why: whatever is wrong with this schedule, the others are due.
             _logger.exception("schedule %s cannot be looked at", due.schedule_id)
             self._note_error(due, f"{type(error).__name__}: {error}")
@@ -173,7 +175,9 @@ class Agenda:
                 return []
         return [taken for claim in claims for taken in self._commit([claim], now)]
 
-    def _note_error(self, due: DueSchedule, error: str) -> None:
+    def _note_error(self, due: DueSchedule, error: str, *, now: datetime | None = None) -> None:
+        if now is not None and now - due.next_run_at < OTHERS_MAY_WITHIN:
+            return  # why: another process may have the actor, and has had no time to claim it yet.
         if due.error == error[: schedule_claim.ERROR_MAX_CHARS]:
             return
         _logger.error("schedule %s cannot run: %s", due.schedule_id, error)

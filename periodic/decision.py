@@ -4,12 +4,14 @@
 
     one, on time                    sent
     several, or late
-        skip                        later than the grace: left out. Else as run_once
+        skip                        the latest is sent if it is no later than `misfire_grace_s`; the others are on
+                                    record as skipped, together
         run_once                    the latest is sent, those before it are on record as skipped, together
         run_all                     one at a time, oldest first, and the next at once; more than `catch_up_max`: the
                                     oldest are on record as skipped, together
     the run before is unfinished    allow: sent · cancel_running: sent, the other is cancelled
-                                    skip: on record as skipped; but a time that `run_all` makes up for waits
+                                    skip: on record as skipped; but under run_all a time that was missed (it is later
+                                    than MISSED_AFTER, or another is due as well) waits for its turn
 
 However long nobody was awake, a decision costs a bounded number of steps and writes at most two runs.
 
@@ -26,6 +28,8 @@ from models.schedule import Misfire, Overlap, RunOutcome
 from models.schedule_claim import DueSchedule, Run
 from models.triggers import Trigger
 
+MISSED_AFTER: Final = timedelta(seconds=5)
+"""A scheduler that is awake sees a due time within a second: what is later than this was missed."""
 COUNTED_MAX: Final = 5_000
 """More missed times than this are not counted."""
 
@@ -52,20 +56,21 @@ class Decision:
 
 def decide(schedule: DueSchedule, trigger: Trigger, now: datetime) -> Decision | None:
     """What becomes of a schedule's due times up to now. None: nothing yet; it waits for the run before to end."""
-    grace = timedelta(seconds=schedule.misfire_grace_s)
     if schedule.misfire == Misfire.RUN_ALL:
-        return _decide_one_of_all(schedule, trigger, now, grace)
+        return _decide_one_of_all(schedule, trigger, now)
     newest, count = _due_times(trigger, schedule.next_run_at, now, newest=2)
     latest = newest[-1]
     next_run_at = trigger.next_after(latest)
-    lateness = now - latest
-    if schedule.misfire == Misfire.SKIP and lateness > grace:
+    lateness, grace = now - latest, timedelta(seconds=schedule.misfire_grace_s)
+    skips = schedule.misfire == Misfire.SKIP
+    if skips and lateness > grace:
         reason = f"no scheduler was awake; {_seconds(lateness)} late is more than its grace of {_seconds(grace)}"
         return Decision((_skipped(schedule.next_run_at, latest, count, reason),), next_run_at)
     runs: list[Run] = []
     if len(newest) > 1:
         missed = "a missed time" if count == 2 else f"{'many' if count is None else count - 1} missed times"
-        reason = f"no scheduler was awake; the run of {_utc(latest)} stands for {missed}"
+        stands = "misfire=skip leaves out" if skips else f"the run of {_utc(latest)} stands for"
+        reason = f"no scheduler was awake; {stands} {missed}"
         runs.append(_skipped(schedule.next_run_at, newest[-2], None if count is None else count - 1, reason))
     return _send_or_skip(schedule, latest, next_run_at, runs)
 
@@ -76,14 +81,14 @@ def jitter_of(schedule: DueSchedule, due_at: datetime) -> timedelta:
     return timedelta(milliseconds=int.from_bytes(digest[:8]) % (schedule.jitter_s * 1000 + 1))
 
 
-def _decide_one_of_all(schedule: DueSchedule, trigger: Trigger, now: datetime, grace: timedelta) -> Decision | None:
+def _decide_one_of_all(schedule: DueSchedule, trigger: Trigger, now: datetime) -> Decision | None:
     newest, count = _due_times(trigger, schedule.next_run_at, now, newest=schedule.catch_up_max + 1)
     if len(newest) > schedule.catch_up_max:
         left_out = None if count is None else count - schedule.catch_up_max
         reason = f"no scheduler was awake, and only the newest {schedule.catch_up_max} are made up for (catch_up_max)"
         return Decision((_skipped(schedule.next_run_at, newest[0], left_out, reason),), newest[1])
-    is_late = now - schedule.next_run_at > grace
-    if is_late and schedule.last_is_unfinished and schedule.overlap == Overlap.SKIP:
+    was_missed = len(newest) > 1 or now - schedule.next_run_at > MISSED_AFTER
+    if was_missed and schedule.last_is_unfinished and schedule.overlap == Overlap.SKIP:
         return None
     return _send_or_skip(schedule, schedule.next_run_at, trigger.next_after(schedule.next_run_at), [])
 

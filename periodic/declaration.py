@@ -211,7 +211,9 @@ def _checked_job(declared: Declaration, registry: Registry, params_max_bytes: in
         actor = registry.resolve(str(declared.actor))
         params = validate(function_of(actor), declared.params)
     except InvalidTask as error:
-        raise InvalidSchedule(str(error), field="actor" if error.field == "task_name" else error.field) from None
+        if error.field == "task_name":
+            raise InvalidSchedule(f"actor: {error}", field="actor") from None
+        raise InvalidSchedule(str(error), field=error.field) from None
     size = len(json.dumps(params))
     if size > params_max_bytes:
         raise InvalidSchedule(f"params: expected at most {params_max_bytes} bytes of JSON, got {size}", field="params")

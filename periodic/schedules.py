@@ -87,7 +87,7 @@ def _insert(id: str, found: Checked, now: datetime, taken: InvalidSchedule) -> N
             raise InvalidSchedule(f"there are {most} schedules, which is the most (CALLBOARD_SCHEDULES_MAX): "
                                   "delete some", field="id")  # fmt: skip
         row = Schedule(schedule_id=id, origin=Origin.USER, created_at=now, updated_at=now, **found.values)
-        row.next_run_at = found.trigger.next_after(now)
+        row.next_run_at = _first_due(found, now)
         session.add(row)
 
 
@@ -131,8 +131,11 @@ def edit(schedule_id: str, **changes: Any) -> dict[str, Any]:
             setattr(row, name, found.values[name])
         _note_overrides(row)
         row.updated_at = now
-        is_when_changed = bool(WHEN & changes.keys()) or (row.enabled and "enabled" in changes)
-        set_due(row, callboard.registry, now, anew=is_when_changed)
+        if WHEN & changes.keys():
+            _first_due(found, now)
+        set_due(
+            row, callboard.registry, now, anew=bool(WHEN & changes.keys()) or (row.enabled and "enabled" in changes)
+        )
     return get(schedule_id)
 
 
@@ -255,18 +258,19 @@ def runs(schedule_id: str, *, limit: int = 50, before: datetime | None = None) -
 
 
 def preview(
-    trigger: Mapping[str, Any],
+    trigger: str | Mapping[str, Any],
     *,
     time_zone: str = "UTC",
-    start_at: datetime | None = None,
-    end_at: datetime | None = None,
+    start_at: datetime | str | None = None,
+    end_at: datetime | str | None = None,
     count: int = 5,
     after: datetime | None = None,
+    **fields: Any,
 ) -> dict[str, Any]:
     """A trigger in words, and when it is due next.
 
     Args:
-        trigger: a mapping with `kind` and the trigger's fields.
+        trigger: its kind, and its fields by name, as in `add`; or a mapping with `kind` and the fields.
         count: 1–1000 times; fewer come if it ends before.
         after: aware; by default now.
 
@@ -278,8 +282,9 @@ def preview(
     """
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= PREVIEW_MAX:
         raise InvalidSchedule(f"count: expected 1–{PREVIEW_MAX}, got {count!r:.50}", field="count")
-    found = checked_trigger(trigger, time_zone, start_at, end_at)
-    return _preview(found, after or datetime.now(UTC), count)
+    said = {"kind": trigger, **fields} if isinstance(trigger, str) else {**trigger, **fields}
+    found = checked_trigger(said, time_zone, start_at, end_at)
+    return {"words": found.in_words(), "next": due_times(found, after or datetime.now(UTC), count)}
 
 
 def as_dict(row: Schedule, last_status: str | None) -> dict[str, Any]:
@@ -293,8 +298,15 @@ def _trigger_of(row: Schedule) -> Trigger:
     return checked_trigger(row.trigger, row.time_zone, row.start_at, row.end_at)
 
 
-def _preview(trigger: Trigger, after: datetime, count: int) -> dict[str, Any]:
-    return {"words": trigger.in_words(), "next": due_times(trigger, after, count)}
+def _first_due(found: Checked, now: datetime) -> datetime:
+    """When it is due first. Raises InvalidSchedule if that is never."""
+    due_at = found.trigger.next_after(now)
+    if due_at is None:
+        raise InvalidSchedule(
+            f"trigger: {found.trigger.in_words()} will never be due from now on: expected a time that is to come",
+            field="trigger",
+        )
+    return due_at
 
 
 def _checked(declared: Declaration) -> Checked:

@@ -35,7 +35,8 @@ class Interval(Trigger):
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
                 raise TriggerError(name, value, f"a whole number, 0–{most}")
         if not 1 <= self.period_s <= MAX_INTERVAL_S:
-            raise TriggerError("interval", self.period_s, f"1 s to 366 days ({MAX_INTERVAL_S} s) in all")
+            expected = "at least one of weeks, days, hours, minutes, seconds, 1 s to 366 days in all"
+            raise TriggerError("interval", f"{self.period_s} s", expected)
 
     @property
     def period_s(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 from zoneinfo import ZoneInfo
 
 from models.triggers.errors import TriggerError
-from models.triggers.zone import zone_of
+from models.triggers.zone import instant_of, zone_of
 
 _TICK = timedelta(microseconds=1)
 _OWN_COLUMNS = ("time_zone", "start_at", "end_at")
@@ -20,7 +20,8 @@ class Trigger:
 
     Args:
         time_zone: IANA name; what wall times are read in. Default UTC.
-        start_at, end_at: the first and last moments at which it may be due, both included; aware. Default unbounded.
+        start_at, end_at: the first and last moments at which it may be due, both included; aware, or ISO text, which
+            without an offset is meant in the zone. Default unbounded.
 
     Raises:
         TriggerError: naming the argument, what came and what is expected.
@@ -33,11 +34,11 @@ class Trigger:
     end_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        zone_of(self.time_zone)
+        zone = zone_of(self.time_zone)
         for name in ("start_at", "end_at"):
             moment = getattr(self, name)
             if moment is not None:
-                object.__setattr__(self, name, aware_utc(name, moment))
+                object.__setattr__(self, name, aware_utc(name, moment, zone))
         if self.start_at is not None and self.end_at is not None and self.end_at < self.start_at:
             raise TriggerError("end_at", str(self.end_at), f"no time before start_at {self.start_at}")
 
@@ -89,15 +90,20 @@ class Trigger:
         raise NotImplementedError
 
 
-def aware_utc(name: str, moment: object) -> datetime:
-    """An aware moment in UTC, from a datetime or ISO text with an offset."""
-    if isinstance(moment, str) and len(moment) <= 40:
+def aware_utc(name: str, given: object, zone: ZoneInfo) -> datetime:
+    """A moment in UTC, from an aware datetime, or from ISO text, which without an offset is meant in the zone."""
+    moment = given
+    if isinstance(given, str) and len(given) <= 40:
         with suppress(ValueError):
-            moment = datetime.fromisoformat(moment)
-    if isinstance(moment, datetime) and moment.tzinfo is not None and 1970 <= moment.year <= 9998:
-        return moment.astimezone(UTC)
-    shown = moment.isoformat() if isinstance(moment, datetime) else moment
-    raise TriggerError(name, shown, "an aware time from 1970 on, such as 2026-12-24T18:00:00+01:00")
+            moment = datetime.fromisoformat(given.strip())
+    if isinstance(moment, datetime) and 1970 <= moment.year <= 9998:
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+        if isinstance(given, str):
+            return instant_of(moment, zone)
+    shown = given.isoformat() if isinstance(given, datetime) else given
+    expected = "2026-12-24 18:00:00 (in time_zone) or 2026-12-24T18:00:00+01:00"
+    raise TriggerError(name, shown, f"a time from 1970 on such as {expected}; a datetime needs its tzinfo")
 
 
 def written(moment: datetime) -> str:

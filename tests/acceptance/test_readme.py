@@ -18,7 +18,8 @@ from dramatiq import Worker
 from fastapi import FastAPI
 
 from models.task import FailureReason, TaskStatus
-from periodic import duplicates
+from periodic import duplicates, schedules, timetable
+from periodic.declaration import problems
 from periodic.elsewhere import look
 from periodic.timetable import TIMETABLE
 from tests.conftest import FAST
@@ -66,6 +67,16 @@ def test_the_fastapi_example_sends_a_task_and_shows_its_state(system: Callboard)
     row = tasks.get_task(task_id)
     assert row is not None
     assert (row.status, row.priority) == (TaskStatus.PENDING, 7)
+
+
+def test_the_examples_of_schedules_do_what_they_say(system: Callboard) -> None:
+    names = vars(timetable).copy()
+    exec(compile(block("timetable"), "README.md", "exec", dont_inherit=True), names)
+    exec(compile(block("schedules"), "README.md", "exec", dont_inherit=True), {"__name__": "readme"})
+
+    assert problems(names["TIMETABLE"], callboard.registry) == []
+    (shown,) = schedules.list()
+    assert (shown["id"], shown["overlap"], shown["jitter_s"], shown["run_count"]) == ("weekly-check", "allow", 30, 1)
 
 
 def test_the_example_of_sending_sends_what_it_says(system: Callboard) -> None:

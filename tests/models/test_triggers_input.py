@@ -26,10 +26,10 @@ ROWS: dict[str, tuple[dict[Any, Any], str]] = {
     "unknown argument": ({"kind": "interval", "minuets": 1}, "minuets: expected an argument of interval: .*minutes"),
     "argument that is no text": ({"kind": "cron", 5: 1}, "arguments: expected an argument of cron: .* got 5"),
     "argument with a long name": ({"kind": "cron", "x" * 10_000: 1}, "arguments: expected an argument of cron"),
-    "no interval": ({"kind": "interval"}, "interval: expected 1 s to 366 days .* in all, got 0"),
-    "no seconds": ({"kind": "interval", "seconds": 0}, "interval: expected 1 s to 366 days .* in all, got 0"),
+    "no interval": ({"kind": "interval"}, "interval: expected at least one of weeks, .* in all"),
+    "no seconds": ({"kind": "interval", "seconds": 0}, "interval: expected at least one of weeks, .* in all"),
     "too many seconds": ({"kind": "interval", "seconds": 10**9}, "seconds: expected a whole number, 0–31622400"),
-    "too much in all": ({"kind": "interval", "days": 366, "seconds": 1}, "interval: .* in all, got 31622401"),
+    "too much in all": ({"kind": "interval", "days": 366, "seconds": 1}, "interval: .* in all, got .31622401 s"),
     "negative": ({"kind": "interval", "hours": 2, "minutes": -1}, "minutes: expected a whole number, 0–527040, got -1"),
     "too many weeks": ({"kind": "interval", "weeks": 53}, "weeks: expected a whole number, 0–52, got 53"),
     "huge": ({"kind": "interval", "days": 10**5_000}, "days: .* got a number of more than 38 digits"),
@@ -113,9 +113,9 @@ def test_an_unknown_zone_is_refused(zone: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["start_at", "end_at"])
-@pytest.mark.parametrize("value", ["", "tomorrow", "2026-01-01 00:00", NAIVE, 5, True, [], "1" * 5_000, "0001-01-01"])
-def test_a_bound_without_zone_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(TriggerError, match=f"{name}: expected an aware time from 1970 on, such as 2026-12-24T18:00:00"):
+@pytest.mark.parametrize("value", ["", "tomorrow", NAIVE, 5, True, [], "1" * 5_000, "0001-01-01"])
+def test_a_bound_that_is_no_moment_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(TriggerError, match=f"{name}: expected a time from 1970 on such as 2026-12-24 18:00:00"):
         parse("interval", {"seconds": 1}, **{name: value})
 
 

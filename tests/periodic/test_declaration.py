@@ -51,7 +51,7 @@ def test_a_trigger_object_brings_its_own_zone() -> None:
         ({"name": "x" * 201}, "name", "at most 200 printable characters"),
         ({"name": "a\nb"}, "name", "printable"),
         ({"name": 7}, "name", "got 7"),
-        ({"actor": "diagnostics.run_self_tset"}, "actor", "did you mean diagnostics.run_self_test?"),
+        ({"actor": "diagnostics.run_self_tset"}, "actor", "actor: there is no actor 'diagnostics.run_self_tset'"),
         ({"actor": "x" * 100_000}, "actor", "see `callboard actors`"),
         ({"params": {"stepz": 1}}, "params.stepz", "steps"),
         ({"params": {"steps": 0}}, "params.steps", "greater than or equal to 1"),

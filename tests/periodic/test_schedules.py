@@ -112,6 +112,24 @@ def test_what_cannot_be_is_not_added(fields: dict[str, Any], field: str) -> None
     assert schedules.list() == []
 
 
+def test_what_would_never_be_due_is_neither_added_nor_edited_so() -> None:
+    with pytest.raises(
+        InvalidSchedule, match=r"trigger: once, at 2024-12-25 00:00 \(UTC\) will never be due from now on"
+    ):
+        schedules.add("health_check", "date", "past", run_date="2024-12-25 00:00:00")
+    added()
+    with pytest.raises(InvalidSchedule, match="will never be due"):
+        schedules.edit("mine", end_at="2020-01-01 00:00:00")
+
+    assert [one["end_at"] for one in schedules.list()] == [None]
+
+
+def test_a_bound_without_an_offset_is_meant_in_the_zone() -> None:
+    shown = added(start_at="2036-07-01 09:00:00", time_zone="Europe/Berlin")
+
+    assert shown["next_run_at"] == shown["start_at"] == datetime(2036, 7, 1, 7, tzinfo=UTC)
+
+
 def test_an_edit_moves_the_next_time_and_a_bad_one_changes_nothing() -> None:
     added()
 
@@ -224,6 +242,7 @@ def test_a_preview_says_when_and_in_words() -> None:
         "2026-11-23T09:10:00+00:00", "2026-11-23T09:50:00+00:00", "2026-11-24T09:10:00+00:00",
     ]  # fmt: skip
     assert "09:10" in found["words"]
+    assert schedules.preview("crontab", expression="10,50 9 * * *", after=NOON, count=3) == found
     with pytest.raises(InvalidSchedule, match="count: expected 1–1000, got 1001"):
         schedules.preview({"kind": "interval", "minutes": 1}, count=1_001)
 

@@ -35,6 +35,8 @@ _Limit = Annotated[int | None, typer.Option("--time-limit", metavar="SECONDS", h
 _Misfire = Annotated[str | None, typer.Option(help="Missed times: skip, run_once or run_all.")]
 _Grace = Annotated[int | None, typer.Option("--misfire-grace", metavar="SECONDS", help="So late is on time.")]
 _CatchUp = Annotated[int | None, typer.Option("--catch-up-max", help="How many missed times run_all makes up for.")]
+_Also = Annotated[str | None, typer.Option("--also-scheduled", metavar="WHY", help="Why the same job is scheduled "
+                  "besides this one.")]  # fmt: skip
 _Overlap = Annotated[str | None, typer.Option(help="The run before is unfinished: allow, skip or cancel_running.")]
 _Jitter = Annotated[
     int | None, typer.Option("--jitter", metavar="SECONDS", help="Each run starts up to so much later.")
@@ -57,7 +59,7 @@ def list_(as_json: _Json = False) -> None:
     for row in rows:
         table.add_row(row["id"], row["words"] or f"error: {row['error']}", _next(row), row["last_status"] or "-")
     Console().print(table, markup=False)
-    typer.echo(f"{len(rows)} schedules")
+    typer.echo(f"{len(rows)} schedule{'' if len(rows) == 1 else 's'}")
 
 
 @app.command()
@@ -79,7 +81,7 @@ def show(schedule_id: _Id, as_json: _Json = False) -> None:
             said = ", ".join(f"{column} (declared: {(row['declared'] or {}).get(column)})" for column in value)
             typer.echo(f"overridden: {said}; `callboard schedules reset {schedule_id}` takes it back")
         elif name != "declared" and value not in (None, "", [], {}):
-            typer.echo(f"{name}: {_time(value) if isinstance(value, datetime) else value}")
+            typer.echo(f"{name}: {_shown(value, row['time_zone'])}")
 
 
 @app.command()
@@ -89,6 +91,7 @@ def add(
     start: _Start = None, end: _End = None, param: _Param = None, name: _Name = None, priority: _Priority = None,
     max_retries: _Retries = None, time_limit_s: _Limit = None, misfire: _Misfire = None,
     misfire_grace_s: _Grace = None, catch_up_max: _CatchUp = None, overlap: _Overlap = None, jitter_s: _Jitter = None,
+    also_scheduled: _Also = None,
     paused: Annotated[bool, typer.Option("--paused", help="Add it paused.")] = False, as_json: _Json = False,
 ) -> None:  # fmt: skip
     """Add a schedule, with exactly one of --every, --crontab, --cron, --at.
@@ -101,7 +104,7 @@ def add(
     fields = _given(
         time_zone=zone, start_at=start, end_at=end, name=name, priority=priority, max_retries=max_retries,
         time_limit_s=time_limit_s, misfire=misfire, misfire_grace_s=misfire_grace_s, catch_up_max=catch_up_max,
-        overlap=overlap, jitter_s=jitter_s,
+        overlap=overlap, jitter_s=jitter_s, also_scheduled=also_scheduled,
     )  # fmt: skip
     kind = trigger.pop("kind")
     row = schedules.add(actor, kind, schedule_id, params=parse_params(param or []), enabled=not paused,
@@ -116,6 +119,7 @@ def edit(
     start: _Start = None, end: _End = None, param: _Param = None, name: _Name = None, priority: _Priority = None,
     max_retries: _Retries = None, time_limit_s: _Limit = None, misfire: _Misfire = None,
     misfire_grace_s: _Grace = None, catch_up_max: _CatchUp = None, overlap: _Overlap = None, jitter_s: _Jitter = None,
+    also_scheduled: _Also = None,
     clear: Annotated[builtins.list[str] | None, typer.Option("--clear", metavar="FIELD", help="Empty start_at, "
                      "end_at, priority or params. Repeat it.")] = None, as_json: _Json = False,
 ) -> None:  # fmt: skip
@@ -124,7 +128,7 @@ def edit(
         actor=actor, trigger=_trigger(every, crontab, cron, at), time_zone=zone, start_at=start, end_at=end, name=name,
         params=None if param is None else parse_params(param), priority=priority, max_retries=max_retries,
         time_limit_s=time_limit_s, misfire=misfire, misfire_grace_s=misfire_grace_s, catch_up_max=catch_up_max,
-        overlap=overlap, jitter_s=jitter_s,
+        overlap=overlap, jitter_s=jitter_s, also_scheduled=also_scheduled,
     )  # fmt: skip
     for field in clear or []:
         if field not in ("start_at", "end_at", "priority", "params"):
@@ -194,8 +198,16 @@ def runs(
         due = _time(row["due_at"])
         if row["due_until"] is not None:
             due += f" and {'many' if row['due_count'] is None else row['due_count'] - 1} more"
+        by_hand = (row["reason"] or "").startswith("run now")
         became = row["task_id"] and f"{row['task_id']} {row['task_status'] or 'pruned'}"
-        table.add_row(due, row["outcome"], f"{row['lateness_ms'] / 1000:.1f} s", became or row["reason"] or "")
+        if became and row["reason"]:
+            became += f" ({row['reason']})"
+        table.add_row(
+            due,
+            row["outcome"],
+            "by hand" if by_hand else f"{row['lateness_ms'] / 1000:.1f} s",
+            became or row["reason"] or "",
+        )
     Console().print(table, markup=False)
 
 
@@ -263,6 +275,12 @@ def _elapsed(text: str) -> dict[str, int]:
     )
 
 
+def _shown(value: object, time_zone: str) -> str:
+    if isinstance(value, datetime):
+        return _time(value, time_zone)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
@@ -271,7 +289,8 @@ def _tell(row: dict[str, Any], done: str, *, as_json: bool) -> None:
     if as_json:
         _print_json(row)
     else:
-        typer.echo(f"{row['id']} {done}: {row['words']}" + (f"; next {_next(row)}" if row["enabled"] else ""))
+        words = row["words"] or f"error: {row['error']}"
+        typer.echo(f"{row['id']} {done}: {words}" + (f"; next {_next(row)}" if row["enabled"] else ""))
 
 
 def _next(row: dict[str, Any]) -> str:
