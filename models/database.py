@@ -18,6 +18,7 @@ import atexit
 import fcntl
 import os
 import re
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 SQLITE_WAIT_S = 10.0
 """How long a SQLite writer waits for another's transaction before it is an error."""
+SQLITE_TURN_S = 0.5
+"""How long of that it keeps the others from trying."""
 SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "wal_autocheckpoint=4000")
 """Of every connection to SQLite. A checkpoint syncs twice and its commit waits for it; a row touches five pages, so at
 SQLite's own 1,000 pages every 200th send pays, and a send costs half as much again. 4,000 are 16 MB."""
@@ -71,36 +74,47 @@ class Gate:
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(f"{path}.write.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._wait_s: float | None = None
+        """How long its connection waits for SQLite's lock; None: as it was opened."""
 
     def begin(self, execute: Callable[[str], object], *, alone: bool = False) -> bool:
         """Wait for the turn, then execute BEGIN IMMEDIATE.
 
         Args:
+            execute: raises sqlite3's own errors.
             alone: what comes is a single statement, a transaction by itself: nothing to begin if there was no wait.
 
         Returns:
             Whether a transaction was begun.
 
-        The wait for the one before is unbounded, but each holder's is not: who arrives here after SQLITE_WAIT_S has
-        only one try left, so that a lock that a stranger holds costs all who wait the same.
+        While a stranger holds SQLite's lock, who is at the gate tries for a turn, then lets the others try: nobody
+        knows in which order they come through, so a try of SQLITE_WAIT_S would have the unlucky wait for many of them.
+        After SQLITE_WAIT_S in all, a try more and the error is the caller's.
         """
         arrived_s = time.monotonic()
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        try:
-            waited_s = time.monotonic() - arrived_s
-            if waited_s < 0.1:
-                if not alone:
-                    execute("BEGIN IMMEDIATE")
-                return not alone
-            execute(f"PRAGMA busy_timeout={max(1, round((SQLITE_WAIT_S - waited_s) * 1000))}")
+        while True:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            left_s = SQLITE_WAIT_S - (time.monotonic() - arrived_s)
             try:
+                if alone and left_s > SQLITE_WAIT_S - 0.1:
+                    self._have_it_wait(execute, SQLITE_WAIT_S)
+                    return False
+                self._have_it_wait(execute, SQLITE_TURN_S)
                 execute("BEGIN IMMEDIATE")
-            finally:
-                execute(f"PRAGMA busy_timeout={round(SQLITE_WAIT_S * 1000)}")
-        except BaseException:  # why: an interrupt too must not leave with the gate shut behind it.
-            self.leave()
-            raise
-        return True
+            except sqlite3.OperationalError as error:
+                self.leave()
+                if left_s <= 0 or "locked" not in str(error):
+                    raise
+            except BaseException:  # why: an interrupt too must not leave with the gate shut behind it.
+                self.leave()
+                raise
+            else:
+                return True
+
+    def _have_it_wait(self, execute: Callable[[str], object], wait_s: float) -> None:
+        if self._wait_s != wait_s:
+            execute(f"PRAGMA busy_timeout={round(wait_s * 1000)}")
+            self._wait_s = wait_s
 
     def leave(self) -> None:
         """Let the next one in."""

@@ -3,6 +3,7 @@
 Imported by the first of them, never before. Must not: hold tables, or know another database than the bound one.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -129,7 +130,11 @@ def _begin_sqlite(connection: Connection) -> None:
     gate = connection.info.get(_GATE)
     if gate is None:
         gate = connection.info[_GATE] = Gate(path)
-    gate.begin(connection.exec_driver_sql)
+    raw: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]  # what pysqlite gives
+    try:
+        gate.begin(raw.execute)
+    except sqlite3.Error as error:
+        raise OperationalError("BEGIN IMMEDIATE", (), error) from error
 
 
 def _leave_gate(connection: Connection) -> None:

@@ -44,8 +44,11 @@ _PROGRESS: Final = (
 )
 
 
+_NO_MORE: Final = f"… here ends what is kept of an attempt's log: {LOG_LINES_PER_ATTEMPT:,} lines"
+
+
 def write(to: Direct, notes: Sequence[LogLine | Progress]) -> None:
-    """Keep them; lines beyond LOG_LINES_PER_ATTEMPT are dropped."""
+    """Keep them; lines beyond LOG_LINES_PER_ATTEMPT are dropped, and the last one that is kept says so."""
     lines: dict[tuple[str, int], list[LogLine]] = defaultdict(list)
     latest: dict[str, Progress] = {}
     for note in notes:
@@ -58,8 +61,12 @@ def write(to: Direct, notes: Sequence[LogLine | Progress]) -> None:
     with to.atomic():
         for attempt, new in lines.items():
             kept = int(to.run(marked(to, _COUNT), attempt)[0][0])
-            for line in new[: max(0, LOG_LINES_PER_ATTEMPT - kept)]:
-                to.run(marked(to, _LINE), _line_values(to, line))
+            for number, line in enumerate(new[: max(0, LOG_LINES_PER_ATTEMPT - kept)], start=kept + 1):
+                is_last = number == LOG_LINES_PER_ATTEMPT
+                to.run(
+                    marked(to, _LINE),
+                    _line_values(to, msgspec.structs.replace(line, message=_NO_MORE) if is_last else line),
+                )
         for one in latest.values():
             words = one.message and clean_text(one.message, 500)
             to.run(marked(to, _PROGRESS), (min(max(0.0, one.progress), 1.0), words, one.task_id, one.attempt))

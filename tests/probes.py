@@ -79,6 +79,26 @@ def broken_policy() -> None:
     raise ValueError("no")
 
 
+@actor(task_type=TaskType.JOB, throws=(KeyError,))
+def unlucky() -> None:
+    """Raise what its policy does not retry."""
+    raise KeyError("no such thing")
+
+
+@actor(task_type=TaskType.JOB, retry_when=lambda _retries, error: not isinstance(error, KeyError))
+def choosy() -> None:
+    """Raise what its policy refuses to retry."""
+    raise KeyError("no such thing")
+
+
+@actor(task_type=TaskType.JOB, min_backoff_s=0.01, max_backoff_s=0.02)
+def mutate(path: str, items: list[Any]) -> None:
+    """Change its argument into something JSON has no word for, and fail."""
+    evidence(path, str(items))
+    items.append(object())
+    raise ConnectionError("nobody at home")
+
+
 @actor(task_type=TaskType.JOB)
 def refuse() -> None:
     """Fail for good."""

@@ -276,8 +276,12 @@ def is_duplicate(message: Message[Any]) -> bool:
 
 def _delay_of(delay: timedelta | int | None, eta: datetime | None) -> int | None:
     if eta is not None:
-        if delay is not None or eta.tzinfo is None:
-            raise InvalidTask("expected either delay= or an aware eta=, as datetime.now(UTC) + …", field="eta")
+        if delay is not None:
+            raise InvalidTask("eta: expected either delay= or eta=, got both", field="eta")
+        if eta.tzinfo is None:
+            raise InvalidTask(
+                f"eta: expected an aware time, as datetime.now(UTC) + …; {eta} has no tzinfo", field="eta"
+            )
         delay = max(timedelta(0), eta - datetime.now(UTC))
     return None if delay is None else _delay_ms(delay)
 

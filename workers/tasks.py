@@ -3,7 +3,7 @@
 REST, CLI and dashboard act through these functions too, so what one can do the others can, with the same words.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -190,7 +190,7 @@ def waiting_on(task_id: str) -> str | None:
     return None if task is None else waiting.waiting_on(task, datetime.now(UTC))
 
 
-def send_many(messages: Sequence[Message[Any]], *, delay: timedelta | None = None) -> list[str]:
+def send_many(messages: Iterable[Message[Any]], *, delay: timedelta | None = None) -> list[str]:
     """Send messages made by `actor.message(...)`: one transaction of the ledger and one call of the bus a thousand.
 
     Returns:
@@ -201,7 +201,7 @@ def send_many(messages: Sequence[Message[Any]], *, delay: timedelta | None = Non
         LedgerUnavailable: the ids before the error's chunk are sent, sending all again is safe.
     """
     delay_ms = None if delay is None else round(delay.total_seconds() * 1000)
-    return [message.message_id for message in callboard.broker.enqueue_many(messages, delay=delay_ms)]
+    return [message.message_id for message in callboard.broker.enqueue_many(list(messages), delay=delay_ms)]
 
 
 def make_filter(

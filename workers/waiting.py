@@ -72,5 +72,7 @@ def _its_turn(task: Task) -> str:
         for one in callboard.broker.locks.held(timeout_s=_ASK_TIMEOUT_S):
             if one.name == lock.name and one.task_id != task.task_id:
                 return f"lock {one.name}, which task {one.task_id} holds"
-    limited = "" if rate is None else f" and its actor's limit of {rate[0]} starts in {rate[1]:g} s"
+    limits = [] if concurrency is None else [f"{concurrency} at a time"]
+    limits += [] if rate is None else [f"{rate[0]} starts in {rate[1]:g} s"]
+    limited = f" and its actor's limit of {' and '.join(limits)}" if limits else ""
     return f"its turn in queue {task.queue!r} at a worker that serves it{limited}"

@@ -2,20 +2,22 @@
 
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
-from models import database, schema, task_query
+from models import database, direct, schema, task_query
 from models.database import DatabaseError, DatabaseUnavailable, SchemaMissing, normalise_url
 from models.task import Task
 from models.task_query import TaskFilter
 from tests.models.conftest import fresh_postgres
-from tests.models.rows import accepted, new_task, row
+from tests.models.rows import accepted, at_once, new_task, row
 
 GOOD_URLS = {
     "sqlite:///var/callboard.db": "sqlite:///var/callboard.db",
@@ -209,3 +211,29 @@ def test_more_threads_than_connections_is_a_clear_error_and_no_hang(sqlite_datab
     for connection in held:
         connection.close()
     assert row(task_id).task_id == task_id
+
+
+def test_who_waits_behind_a_strangers_lock_hears_of_it_in_time_however_many_wait(
+    sqlite_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "SQLITE_WAIT_S", 1.0)
+    monkeypatch.setattr(database, "SQLITE_TURN_S", 0.1)
+    stranger = sqlite3.connect(sqlite_database.removeprefix("sqlite:///"), isolation_level=None)
+    stranger.execute("BEGIN IMMEDIATE")
+    ends_s = time.monotonic() + 6
+
+    def keep_trying() -> list[float]:
+        took_s: list[float] = []
+        while time.monotonic() < ends_s:
+            asked_s = time.monotonic()
+            with pytest.raises(database.DatabaseUnavailable), direct.transaction():
+                pytest.fail("the lock is the stranger's")
+            took_s.append(time.monotonic() - asked_s)
+        return took_s
+
+    found = at_once(*[keep_trying] * 8)
+
+    stranger.execute("ROLLBACK")
+    stranger.close()
+    assert all(isinstance(took_s, list) and took_s for took_s in found), found
+    assert max(max(took_s) for took_s in found) < 5.0, found

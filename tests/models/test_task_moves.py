@@ -519,14 +519,15 @@ def test_an_attempt_keeps_a_bounded_number_of_bounded_log_lines() -> None:
     task_id = running()
 
     with direct.transaction() as to:
-        task_notes.write(to, [LogLine(task_id, 1, "info", "m", NOW)] * (LOG_LINES_PER_ATTEMPT - 1))
-        task_notes.write(to, [LogLine(task_id, 1, "a level of a long name", HOSTILE, NOW)] * 2)
+        task_notes.write(to, [LogLine(task_id, 1, "info", "m", NOW)] * (LOG_LINES_PER_ATTEMPT - 2))
+        task_notes.write(to, [LogLine(task_id, 1, "a level of a long name", HOSTILE, NOW)] * 3)
         task_notes.write(to, [LogLine(task_id, 1, "info", "too many", NOW), LogLine(task_id, 2, "info", "m", NOW)])
 
     with database.reading() as session:
         lines = task_query.logs(session, task_id)
     assert [sum(line.attempt == number for line in lines) for number in (1, 2)] == [LOG_LINES_PER_ATTEMPT, 1]
-    assert (len(lines[-2].message), lines[-2].level) == (task_notes.LOG_LINE_MAX_CHARS, "a level of a lon")
+    assert (len(lines[-3].message), lines[-3].level) == (task_notes.LOG_LINE_MAX_CHARS, "a level of a lon")
+    assert lines[-2].message == "… here ends what is kept of an attempt's log: 1,000 lines"
 
 
 # --- races -----------------------------------------------------------------------------------------------------------

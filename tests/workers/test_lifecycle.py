@@ -85,6 +85,23 @@ def test_failures_are_retried_and_the_row_says_when(worker: Worker, paper: Path)
     assert probes.lines(paper) == ["ran", "ran"]
 
 
+@pytest.mark.parametrize("name", ["throws", "retry_when"])
+def test_what_the_policy_does_not_retry_says_so(worker: Worker, name: str) -> None:
+    message = probes.unlucky.send() if name == "throws" else probes.choosy.send()
+
+    found = ended(message.message_id)
+    assert (found.status, found.reason, found.retry_count) == (TaskStatus.FAILED, "not retryable", 0)
+
+
+def test_a_task_that_changes_its_arguments_is_tried_again_with_what_its_row_says(worker: Worker, paper: Path) -> None:
+    message = probes.mutate.send_with_options(args=(str(paper), [1]), max_retries=2)
+
+    found = ended(message.message_id)
+    assert (found.status, found.reason, found.retry_count) == (TaskStatus.FAILED, "retries exhausted", 2)
+    assert probes.lines(paper) == ["[1]"] * 3
+    assert found.params["args"] == [str(paper), [1]]
+
+
 def test_when_retries_are_exhausted_the_task_has_failed(worker: Worker, paper: Path) -> None:
     message = probes.fail_times.send_with_options(args=(str(paper), 99), max_retries=2)
 

@@ -283,8 +283,8 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"delay": 1.5}, "delay", "delay: expected whole milliseconds"),
     ({"delay": MAX_DELAY * 2}, "delay", "delay: expected whole milliseconds"),
     ({"eta": datetime.max.replace(tzinfo=UTC)}, "delay", "delay: expected whole milliseconds"),
-    ({"eta": datetime.fromisoformat("2026-11-22 12:00")}, "eta", "expected either delay= or an aware eta="),
-    ({"eta": datetime.now(UTC), "delay": 5}, "eta", "expected either delay= or an aware eta="),
+    ({"eta": datetime.fromisoformat("2026-11-22 12:00")}, "eta", "eta: expected an aware time"),
+    ({"eta": datetime.now(UTC), "delay": 5}, "eta", "eta: expected either delay= or eta=, got both"),
 ]
 
 

@@ -354,14 +354,16 @@ class CallboardBroker(Broker):
         return None
 
     def _decide_again(self, parcel: Parcel, message: Message[Any], delay_ms: int | None) -> None:
+        # why: the function may have changed its arguments, into others or into something JSON has no word for. It is
+        # tried again with what was sent, as its row says.
+        sent = Message.decode(parcel.delivery.record[HEADER_BYTES:])
+        again = sent.copy(options=message.options)
         try:
-            record = self._record(message)
+            record = self._record(again)
         except Exception as error:
-            # An actor may have changed its arguments into something JSON has no word for. The retry runs with what was
-            # sent; were this raised, Dramatiq would swallow it, acknowledge, and the task would be gone.
-            log.error("Message %s is to run again but cannot be encoded; it keeps its first form: %s", parcel, error)
-            stored = parcel.delivery.record
-            record = pack(stored[HEADER_BYTES:], priority=parcel.priority, attempt=max(attempt_of(message.options), 1))
+            # why: were this raised, Dramatiq would swallow it, acknowledge, and the task would be gone.
+            log.error("Message %s is to run again, but some of its options cannot be sent: %s", parcel, error)
+            record = self._record(sent.copy(options=_sendable(message.options)))
         eta_ms = message.options.get("eta") if delay_ms is None else None
         due_ms = int(eta_ms) if isinstance(eta_ms, int | float) else None
         parcel.again = parcel.settlement(Verdict.RETRY, record=record, delay_ms=delay_ms, due_ms=due_ms)
@@ -681,6 +683,16 @@ def _dated(message: Message[Any], delay_ms: int | None) -> Message[Any]:
     if message.queue_name.endswith((".DQ", ".XQ")):
         return message.copy(queue_name=q_name(message.queue_name))
     return message
+
+
+def _sendable(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of a message's options that can be encoded."""
+    kept = {}
+    for name, value in options.items():
+        with contextlib.suppress(Exception):
+            get_encoder().encode({name: value})
+            kept[name] = value
+    return kept
 
 
 def _encode(message: Message[Any]) -> bytes:

@@ -94,6 +94,8 @@ class Parcel(MessageProxy):
         self.lost = False
         # Whoever listens to fetches may note here that he knows it to be unstarted anywhere.
         self.vouched = False
+        # It failed with retries left: its policy does not retry this exception.
+        self.is_not_retryable = False
 
     @property
     def message(self) -> Parcel:

@@ -488,7 +488,7 @@ class Ledger:
                 traceback=result.traceback, eta=eta, retried=True, finished_at=now,
             )  # fmt: skip
             return retry, Verdict.RETRY
-        return self._failing(running, _reason(exception), name, said, result.traceback), Verdict.DEAD
+        return self._failing(running, _reason(exception, running.message), name, said, result.traceback), Verdict.DEAD
 
     def _decide_crash(self, running: Running, said: str) -> tuple[End, Verdict]:
         """It ran alone, and what died was its own process."""
@@ -569,10 +569,11 @@ def _traceback_of(exception: BaseException) -> str:
         return f"{type(exception).__name__}: its traceback cannot be shown ({type(error).__name__})"
 
 
-def _reason(exception: BaseException) -> FailureReason:
+def _reason(exception: BaseException, message: Parcel) -> FailureReason:
     """Why a task that raised this is not tried again."""
     if type(exception).__name__ == "TimeLimitExceeded":
         return FailureReason.TIME_LIMIT
     if isinstance(exception, ResultNotStorable):
         return FailureReason.RESULT_NOT_STORABLE
-    return FailureReason.NOT_RETRYABLE if isinstance(exception, PermanentError) else FailureReason.RETRIES_EXHAUSTED
+    is_permanent = isinstance(exception, PermanentError) or message.is_not_retryable
+    return FailureReason.NOT_RETRYABLE if is_permanent else FailureReason.RETRIES_EXHAUSTED

@@ -7,6 +7,7 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.common import compute_backoff
 from dramatiq.middleware.retries import DEFAULT_MAX_BACKOFF
 
+from workers.broker import Parcel
 from workers.errors import Cancelled, ChildDied, PermanentError, Retry
 
 AFTER_A_CRASH_MS = 1_000
@@ -40,7 +41,12 @@ class Retries(dramatiq.middleware.Retries):
         options = broker.get_actor(message.actor_name).options
         if not options.get("jitter", True) and not isinstance(exception, Retry):
             broker = cast("Broker", _Exact(broker, self._backoff_ms(message, options)))
+        before = message.options.get("retries", 0)
         super().after_process_message(broker, message, result=result, exception=exception)
+        # why: Dramatiq counts before it looks how many there may be, but after it has looked at `throws`.
+        was_counted = message.options.get("retries", 0) > before
+        if exception is not None and message.failed and not (was_counted and options.get("retry_when") is None):
+            cast("Parcel", message).is_not_retryable = True
 
     def _backoff_ms(self, message: MessageProxy, options: dict[str, Any]) -> int:
         """The time until the next attempt, as Dramatiq computes it but for the jitter."""

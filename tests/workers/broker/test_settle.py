@@ -69,22 +69,43 @@ def test_a_retry_that_waits_survives_its_worker(broker: CallboardBroker) -> None
         wait_until(lambda: len(attempts) == 2)
 
 
-def test_a_retry_whose_arguments_became_unsendable_runs_with_what_was_sent(broker: CallboardBroker) -> None:
+@pytest.mark.parametrize("addition", [object(), "more"])
+def test_a_retry_runs_with_what_was_sent_whatever_the_function_did_to_it(
+    broker: CallboardBroker, addition: object
+) -> None:
     seen: list[list[object]] = []
 
     def task(items: list[object]) -> None:
         seen.append(list(items))
-        if len(seen) == 1:
-            items.append(object())
-            raise RuntimeError("mutated")
+        items.append(addition)
+        raise RuntimeError("mutated")
 
-    actor = actor_of(task, broker=broker, min_backoff=10, max_backoff=20)
+    actor = actor_of(task, broker=broker, min_backoff=10, max_backoff=20, max_retries=2)
     with running(broker, threads=1):
         actor.send([1])
-        wait_until(lambda: len(seen) == 2)
-        wait_until(lambda: broker.depth("default").live == 0)
+        wait_until(lambda: broker.depth("default").dead == 1)
 
-    assert seen == [[1], [1]]
+    assert seen == [[1], [1], [1]]
+
+
+def test_an_option_that_cannot_be_sent_does_not_cost_the_count_of_retries(broker: CallboardBroker) -> None:
+    runs: list[int] = []
+
+    class Meddler(Middleware):
+        def before_process_message(self, _broker: object, message: dramatiq.MessageProxy) -> None:
+            message.options["connection"] = object()
+
+    def task() -> None:
+        runs.append(1)
+        raise RuntimeError("failed")
+
+    broker.add_middleware(Meddler())
+    actor = actor_of(task, broker=broker, min_backoff=10, max_backoff=20, max_retries=2)
+    with running(broker, threads=1):
+        actor.send()
+        wait_until(lambda: broker.depth("default").dead == 1)
+
+    assert len(runs) == 3
 
 
 def test_a_task_whose_retry_policy_raises_is_kept_among_the_dead(broker: CallboardBroker) -> None:
