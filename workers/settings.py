@@ -60,6 +60,13 @@ class Risk(StrEnum):
     CLOCK = "clock"
 
 
+class LogFormat(StrEnum):
+    """Of the lines on standard error."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
 class LogLevel(StrEnum):
     """Python's levels."""
 
@@ -136,6 +143,8 @@ class Settings(BaseSettings):
     audit_retention_days: int = Field(default=365, ge=1, le=36_500)
     """How long the audit log remembers."""
 
+    log_format: LogFormat = LogFormat.CONSOLE
+    """Of what processes write to standard error."""
     api_tokens: Annotated[tuple[Token, ...], NoDecode] = ()
     """Who may use the API: `name:role:hash` or `name:role:hash:end`, separated by commas. None: only this machine may,
     and do everything."""

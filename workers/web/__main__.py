@@ -3,12 +3,14 @@
 import uvicorn
 
 from workers import callboard
+from workers.runner import log_format
 from workers.web.app import create_app
 
 
 def main() -> None:
     """Serve until told to stop, and keep ledger and bus in step meanwhile, as every process of the system does."""
     settings = callboard.settings
+    log_format.install(settings.log_format)
     upkeep = callboard.upkeep("web")
     upkeep.start()
     uvicorn.run(
@@ -16,6 +18,7 @@ def main() -> None:
         host=settings.api_host,
         port=settings.api_port,
         log_level="warning",
+        log_config=None,
         timeout_graceful_shutdown=3,
         server_header=False,
     )

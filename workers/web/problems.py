@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from models.database import DatabaseError
+from models.redaction import redact_text
 from models.text import clean_text
 from workers.broker import BusFull, BusRefused, BusUnavailable
 from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown
@@ -66,7 +67,7 @@ def problem(status: int, detail: str, *, slug: str = "about:blank", **more: Any)
 
 def _shown(given: object) -> str:
     """What came, where it is one plain value; never a whole body, which may hold secrets."""
-    return f", got {str(given)[:60]!r}" if isinstance(given, (str, int, float)) else ""
+    return f", got {redact_text(str(given))[:60]!r}" if isinstance(given, (str, int, float)) else ""
 
 
 def install(app: FastAPI) -> None:
