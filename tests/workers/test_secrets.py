@@ -42,7 +42,7 @@ def test_a_failing_task_keeps_its_secrets(
     found = ended(sent.json()["task_id"])
 
     assert found["status"] == "failed"
-    assert found["error_message"] == "cannot log in as '***' with *** and {'dsn': ***, 'deep': [{'api_key': ***}]}"
+    assert found["error_message"] == "cannot log in as '***' with *** and {'dsn': '***', 'deep': [{'api_key': ***}]}"
     shown = json.dumps(found, default=str) + sent.text + api.get("/api/tasks/").text
     assert SECRET not in shown
     assert shown.count("***") > 10

@@ -1,6 +1,7 @@
 """Errors as problem+json (RFC 9457): type, title, status, detail, and the field that is wrong where there is one."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -51,18 +52,21 @@ def described(**descriptions: str) -> dict[int | str, dict[str, Any]]:
     return {int(status[1:]): {"description": said, "content": content} for status, said in descriptions.items()}
 
 
-def problem(status: int, detail: str, *, slug: str = "about:blank", **more: Any) -> JSONResponse:
+def problem(
+    status: int, detail: str, *, slug: str = "about:blank", headers: Mapping[str, str] | None = None, **more: Any
+) -> JSONResponse:
     """A problem document.
 
     Args:
         status: HTTP status.
         detail: what was expected, what came, what to do.
         slug: the problem's type.
+        headers: of the answer.
         more: further members, for instance field="priority".
     """
     said = clean_text(detail, DETAIL_MAX_CHARS)
     body = {"type": slug, "title": _TITLES.get(status, "Error"), "status": status, "detail": said, **more}
-    return AsciiJson(body, status_code=status, media_type=MEDIA_TYPE)
+    return AsciiJson(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def _shown(given: object) -> str:
