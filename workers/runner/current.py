@@ -99,7 +99,7 @@ def pass_on_log(task: "CurrentTask", level: str, line: str, at: datetime) -> Non
 def pass_on_progress(task: "CurrentTask", value: float, message: str | None) -> None:
     """Give the sink the progress that an isolated child reported."""
     if task.id is not None:
-        _sink.progress(task.id, task.attempt, value, message)
+        _sink.progress(task.id, task.attempt, value, message and task.log.redacted(message))
 
 
 @dataclass
@@ -209,7 +209,7 @@ class CurrentTask:
             return
         self._written_at_s = now_s
         with windows.masked():
-            _sink.progress(self.id, self.attempt, done / total, message)
+            _sink.progress(self.id, self.attempt, done / total, message and self.log.redacted(message))
 
     def checkpoint(self) -> None:
         """A place where it is safe to stop.

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from workers import callboard
-from workers.web import problems
+from workers.web import openapi, problems
 from workers.web.audit import Audited, create_audit_router
 from workers.web.auth import Guard
 from workers.web.chores import create_chore_router
@@ -45,4 +45,5 @@ def create_app() -> FastAPI:
         """The process answers."""
         return {"status": "live"}
 
+    openapi.install(app)
     return app
