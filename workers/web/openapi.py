@@ -3,11 +3,13 @@
 Must not: describe a single route; each does that itself.
 """
 
+import copy
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
+from workers import callboard
 from workers.access import Role
 from workers.web.auth import PUBLIC, Needs
 from workers.web.problems import described
@@ -17,25 +19,33 @@ _REFUSALS = described(_401="Unauthorized", _403="Forbidden", _429="Too many requ
 
 
 def install(app: FastAPI) -> None:
-    """Complete the application's document, when it is first asked for."""
+    """Complete the application's document; that a token is wanted it says only while tokens are set."""
     make = app.openapi
+    made: dict[bool, dict[str, Any]] = {}
 
     def complete() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = make()
-            document.setdefault("components", {})["securitySchemes"] = {"token": _SCHEME}
-            for (path, method), role in roles(app).items():
-                operation = document["paths"].get(path, {}).get(method.lower())
-                if operation is None or path in PUBLIC:
-                    continue
-                operation["security"] = [{"token": []}]
-                if role is not None:
-                    operation["x-role"] = role.value
-                for status, answer in _REFUSALS.items():
-                    operation["responses"].setdefault(str(status), answer)
-        return app.openapi_schema or {}
+        wants_token = bool(callboard.settings.api_tokens)
+        if wants_token not in made:
+            made[wants_token] = copy.deepcopy(make())
+            _describe(made[wants_token], roles(app), wants_token=wants_token)
+        return made[wants_token]
 
     app.openapi = complete  # type: ignore[method-assign]
+
+
+def _describe(document: dict[str, Any], asked: dict[tuple[str, str], Role | None], *, wants_token: bool) -> None:
+    if wants_token:
+        document.setdefault("components", {})["securitySchemes"] = {"token": _SCHEME}
+    for (path, method), role in asked.items():
+        operation = document["paths"].get(path, {}).get(method.lower())
+        if operation is None or path in PUBLIC:
+            continue
+        if wants_token:
+            operation["security"] = [{"token": []}]
+        if role is not None:
+            operation["x-role"] = role.value
+        for status, answer in _REFUSALS.items():
+            operation["responses"].setdefault(str(status), answer)
 
 
 def roles(app: FastAPI) -> dict[tuple[str, str], Role | None]:

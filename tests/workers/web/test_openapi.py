@@ -5,7 +5,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.workers.web.tokens import with_tokens
 from workers.web.auth import PUBLIC
+
+__all__ = ["with_tokens"]
 
 PROBLEMS = {
     ("/api/tasks/enqueue", "post"): {"400", "413", "422", "503"},
@@ -53,9 +56,15 @@ def test_the_example_of_a_request_is_one_that_is_taken(
     assert answer.status_code == 201, answer.text
 
 
-def test_every_call_that_is_not_public_says_that_it_wants_a_token(document: dict[str, Any]) -> None:
-    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
-    for path, methods in document["paths"].items():
+@pytest.fixture
+def guarded(with_tokens: None, document: dict[str, Any]) -> dict[str, Any]:
+    """The document of an API that has tokens."""
+    return document
+
+
+def test_every_call_that_is_not_public_says_that_it_wants_a_token(guarded: dict[str, Any]) -> None:
+    assert guarded["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    for path, methods in guarded["paths"].items():
         for operation in methods.values():
             assert operation.get("security") == (None if path in PUBLIC else [{"token": []}])
             assert ("x-role" in operation) == (path not in PUBLIC)
