@@ -12,7 +12,8 @@ from fastapi.routing import iter_route_contexts
 from workers import callboard
 from workers.access import Role
 from workers.web.auth import PUBLIC, Needs
-from workers.web.problems import described
+from workers.web.problems import MEDIA_TYPE, described
+from workers.web.shapes import Problem
 
 _SCHEME = {"type": "http", "scheme": "bearer", "description": "A token that `callboard tokens new NAME --role R` made."}
 _REFUSALS = described(_401="Unauthorized", _403="Forbidden", _429="Too many requests")
@@ -36,16 +37,27 @@ def install(app: FastAPI) -> None:
 def _describe(document: dict[str, Any], asked: dict[tuple[str, str], Role | None], *, wants_token: bool) -> None:
     if wants_token:
         document.setdefault("components", {})["securitySchemes"] = {"token": _SCHEME}
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = Problem.model_json_schema()
     for (path, method), role in asked.items():
         operation = document["paths"].get(path, {}).get(method.lower())
-        if operation is None or path in PUBLIC:
+        if operation is None:
             continue
-        if wants_token:
-            operation["security"] = [{"token": []}]
-        if role is not None:
-            operation["x-role"] = role.value
-        for status, answer in _REFUSALS.items():
-            operation["responses"].setdefault(str(status), answer)
+        if path not in PUBLIC:
+            _describe_refusals(operation, role, wants_token=wants_token)
+        for answer in operation["responses"].values():
+            if MEDIA_TYPE in answer.get("content", {}):
+                # why: by reference; a generated client cannot have a class of the same name for each.
+                answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
+def _describe_refusals(operation: dict[str, Any], role: Role | None, *, wants_token: bool) -> None:
+    if wants_token:
+        operation["security"] = [{"token": []}]
+    if role is not None:
+        operation["x-role"] = role.value
+    for status, answer in _REFUSALS.items():
+        operation["responses"].setdefault(str(status), copy.deepcopy(answer))
 
 
 def roles(app: FastAPI) -> dict[tuple[str, str], Role | None]:

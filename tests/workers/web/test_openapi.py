@@ -43,7 +43,9 @@ def test_every_problem_answer_is_named_with_its_shape(document: dict[str, Any], 
     for status in expected:
         ((media_type, content),) = responses[status]["content"].items()
         assert media_type == "application/problem+json"
-        assert set(content["schema"]["required"]) == {"type", "title", "status", "detail"}
+        assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+    problem = document["components"]["schemas"]["Problem"]
+    assert set(problem["required"]) == {"type", "title", "status", "detail"}
 
 
 def test_the_example_of_a_request_is_one_that_is_taken(
