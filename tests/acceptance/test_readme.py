@@ -24,7 +24,7 @@ from periodic.elsewhere import look
 from periodic.timetable import TIMETABLE
 from tests.conftest import FAST
 from tests.servers import wait_until
-from workers import Callboard, callboard, tasks
+from workers import Callboard, audit, callboard, tasks
 from workers.settings import Settings
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -192,3 +192,19 @@ def test_every_command_that_the_readme_names_exists() -> None:
     )
 
     assert named <= verbs
+
+
+def test_the_task_routes_in_an_application_of_ones_own_are_under_its_authentication(system: Callboard) -> None:
+    example = types.ModuleType("mounted")
+    exec(compile(block("mounted"), "README.md", "exec", dont_inherit=True), example.__dict__)
+    task = {"task_name": "diagnostics.run_self_test"}
+
+    with served(example.app) as url:
+        answers = [
+            httpx2.post(f"{url}/api/tasks/enqueue", json=task, headers=headers).status_code
+            for headers in ({}, {"x-user": "guest"}, {"x-user": "meera"})
+        ]
+
+    assert answers == [401, 403, 201]
+    latest = audit.entries(limit=1)[0]
+    assert (latest.who, latest.action, latest.outcome) == ("meera", "tasks.enqueue", "done")

@@ -5,6 +5,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.workers.web.tokens import with_tokens
+from workers.web.auth import PUBLIC
+
+__all__ = ["with_tokens"]
+
 PROBLEMS = {
     ("/api/tasks/enqueue", "post"): {"400", "413", "422", "503"},
     ("/api/tasks/count/all", "get"): {"422", "503"},
@@ -12,6 +17,7 @@ PROBLEMS = {
     ("/api/tasks/{task_id}", "get"): {"404", "422", "503"},
     ("/api/tasks/{task_id}/cancel", "post"): {"404", "409", "422", "503"},
     ("/api/chores/", "get"): {"503"},
+    ("/api/audit/", "get"): {"422", "503"},
     ("/health/live", "get"): set(),
 }
 
@@ -32,11 +38,14 @@ def test_every_route_is_named(document: dict[str, Any]) -> None:
 def test_every_problem_answer_is_named_with_its_shape(document: dict[str, Any], path: str, method: str) -> None:
     responses = document["paths"][path][method]["responses"]
 
-    assert {status for status in responses if status[0] in "45"} == PROBLEMS[path, method]
-    for status in PROBLEMS[path, method]:
+    expected = PROBLEMS[path, method] | (set() if path in PUBLIC else {"401", "403", "429"})
+    assert {status for status in responses if status[0] in "45"} == expected
+    for status in expected:
         ((media_type, content),) = responses[status]["content"].items()
         assert media_type == "application/problem+json"
-        assert set(content["schema"]["required"]) == {"type", "title", "status", "detail"}
+        assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+    problem = document["components"]["schemas"]["Problem"]
+    assert set(problem["required"]) == {"type", "title", "status", "detail"}
 
 
 def test_the_example_of_a_request_is_one_that_is_taken(
@@ -47,3 +56,17 @@ def test_the_example_of_a_request_is_one_that_is_taken(
     answer = api.post("/api/tasks/enqueue", json=example)
 
     assert answer.status_code == 201, answer.text
+
+
+@pytest.fixture
+def guarded(with_tokens: None, document: dict[str, Any]) -> dict[str, Any]:
+    """The document of an API that has tokens."""
+    return document
+
+
+def test_every_call_that_is_not_public_says_that_it_wants_a_token(guarded: dict[str, Any]) -> None:
+    assert guarded["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    for path, methods in guarded["paths"].items():
+        for operation in methods.values():
+            assert operation.get("security") == (None if path in PUBLIC else [{"token": []}])
+            assert ("x-role" in operation) == (path not in PUBLIC)
