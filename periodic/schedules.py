@@ -28,7 +28,7 @@ from workers import callboard
 from workers.errors import InvalidSchedule, ScheduleRefused, UnknownSchedule
 from workers.ledger import outbox
 
-__all__ = ["add", "as_dict", "delete", "edit", "get", "list", "pause", "preview", "reset", "resume", "run", "runs"]
+__all__ = ["add", "add_as", "as_dict", "count", "delete", "edit", "get", "list", "pause", "preview", "reset", "resume", "run", "runs"]
 
 PREVIEW_MAX: Final = 1_000
 RUNS_MAX: Final = 1_000
@@ -64,11 +64,14 @@ def add(
     """
     known = {name: fields.pop(name) for name in COLUMNS if name in fields}
     said = {"kind": trigger, **fields}
-    declared = Declaration(
-        schedule_id=id, actor=actor, trigger=said, params=params or {},
-        max_retries=max_retries, time_limit_s=time_limit_s, **known,
-    )  # fmt: skip
-    found = _checked(declared)
+    return add_as(
+        actor, said, id, params=params or {}, max_retries=max_retries, time_limit_s=time_limit_s, **known
+    )
+
+
+def add_as(actor: str, trigger: Mapping[str, Any], id: str, **columns: Any) -> dict[str, Any]:  # why: as above.
+    """As `add`, the trigger said as a mapping with `kind`, and by column what else a `Declaration` has."""
+    found = _checked(Declaration(schedule_id=id, actor=actor, trigger=trigger, **columns))
     now = datetime.now(UTC)
     taken = InvalidSchedule(f"id: there is a schedule {id!r} already: edit it, or choose another id", field="id")
     try:
@@ -91,10 +94,18 @@ def _insert(id: str, found: Checked, now: datetime, taken: InvalidSchedule) -> N
         session.add(row)
 
 
-def list() -> builtins.list[dict[str, Any]]:  # noqa: A001  # why: as for `id`.
-    """All schedules, in the order of their ids; see `as_dict`."""
+def list(  # noqa: A001  # why: as for `id`.
+    *, limit: int | None = None, offset: int = 0
+) -> builtins.list[dict[str, Any]]:
+    """Schedules in the order of their ids; see `as_dict`. limit: at most so many, `offset` passed over; None: all."""
     with database.reading() as session:
-        return [as_dict(row, status) for row, status in schedule.with_status(session)]
+        return [as_dict(row, status) for row, status in schedule.with_status(session, limit=limit, offset=offset)]
+
+
+def count() -> int:
+    """How many schedules there are."""
+    with database.reading() as session:
+        return schedule.count(session)
 
 
 def get(schedule_id: str) -> dict[str, Any]:

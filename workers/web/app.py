@@ -7,6 +7,7 @@ from workers.web import problems
 from workers.web.chores import create_chore_router
 from workers.web.limits import BodyLimit
 from workers.web.routes import create_task_router
+from workers.web.schedules import create_schedule_router
 
 BODY_OVERHEAD_BYTES = 16 * 1024
 """What a request's body may have beyond the parameters themselves."""
@@ -23,6 +24,7 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.include_router(create_task_router())
     app.include_router(create_chore_router())
+    app.include_router(create_schedule_router())
     app.add_middleware(BodyLimit, max_bytes=callboard.settings.params_max_bytes + BODY_OVERHEAD_BYTES)
 
     @app.get("/health/live", tags=["health"])
