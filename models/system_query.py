@@ -6,7 +6,7 @@ Must not: change a row, or know the bus.
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlmodel import Session, col
 
 from models.schedule import Schedule, Timetable
@@ -75,7 +75,8 @@ def members(session: Session, group_id: str, *, limit: int, offset: int) -> list
 
 def scheduler_seen_at(session: Session) -> datetime | None:
     """When a scheduler last said that it is alive; None if none ever did."""
-    return session.execute(select(func.max(col(Timetable.asserted_at)))).scalar_one()
+    seen_at: datetime | None = session.execute(select(func.max(col(Timetable.asserted_at)))).scalar_one()
+    return seen_at
 
 
 def broken_schedules(session: Session, *, limit: int) -> list[Schedule]:
@@ -89,7 +90,7 @@ def broken_schedules(session: Session, *, limit: int) -> list[Schedule]:
     return list(session.execute(statement).scalars())
 
 
-def _purgeable(queue: str) -> tuple[object, ...]:
+def _purgeable(queue: str) -> tuple[ColumnElement[bool], ...]:
     return (
         col(Task.status) == TaskStatus.PENDING,
         NOT_COMPLETED,

@@ -21,9 +21,7 @@ def ended(session: Session, since: datetime, until: datetime) -> dict[str, int]:
     return {status: int(count) for status, count in session.execute(statement)}
 
 
-def ended_by_bucket(
-    session: Session, since: datetime, until: datetime, bucket_s: int
-) -> dict[int, dict[str, int]]:
+def ended_by_bucket(session: Session, since: datetime, until: datetime, bucket_s: int) -> dict[int, dict[str, int]]:
     """The same for each `bucket_s` seconds: by number of the bucket since 1970, those in which any ended."""
     if session.get_bind().dialect.name == "sqlite":
         bucket: ColumnElement[Any] = cast(func.strftime("%s", col(Task.completed_at)), Integer).op("/")(bucket_s)

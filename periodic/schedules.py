@@ -28,7 +28,22 @@ from workers import callboard
 from workers.errors import InvalidSchedule, ScheduleRefused, UnknownSchedule
 from workers.ledger import outbox
 
-__all__ = ["add", "add_as", "as_dict", "count", "delete", "edit", "get", "list", "pause", "preview", "reset", "resume", "run", "runs"]
+__all__ = [
+    "add",
+    "add_as",
+    "as_dict",
+    "count",
+    "delete",
+    "edit",
+    "get",
+    "list",
+    "pause",
+    "preview",
+    "reset",
+    "resume",
+    "run",
+    "runs",
+]
 
 PREVIEW_MAX: Final = 1_000
 RUNS_MAX: Final = 1_000
@@ -64,9 +79,7 @@ def add(
     """
     known = {name: fields.pop(name) for name in COLUMNS if name in fields}
     said = {"kind": trigger, **fields}
-    return add_as(
-        actor, said, id, params=params or {}, max_retries=max_retries, time_limit_s=time_limit_s, **known
-    )
+    return add_as(actor, said, id, params=params or {}, max_retries=max_retries, time_limit_s=time_limit_s, **known)
 
 
 def add_as(actor: str, trigger: Mapping[str, Any], id: str, **columns: Any) -> dict[str, Any]:  # why: as above.

@@ -16,6 +16,8 @@ from workers.broker.lock import LockMetrics
 from workers.params import model_of
 from workers.registry import aliases_of, default_priority_of, function_of, source_of, type_of
 
+SELF_TEST: Final = "diagnostics.run_self_test"
+"""The actor that proves that a worker works."""
 PAGE_MAX: Final = 1_000
 RUNNING_MAX: Final = 10_000
 """Running tasks that are shown with their workers."""

@@ -48,7 +48,7 @@ def get_queue(name: str) -> dict[str, Any]:
 
 
 def pause_queue(name: str) -> dict[str, Any]:
-    """Hand out nothing of it until `resume_queue`; what runs goes on, and sending does. Returns, raises: `get_queue`."""
+    """Hand out nothing of it until `resume_queue`; what runs goes on, and sending does. Returns as `get_queue`."""
     check_queue(name)
     callboard.broker.pause_queue(name)
     return get_queue(name)

@@ -98,7 +98,9 @@ def _look_at_redis() -> list[Check]:
     try:
         callboard.broker.probe(timeout_s=_PROBE_TIMEOUT_S)
     except BusFull as error:
-        said = f"{where} is full ({error}): raise maxmemory or free some; tasks are accepted, and go out when it has room"
+        said = (
+            f"{where} is full ({error}): raise maxmemory or free some; tasks are accepted, and go out when it has room"
+        )
     except (BusUnavailable, BusRefused) as error:
         said = f"{where} cannot be used ({hide_secrets(str(error))}): "
         if "READONLY" in str(error):
@@ -164,11 +166,11 @@ def _check_workers(alive: int) -> Check:
 def check_scheduler(seen_at: datetime | None, now: datetime) -> Check:
     """Whether a scheduler is alive, from when one last said so (aware UTC; None: never)."""
     if seen_at is not None and now - seen_at <= timedelta(seconds=IN_FORCE_S):
-        return Check("scheduler", ok=True, detail=f"a scheduler was heard of {(now - seen_at).total_seconds():.0f} s ago")
+        return Check(
+            "scheduler", ok=True, detail=f"a scheduler was heard of {(now - seen_at).total_seconds():.0f} s ago"
+        )
     ever = "none was ever heard of" if seen_at is None else f"the last was heard of at {seen_at:%Y-%m-%d %H:%M:%S} UTC"
-    return Check(
-        "scheduler", ok=False, detail=f"no scheduler is alive, {ever}: start one with `periodiq periodic`"
-    )
+    return Check("scheduler", ok=False, detail=f"no scheduler is alive, {ever}: start one with `periodiq periodic`")
 
 
 def _check_actors() -> Check:

@@ -7,9 +7,14 @@ from workers.web import problems
 from workers.web.audit import Audited
 from workers.web.auth import Guard
 from workers.web.chores import create_chore_router
+from workers.web.events import create_event_router
+from workers.web.fleet import create_fleet_router
+from workers.web.health import create_health_router
 from workers.web.limits import BodyLimit
+from workers.web.queues import create_queue_router
 from workers.web.routes import create_task_router
 from workers.web.schedules import create_schedule_router
+from workers.web.statistics import create_statistics_router
 
 BODY_OVERHEAD_BYTES = 16 * 1024
 """What a request's body may have beyond the parameters themselves."""
@@ -27,13 +32,12 @@ def create_app() -> FastAPI:
     app.include_router(create_task_router())
     app.include_router(create_chore_router())
     app.include_router(create_schedule_router())
+    app.include_router(create_fleet_router())
+    app.include_router(create_queue_router())
+    app.include_router(create_statistics_router())
+    app.include_router(create_event_router())
+    app.include_router(create_health_router())
     app.add_middleware(BodyLimit, max_bytes=callboard.settings.params_max_bytes + BODY_OVERHEAD_BYTES)
     app.add_middleware(Audited)
     app.add_middleware(Guard)
-
-    @app.get("/health/live", tags=["health"])
-    async def live() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "live"}
-
     return app

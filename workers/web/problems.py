@@ -20,6 +20,7 @@ from workers.errors import (
     UnknownQueue,
     UnknownSchedule,
 )
+from workers.events import TooManyFollowers
 from workers.web.shapes import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -92,6 +93,12 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(UnknownQueue)
     async def _not_there(request: Request, error: Exception) -> JSONResponse:
         return problem(404, str(error), slug="not-found")
+
+    @app.exception_handler(TooManyFollowers)
+    async def _too_many(request: Request, error: TooManyFollowers) -> JSONResponse:
+        answer = problem(429, str(error), slug="too-many")
+        answer.headers["Retry-After"] = "10"
+        return answer
 
     @app.exception_handler(ScheduleRefused)
     async def _refused(request: Request, error: ScheduleRefused) -> JSONResponse:

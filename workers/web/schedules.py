@@ -5,16 +5,19 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from models.schedule import RunOutcome
 from models.task import TaskStatus
 from models.text import clean_text
 from periodic import schedules
 from periodic.schedules import PREVIEW_MAX, RUNS_MAX
+from workers.web.auth import LOCAL, Caller, Role, needs
 from workers.web.problems import AsciiJson, described
 from workers.web.shapes import Moment, Name
 
 PAGE_MAX = 1_000
+_READ, _OPERATE, _ADMIN = ([needs(role)] for role in (Role.READ, Role.OPERATE, Role.ADMIN))
 
 _Id = Annotated[
     str, Path(description="The schedule's id."), AfterValidator(lambda schedule_id: clean_text(schedule_id, 200))
@@ -34,7 +37,7 @@ _Trigger = Annotated[
 ]
 _Text = Annotated[str, Field(max_length=200)]
 _Whole = Annotated[int, Field(strict=True)]
-_EXAMPLE = {
+_EXAMPLE: JsonDict = {
     "id": "nightly-check",
     "actor": "health.check_system",
     "trigger": {"kind": "crontab", "expression": "0 2 * * *"},
@@ -185,7 +188,7 @@ def create_schedule_router() -> APIRouter:
     sent = described(_400="Bad request", _413="Too large")
     one, refusable = described(_404="Not found"), described(_404="Not found", _409="Conflict")
 
-    @router.get("")
+    @router.get("", dependencies=_READ)
     def list_schedules(
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100, offset: Annotated[int, Query(ge=0, le=10**6)] = 0
     ) -> SchedulePage:
@@ -193,56 +196,59 @@ def create_schedule_router() -> APIRouter:
         rows = [ScheduleRow(**row) for row in schedules.list(limit=limit, offset=offset)]
         return SchedulePage(schedules=rows, total_count=schedules.count(), limit=limit, offset=offset)
 
-    @router.post("", status_code=201, responses=sent)
+    @router.post("", dependencies=_ADMIN, status_code=201, responses=sent)
     def add(request: ScheduleRequest) -> ScheduleRow:
         """Add a schedule; it takes effect within a second."""
         trigger = dict(request.trigger)
         said = request.model_dump(exclude={"id", "actor", "trigger"}, exclude_unset=True)
         return ScheduleRow(**schedules.add_as(request.actor, trigger, request.id, **said))
 
-    @router.post("/preview", responses=sent)
+    @router.post("/preview", dependencies=_READ, responses=sent)
     def preview(request: PreviewRequest) -> Preview:
         """Say a trigger in words, and its next times. Changes nothing."""
         return Preview(**schedules.preview(**dict(request)))
 
-    @router.get("/{schedule_id}", responses=one)
+    @router.get("/{schedule_id}", dependencies=_READ, responses=one)
     def show(schedule_id: _Id) -> ScheduleRow:
         """One schedule."""
         return ScheduleRow(**schedules.get(schedule_id))
 
-    @router.patch("/{schedule_id}", responses=sent | one)
+    @router.patch("/{schedule_id}", dependencies=_ADMIN, responses=sent | one)
     def edit(schedule_id: _Id, request: ScheduleEdit) -> ScheduleRow:
         """Change a schedule; what is changed of a declared one stays so until `reset`."""
         return ScheduleRow(**schedules.edit(schedule_id, **request.model_dump(exclude_unset=True)))
 
-    @router.delete("/{schedule_id}", status_code=204, responses=refusable)
+    @router.delete("/{schedule_id}", dependencies=_ADMIN, status_code=204, responses=refusable)
     def delete(schedule_id: _Id) -> None:
         """Remove a schedule that a person added. Its runs and tasks stay on record."""
         schedules.delete(schedule_id)
 
-    @router.post("/{schedule_id}/pause", responses=one)
+    @router.post("/{schedule_id}/pause", dependencies=_OPERATE, responses=one)
     def pause(schedule_id: _Id) -> ScheduleRow:
         """Send nothing until `resume`."""
         return ScheduleRow(**schedules.pause(schedule_id))
 
-    @router.post("/{schedule_id}/resume", responses=refusable)
+    @router.post("/{schedule_id}/resume", dependencies=_OPERATE, responses=refusable)
     def resume(schedule_id: _Id) -> ScheduleRow:
         """Make it due again, from now on."""
         return ScheduleRow(**schedules.resume(schedule_id))
 
-    @router.post("/{schedule_id}/reset", responses=refusable)
+    @router.post("/{schedule_id}/reset", dependencies=_ADMIN, responses=refusable)
     def reset(schedule_id: _Id) -> ScheduleRow:
         """Take back what people changed of a declared schedule."""
         return ScheduleRow(**schedules.reset(schedule_id))
 
     @router.post("/{schedule_id}/run", status_code=201, responses=refusable)
     def run(
-        schedule_id: _Id, force: Annotated[bool, Query(description="Even if the run before is unfinished.")] = False
+        schedule_id: _Id,
+        caller: Annotated[Caller, needs(Role.OPERATE)],
+        force: Annotated[bool, Query(description="Even if the run before is unfinished.")] = False,
     ) -> RunAnswer:
         """Send a task of it now, besides its due times."""
-        return RunAnswer(schedule_id=schedule_id, task_id=schedules.run(schedule_id, by="API", force=force))
+        by = "API" if caller == LOCAL else caller.name
+        return RunAnswer(schedule_id=schedule_id, task_id=schedules.run(schedule_id, by=by, force=force))
 
-    @router.get("/{schedule_id}/runs", responses=one)
+    @router.get("/{schedule_id}/runs", dependencies=_READ, responses=one)
     def runs(
         schedule_id: _Id,
         limit: Annotated[int, Query(ge=1, le=RUNS_MAX)] = 50,
