@@ -58,7 +58,7 @@ class ScheduleEdit(BaseModel):
     name: _Text = ""
     time_zone: _Text = "UTC"
     start_at: _Text | None = None
-    """ISO 8601; without an offset it is meant in the zone."""
+    """ISO 8601, with its offset."""
     end_at: _Text | None = None
     enabled: Annotated[bool, Field(strict=True)] = True
     priority: _Whole | None = None
