@@ -8,7 +8,7 @@ import typer
 
 from models.database import DatabaseError
 from workers.broker import BusFull, BusRefused, BusUnavailable
-from workers.cli import check, chores, enqueue, inventory, schedules, tasks, up, worker
+from workers.cli import check, chores, doctor, enqueue, inventory, queues, schedules, tasks, top, up, worker
 from workers.errors import CallboardError, LedgerUnavailable, OutcomeUnknown
 
 EXIT_FAILED = 1
@@ -35,6 +35,11 @@ app.command("enqueue")(enqueue.enqueue)
 app.command("chores")(chores.show)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(queues.app, name="queues")
+app.add_typer(queues.workers_app, name="workers")
+app.command("locks")(queues.locks)
+app.command("doctor")(doctor.doctor)
+app.command("top")(top.top)
 
 
 def _show_version(wanted: bool) -> None:

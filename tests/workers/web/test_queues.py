@@ -116,7 +116,7 @@ def test_a_queue_that_nobody_has_is_not_found(api: httpx2.Client) -> None:
     for path, method in (("", "GET"), ("/pause", "POST"), ("/resume", "POST"), ("/purge", "POST")):
         for name in ("helth", "a%00b", "%ff", "x" * 300, "health:waiting"):
             found = problem_of(api.request(method, f"/api/queues/{name}{path}"), 404)
-            assert f"there is no queue" in str(found["detail"])
+            assert "there is no queue" in str(found["detail"])
     assert "did you mean health" in str(api.get("/api/queues/helth").json()["detail"])
     with pytest.raises(UnknownQueue, match="did you mean health"):
         queues.purge_queue("helth")
