@@ -24,7 +24,9 @@ def ended(session: Session, since: datetime, until: datetime) -> dict[str, int]:
 def ended_by_bucket(session: Session, since: datetime, until: datetime, bucket_s: int) -> dict[int, dict[str, int]]:
     """The same for each `bucket_s` seconds: by number of the bucket since 1970, those in which any ended."""
     if session.get_bind().dialect.name == "sqlite":
-        bucket: ColumnElement[Any] = cast(func.strftime("%s", col(Task.completed_at)), Integer).op("/")(bucket_s)
+        # why cut: SQLite rounds to milliseconds, which would put the end of a second into the next one.
+        second = func.strftime("%s", func.substr(col(Task.completed_at), 1, 19))
+        bucket: ColumnElement[Any] = cast(second, Integer).op("/")(bucket_s)
     else:
         bucket = cast(func.floor(func.extract("epoch", col(Task.completed_at)) / bucket_s), Integer)
     numbered = bucket.label("bucket")

@@ -8,6 +8,7 @@ Must not: change anything; know the web or the terminal.
 """
 
 import difflib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -51,11 +52,12 @@ class Finding:
     said: str
 
 
-def examine(about: str | None = None) -> list[Finding]:
+def examine(about: str | None = None, *, now_s: Callable[[], float] = time.time) -> list[Finding]:
     """Look at everything that can keep things from running.
 
     Args:
         about: a task's id, a schedule's id or a queue's name, to be looked at closely.
+        now_s: this host's clock, Unix seconds, for comparing it with those of the servers.
 
     Raises:
         InvalidTask: there is nothing of that name; its message proposes the nearest.
@@ -67,7 +69,7 @@ def examine(about: str | None = None) -> list[Finding]:
         asked = "all else" if about is None else f"{about[:100]!r}"
         return [*found, Finding("rest", State.UNKNOWN, f"{asked} can be looked at when the database answers")]
     if is_there["redis"]:
-        found += [*_around(), *_queues()]
+        found += [*_around(now_s), *_queues()]
     found += [*_schedules(), *_chores()]
     return found if about is None else [*found, *_closely(about, datetime.now(UTC))]
 
@@ -76,11 +78,11 @@ def _state(*, ok: bool | None) -> State:
     return State.UNKNOWN if ok is None else State.OK if ok else State.BAD
 
 
-def _around() -> Iterator[Finding]:
+def _around(now_s: Callable[[], float]) -> Iterator[Finding]:
     """What the start checks find of the servers; a clock that is wrong makes things late in every mode."""
     settings = callboard.settings
     is_clock_right = True
-    for one in start_checks.run(settings, callboard.broker.client):
+    for one in start_checks.run(settings, callboard.broker.client, now_s=now_s):
         if one.weight is Weight.REFUSES:
             continue  # why: readiness has said it.
         is_clock = one.risk is Risk.CLOCK

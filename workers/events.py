@@ -93,6 +93,13 @@ class Feed:
         self._life = ""
         self._count = 0
         self._left = threading.Event()
+        self.looks = 0
+        """At the ledger, so far."""
+
+    @property
+    def followers(self) -> int:
+        """How many follow."""
+        return len(self._followers)
 
     def follow(self, notify: Callable[[], None], *, after: str | None = None) -> Follower:
         """Follow from now on.
@@ -157,6 +164,7 @@ class Feed:
                     self._tell(left, "task", change)
                 if not is_whole:
                     self._tell(left, "reset", {})
+            self.looks += 1
             if left.wait(POLL_S):
                 return
 

@@ -103,7 +103,7 @@ def _look_at_redis() -> list[Check]:
         )
     except (BusUnavailable, BusRefused) as error:
         said = f"{where} cannot be used ({hide_secrets(str(error))}): "
-        if "READONLY" in str(error):
+        if "read only replica" in str(error):
             said += "it is a replica: name the primary in CALLBOARD_REDIS_URL, or let it be promoted"
         else:
             said += "check that it is running and reachable, or set CALLBOARD_REDIS_URL"

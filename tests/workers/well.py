@@ -9,8 +9,8 @@ from models.schedule import Timetable
 from models.task import WorkerProcess
 
 
-def alive(*, queues: list[str] | None = None, heard_of: timedelta = timedelta(0)) -> None:
-    """A worker process that was heard of so long ago. queues: those that it serves; None: not known."""
+def alive(*, queues: list[str] | None = None, heard_of: timedelta = -timedelta(hours=1)) -> None:
+    """A worker process that was heard of so long ago; by default it stays alive. queues: that it serves."""
     at = datetime.now(UTC) - heard_of
     with database.writing() as session:
         session.add(

@@ -150,8 +150,8 @@ def _checking() -> int:
 def test_the_database_read_only(api: httpx2.Client, bus: object, postgres_database: str) -> None:
     well.alive()
     well.scheduling()
-    name = postgres_database.rpartition("/")[2].partition("?")[0]
     with database.writing() as session:
+        name = session.connection().exec_driver_sql("SELECT current_database()").scalar_one()
         session.connection().exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     database.bind(postgres_database)
 
