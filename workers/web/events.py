@@ -30,7 +30,7 @@ def create_event_router() -> APIRouter:
 
     @router.get(
         "", response_class=StreamingResponse, dependencies=[needs(Role.READ)],
-        responses={**streamed, **described(_429="Too many requests")},
+        responses={**streamed, **described(_422="Unprocessable content", _429="Too many requests")},
     )  # fmt: skip
     async def events(last_event_id: Annotated[str | None, Header(max_length=100)] = None) -> StreamingResponse:
         """Follow what happens to tasks. Last-Event-ID goes on where a connection broke off, as browsers do."""
