@@ -8,7 +8,7 @@ import typer
 
 from models import database, task_query
 from models.task import TERMINAL, Task, TaskStatus
-from workers import callboard, tasks
+from workers import audit, callboard, tasks
 from workers.cli import complete
 from workers.errors import InvalidTask
 
@@ -36,6 +36,7 @@ def enqueue(
     Example: callboard enqueue email.send_confirmation fir_id=FIR-2026-000101 recipient_email=me@example.org --wait
     """
     named = parse_params(params or [], params_json)
+    audit.record("tasks.enqueue", actor)
     task_id = tasks.enqueue_task(actor, task_type, named, priority, max_retries, delay_s=delay_s)
     if not callboard.broker.is_bus_up:
         typer.echo("Redis does not answer: the task is accepted, and goes out by itself when it is back", err=True)
@@ -101,7 +102,7 @@ def _show_end(task: Task) -> None:
         assert task.completed_at is not None
         took_s = (task.completed_at - task.started_at).total_seconds()
         typer.echo(f"{task.task_id} completed in {took_s:.2f} s")
-        typer.echo(json.dumps(task.result, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(tasks.as_dict(task)["result"], indent=2, ensure_ascii=False))
     elif task.status in TERMINAL:
         why = f"{task.error_type}: {task.error_message}" if task.error_type else ""
         typer.echo(f"callboard: {task.task_id} {task.status} ({task.reason}) {why}".rstrip(), err=True)

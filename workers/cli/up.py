@@ -1,5 +1,6 @@
 """`up`, `migrate`, `sample`: bringing the system into being."""
 
+import json
 import sys
 import zlib
 from contextlib import suppress
@@ -8,7 +9,8 @@ from typing import Annotated
 import typer
 
 from models import schema
-from workers import callboard, sample
+from workers import audit, callboard, sample
+from workers.settings import LogFormat
 
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
 
@@ -27,18 +29,28 @@ def migrate(
     down: Annotated[bool, typer.Option("--down", help="Go back one step instead of up to the newest.")] = False,
 ) -> None:
     """Bring the database's tables up to this version, or one step back."""
+    if not down:  # why: a step back may take the log's own table with it.
+        audit.record("database.migrate")
     revision = schema.downgrade() if down else schema.upgrade()
     typer.echo(f"the database is at {revision}")
 
 
 def load_sample() -> None:
     """Load the sample reports into the embedded database, if it has no reports yet."""
+    audit.record("sample.load")
     loaded = sample.load(callboard.settings)
     typer.echo(f"{loaded} information reports added" if loaded else "there are reports already; nothing was added")
 
 
 def say(name: str, line: str) -> None:
     """Show a line of one of several processes."""
+    if callboard.settings.log_format is LogFormat.JSON:
+        # why: whoever reads the lines as JSON wants each of them to be, also those of Redis and of print().
+        line = line if line.startswith("{") else json.dumps({"process": name, "message": line})
+        with suppress(OSError):
+            typer.echo(line)
+            sys.stdout.flush()
+        return
     colour = "white" if name in ("up", "supervisor") else _COLOURS[zlib.crc32(name.encode()) % len(_COLOURS)]
     with suppress(OSError):  # whoever was reading is gone; the processes go on
         typer.echo(typer.style(f"{name:<10}| ", fg=colour) + line)  # in one write, for several threads say things

@@ -4,14 +4,16 @@ from fastapi import FastAPI
 
 from workers import callboard
 from workers.web import problems
-from workers.web.audit import Audited
+from workers.web.audit import Audited, create_audit_router
 from workers.web.auth import Guard
 from workers.web.chores import create_chore_router
+from workers.web.cross_site import SameSiteOnly
 from workers.web.events import create_event_router
 from workers.web.fleet import create_fleet_router
 from workers.web.health import create_health_router
 from workers.web.limits import BodyLimit
 from workers.web.queues import create_queue_router
+from workers.web.rate import RateLimit
 from workers.web.routes import create_task_router
 from workers.web.schedules import create_schedule_router
 from workers.web.statistics import create_statistics_router
@@ -37,7 +39,17 @@ def create_app() -> FastAPI:
     app.include_router(create_statistics_router())
     app.include_router(create_event_router())
     app.include_router(create_health_router())
-    app.add_middleware(BodyLimit, max_bytes=callboard.settings.params_max_bytes + BODY_OVERHEAD_BYTES)
+    app.include_router(create_audit_router())
+    settings = callboard.settings
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.params_max_bytes + BODY_OVERHEAD_BYTES,
+        timeout_s=settings.api_body_timeout_s,
+    )
+    # why in this order (the last is the outermost): nothing of a stranger's request is read, and what is refused for
+    # its site, its size or its rate did nothing that the audit log would name.
     app.add_middleware(Audited)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, limit=RateLimit(settings.api_rate_per_s))
+    app.add_middleware(SameSiteOnly)
+
     return app
