@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from models import database, direct, schedule, schedule_claim, task_moves
+from models.redaction import redact
 from models.schedule import Origin, RunOutcome, Schedule, ScheduleRun
 from models.schedule_claim import Run
 from models.task import TERMINAL
@@ -27,6 +28,8 @@ from periodic.synchronise import definition_of, set_due
 from workers import callboard
 from workers.errors import InvalidSchedule, ScheduleRefused, UnknownSchedule
 from workers.ledger import outbox
+from workers.params import secret_parameters
+from workers.registry import function_of
 
 __all__ = [
     "add",
@@ -307,8 +310,14 @@ def preview(
 
 
 def as_dict(row: Schedule, last_status: str | None) -> dict[str, Any]:
-    """A schedule for people and programs outside: its columns, the trigger in words, the status of its last task."""
+    """A schedule for people and programs outside: its columns, the trigger in words, the status of its last task.
+    Secrets among its parameters are redacted."""
     columns = {name: getattr(row, name) for name in Schedule.model_fields if name != "schedule_id"}
+    actor = callboard.registry.find(row.actor)
+    secret_names = frozenset() if actor is None else secret_parameters(function_of(actor))
+    columns["params"] = redact(row.params, secret_names)
+    if row.declared is not None:
+        columns["declared"] = {**row.declared, "params": redact(row.declared.get("params"), secret_names)}
     words = None if row.error else _trigger_of(row).in_words()
     return {"id": row.schedule_id, "words": words, "last_status": last_status, **columns}
 

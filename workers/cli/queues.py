@@ -37,16 +37,16 @@ def list_(as_json: _Json = False) -> None:
 @app.command()
 def pause(queue: _Queue, as_json: _Json = False) -> None:
     """Hand out nothing of a queue, until `resume`. What runs goes on, and sending does."""
-    row = queues.pause_queue(queue)
     audit.record("queues.pause_queue", queue)
+    row = queues.pause_queue(queue)
     _tell(row, f"{queue} paused: {row['waiting']} tasks wait", as_json=as_json)
 
 
 @app.command()
 def resume(queue: _Queue, as_json: _Json = False) -> None:
     """Hand a queue out again."""
-    row = queues.resume_queue(queue)
     audit.record("queues.resume_queue", queue)
+    row = queues.resume_queue(queue)
     _tell(row, f"{queue} resumed: {row['waiting']} tasks wait", as_json=as_json)
 
 
@@ -60,13 +60,13 @@ def purge(
     queues.check_queue(queue)
     if not yes:
         typer.confirm(f"cancel all pending tasks of queue {queue}?", abort=True, err=True)
+    audit.record("queues.purge_queue", queue)
     total = {"queue": queue, "cancelled": 0, "requested": 0, "remaining": 1}
     while total["remaining"]:
         part = queues.purge_queue(queue, by="CLI, purging the queue")
         total = {**part, **{name: total[name] + part[name] for name in ("cancelled", "requested")}}
         if not part["cancelled"] + part["requested"]:
             break
-    audit.record("queues.purge_queue", queue, details=total)
     requested = f", {total['requested']} asked to end" if total["requested"] else ""
     _tell(total, f"{queue} purged: {total['cancelled']} tasks cancelled{requested}", as_json=as_json)
 

@@ -17,8 +17,11 @@ from models.task import WorkerProcess
 from tests.servers import OwnPostgres, OwnRedis, wait_until
 from tests.workers import well
 from tests.workers.web.test_problems import problem_of
+from tests.workers.web.tokens import with_tokens
 from workers import callboard, readiness
 from workers.registry import ImportFailure
+
+__all__ = ["with_tokens"]
 
 READY = "/health/ready"
 BOUND_S = 10 * readiness.PATIENCE_S
@@ -238,3 +241,12 @@ def test_with_all_of_it_away_the_process_still_lives(api: httpx2.Client, own_red
 
     assert set(wrong(api)) == {"redis", "database"}
     assert api.get("/health/live").json() == {"status": "live"}
+
+
+@pytest.mark.usefixtures("with_tokens", "bus", "sqlite_database")
+def test_a_stranger_learns_which_part_is_not_ready_and_nothing_of_where_it_is(api: httpx2.Client) -> None:
+    found = problem_of(api.get(READY), 503)
+
+    assert str(found["detail"]).startswith("not ready: workers; scheduler: ask with a token for what is wrong")
+    checks: Any = found["checks"]
+    assert {check["detail"] for check in checks} == {""}

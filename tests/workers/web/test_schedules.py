@@ -8,8 +8,10 @@ import pytest
 
 from models import database
 from models.schedule import Origin, Schedule
+from models.task import TaskType
 from tests.workers.web.test_problems import problem_of
 from workers import tasks
+from workers.registry import actor
 
 SELF_TEST = "diagnostics.run_self_test"
 BASE = "/api/schedules"
@@ -209,3 +211,19 @@ def test_a_wrong_page_of_runs_is_refused(api: httpx2.Client, query: str, field: 
     add(api)
 
     assert problem_of(api.get(f"{BASE}/often/runs?{query}"), 422)["field"] == field
+
+
+@actor(task_type=TaskType.JOB, name="schedules.with_a_secret")
+def with_a_secret(password: str, note: str) -> None:
+    """Only scheduled here."""
+
+
+def test_secrets_among_its_parameters_are_stars(api: httpx2.Client) -> None:
+    row = add(api, actor="schedules.with_a_secret", params={"password": "hunter2", "note": "seen"})
+
+    for answer in (row, api.get(f"{BASE}/often").json(), api.get(BASE).json()["schedules"][0]):
+        assert answer["params"]["note"] == "seen"
+        assert "hunter2" not in str(answer)
+    task = tasks.get_task(api.post(f"{BASE}/often/run").json()["task_id"])
+    assert task is not None
+    assert task.params["kwargs"]["password"] == "hunter2"
