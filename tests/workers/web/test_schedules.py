@@ -1,10 +1,13 @@
 """The routes of schedules: every verb, and what each refuses."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from models import database
 from models.schedule import Origin, Schedule
@@ -12,6 +15,7 @@ from models.task import TaskType
 from tests.workers.web.test_problems import problem_of
 from workers import tasks
 from workers.registry import actor
+from workers.web.schedules import ScheduleEdit
 
 SELF_TEST = "diagnostics.run_self_test"
 BASE = "/api/schedules"
@@ -227,3 +231,38 @@ def test_secrets_among_its_parameters_are_stars(api: httpx2.Client) -> None:
     task = tasks.get_task(api.post(f"{BASE}/often/run").json()["task_id"])
     assert task is not None
     assert task.params["kwargs"]["password"] == "hunter2"
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=5,
+)
+_FIELDS = st.sampled_from(["expression", "hour", "minute", "day_of_week", "minutes", "weeks", "run_date", "year", "x"])
+_TRIGGERS = st.dictionaries(_FIELDS, _VALUES | st.sampled_from(["*", "1-5", "0--100000000", "*/0", "L"]), max_size=3)
+_KINDS = st.sampled_from(["cron", "crontab", "interval", "date"])
+
+
+@given(
+    trigger=st.builds(lambda kind, fields: {"kind": kind, **fields}, _KINDS | _VALUES, _TRIGGERS) | _VALUES,
+    more=st.dictionaries(st.sampled_from(sorted(ScheduleEdit.model_fields.keys() - {"trigger"})), _VALUES, max_size=3),
+    preview=st.dictionaries(st.sampled_from(["time_zone", "start_at", "end_at", "count", "after"]), _VALUES),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_body_at_all_breaks_the_server(
+    api: httpx2.Client, trigger: Any, more: dict[str, Any], preview: dict[str, Any]
+) -> None:
+    bodies = {
+        BASE: {"id": "fuzzed", "actor": SELF_TEST, "trigger": trigger, **more},
+        f"{BASE}/preview": {"trigger": trigger, **preview},
+    }
+    for path, body in bodies.items():
+        answer = api.post(path, content=json.dumps(body).encode("ascii"), headers={"content-type": "application/json"})
+        if answer.status_code not in (200, 201):
+            problem_of(answer, 400, 422)
+    answer = api.patch(f"{BASE}/fuzzed", content=json.dumps({"trigger": trigger, **more}).encode("ascii"),
+                       headers={"content-type": "application/json"})  # fmt: skip
+    if answer.status_code != 200:
+        problem_of(answer, 400, 404, 422)
+    if api.get(f"{BASE}/fuzzed").status_code == 200:
+        assert api.delete(f"{BASE}/fuzzed").status_code == 204
