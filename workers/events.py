@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from models import database, task_changes
+from models import database, task_feed
 from workers.errors import CallboardError
 
 POLL_S: Final = 1.0
@@ -194,14 +194,14 @@ class Look:
         since = now - timedelta(seconds=OVERLAP_S)
         with database.reading() as session:
             kinds = [
-                task_changes.sent_since(session, since, limit=LOOK_MAX)[::-1],
-                task_changes.ended_since(session, since, limit=LOOK_MAX)[::-1],
-                task_changes.running(session, limit=LOOK_MAX),
+                task_feed.sent_since(session, since, limit=LOOK_MAX)[::-1],
+                task_feed.ended_since(session, since, limit=LOOK_MAX)[::-1],
+                task_feed.running(session, limit=LOOK_MAX),
             ]
             rows = {str(row["task_id"]): row for kind in kinds for row in kind}
             gone = sorted(self._was_running - rows.keys())
             if gone:
-                rows |= {str(row["task_id"]): row for row in task_changes.by_ids(session, gone)}
+                rows |= {str(row["task_id"]): row for row in task_feed.by_ids(session, gone)}
         self._was_running = {task_id for task_id, row in rows.items() if row["status"] == "running"}
         known, self._known = self._known, rows
         if known is None:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event, inspect
 from sqlmodel import Session
 
-from models import database, direct, retention, system_query, task_changes, task_notes, task_query, task_upkeep
+from models import database, direct, retention, system_query, task_feed, task_notes, task_query, task_upkeep
 from models.direct import Direct
 from models.task import TaskStatus, TaskType
 from models.task_query import TaskFilter
@@ -132,9 +132,9 @@ ASKED: dict[str, tuple[Callable[[Session], object], str | dict[str, str]]] = {
     "count of a name": (lambda s: task_query.count(s, TaskFilter(task_name="crowd.n3")), NAME),
     "oldest pending": (task_query.oldest_pending, OTHERS),
     "one": (lambda s: task_query.get(s, MIDDLE_ID), KEY),
-    "what was sent lately": (lambda s: task_changes.sent_since(s, LAST - timedelta(hours=1), limit=500), KEY),
-    "what ended lately": (lambda s: task_changes.ended_since(s, LAST - timedelta(hours=1), limit=500), ENDED),
-    "what runs": (lambda s: task_changes.running(s, limit=500), OTHERS),
+    "what was sent lately": (lambda s: task_feed.sent_since(s, LAST - timedelta(hours=1), limit=500), KEY),
+    "what ended lately": (lambda s: task_feed.ended_since(s, LAST - timedelta(hours=1), limit=500), ENDED),
+    "what runs": (lambda s: task_feed.running(s, limit=500), OTHERS),
     "what a purge takes": (lambda s: system_query.to_purge(s, "email", limit=1_000), OTHERS),
     "attempts": (lambda s: task_query.attempts(s, MIDDLE_ID), ATTEMPTS_KEY),
     "log lines": (lambda s: task_query.logs(s, MIDDLE_ID, after_id=5), LOGS),
