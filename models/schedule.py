@@ -176,12 +176,16 @@ def find(session: Session, schedule_id: str, *, to_change: bool = False) -> Sche
     return session.execute(statement.with_for_update() if to_change else statement).scalar_one_or_none()
 
 
-def with_status(session: Session, *, only: str | None = None) -> list[tuple[Schedule, str | None]]:
+def with_status(
+    session: Session, *, only: str | None = None, limit: int | None = None, offset: int = 0
+) -> list[tuple[Schedule, str | None]]:
     """Schedules in the order of their ids, each with the status of its last task. only: of this id."""
     statement = (
         select(Schedule, col(Task.status))
         .outerjoin(Task, col(Task.task_id) == col(Schedule.last_task_id))
         .order_by(col(Schedule.schedule_id))
+        .limit(limit)
+        .offset(offset)
     )
     if only is not None:
         statement = statement.where(col(Schedule.schedule_id) == only)

@@ -29,6 +29,13 @@ class Task(SQLModel, table=True):
         Index("ix_background_tasks_type_task_id", "task_type", "task_id"),
         Index("ix_background_tasks_name_task_id", "task_name", "task_id"),
         Index(
+            "ix_background_tasks_completed_at",
+            "completed_at",
+            "status",
+            sqlite_where=text("completed_at IS NOT NULL"),
+            postgresql_where=text("completed_at IS NOT NULL"),
+        ),
+        Index(
             "ix_background_tasks_unpublished",
             "task_id",
             sqlite_where=text("status = 'pending' AND enqueued_at IS NULL"),

@@ -17,6 +17,7 @@ _BEAT: Final = (
 )
 _STOP: Final = "UPDATE workers SET stopped_at = ? WHERE worker_id = ?"
 _IS_ALIVE: Final = "SELECT 1 FROM workers WHERE worker_id = ? AND heartbeat_at >= ? AND stopped_at IS NULL"
+_COUNT_ALIVE: Final = "SELECT count(*) FROM workers WHERE heartbeat_at >= ? AND stopped_at IS NULL"
 
 
 def beat(
@@ -48,3 +49,8 @@ def stop(to: Direct, worker_id: str, at: datetime) -> None:
 def is_alive(to: Direct, worker_id: str, since: datetime) -> bool:
     """Whether it has not stopped and was heard of at `since` or later."""
     return bool(to.run(marked(to, _IS_ALIVE), (worker_id, stamp(to.dialect, since))))
+
+
+def count_alive(to: Direct, since: datetime) -> int:
+    """How many have not stopped and were heard of at `since` or later."""
+    return int(to.run(marked(to, _COUNT_ALIVE), (stamp(to.dialect, since),))[0][0])

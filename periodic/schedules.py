@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from models import database, direct, schedule, schedule_claim, task_moves
+from models.redaction import redact
 from models.schedule import Origin, RunOutcome, Schedule, ScheduleRun
 from models.schedule_claim import Run
 from models.task import TERMINAL
@@ -27,8 +28,25 @@ from periodic.synchronise import definition_of, set_due
 from workers import callboard
 from workers.errors import InvalidSchedule, ScheduleRefused, UnknownSchedule
 from workers.ledger import outbox
+from workers.params import secret_parameters
+from workers.registry import function_of
 
-__all__ = ["add", "as_dict", "delete", "edit", "get", "list", "pause", "preview", "reset", "resume", "run", "runs"]
+__all__ = [
+    "add",
+    "add_as",
+    "as_dict",
+    "count",
+    "delete",
+    "edit",
+    "get",
+    "list",
+    "pause",
+    "preview",
+    "reset",
+    "resume",
+    "run",
+    "runs",
+]
 
 PREVIEW_MAX: Final = 1_000
 RUNS_MAX: Final = 1_000
@@ -64,11 +82,12 @@ def add(
     """
     known = {name: fields.pop(name) for name in COLUMNS if name in fields}
     said = {"kind": trigger, **fields}
-    declared = Declaration(
-        schedule_id=id, actor=actor, trigger=said, params=params or {},
-        max_retries=max_retries, time_limit_s=time_limit_s, **known,
-    )  # fmt: skip
-    found = _checked(declared)
+    return add_as(actor, said, id, params=params or {}, max_retries=max_retries, time_limit_s=time_limit_s, **known)
+
+
+def add_as(actor: str, trigger: Mapping[str, Any], id: str, **columns: Any) -> dict[str, Any]:  # why: as above.
+    """As `add`, the trigger said as a mapping with `kind`, and by column what else a `Declaration` has."""
+    found = _checked(Declaration(schedule_id=id, actor=actor, trigger=trigger, **columns))
     now = datetime.now(UTC)
     taken = InvalidSchedule(f"id: there is a schedule {id!r} already: edit it, or choose another id", field="id")
     try:
@@ -91,10 +110,18 @@ def _insert(id: str, found: Checked, now: datetime, taken: InvalidSchedule) -> N
         session.add(row)
 
 
-def list() -> builtins.list[dict[str, Any]]:  # noqa: A001  # why: as for `id`.
-    """All schedules, in the order of their ids; see `as_dict`."""
+def list(  # noqa: A001  # why: as for `id`.
+    *, limit: int | None = None, offset: int = 0
+) -> builtins.list[dict[str, Any]]:
+    """Schedules in the order of their ids; see `as_dict`. limit: at most so many, `offset` passed over; None: all."""
     with database.reading() as session:
-        return [as_dict(row, status) for row, status in schedule.with_status(session)]
+        return [as_dict(row, status) for row, status in schedule.with_status(session, limit=limit, offset=offset)]
+
+
+def count() -> int:
+    """How many schedules there are."""
+    with database.reading() as session:
+        return schedule.count(session)
 
 
 def get(schedule_id: str) -> dict[str, Any]:
@@ -288,8 +315,14 @@ def preview(
 
 
 def as_dict(row: Schedule, last_status: str | None) -> dict[str, Any]:
-    """A schedule for people and programs outside: its columns, the trigger in words, the status of its last task."""
+    """A schedule for people and programs outside: its columns, the trigger in words, the status of its last task.
+    Secrets among its parameters are redacted."""
     columns = {name: getattr(row, name) for name in Schedule.model_fields if name != "schedule_id"}
+    actor = callboard.registry.find(row.actor)
+    secret_names = frozenset() if actor is None else secret_parameters(function_of(actor))
+    columns["params"] = redact(row.params, secret_names)
+    if row.declared is not None:
+        columns["declared"] = {**row.declared, "params": redact(row.declared.get("params"), secret_names)}
     words = None if row.error else _trigger_of(row).in_words()
     return {"id": row.schedule_id, "words": words, "last_status": last_status, **columns}
 

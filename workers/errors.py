@@ -7,6 +7,7 @@
     │   ├── InvalidTask           unknown actor, parameters, priority …: sending it again cannot help
     │   ├── LedgerUnavailable     the database did not take the row
     │   └── OutcomeUnknown        neither can be said; the message names the task id
+    ├── UnknownQueue              no actor of this code uses a queue of this name
     ├── ScheduleError             what was asked of a schedule was not done
     │   ├── InvalidSchedule       a field is wrong; the message says what was expected
     │   ├── UnknownSchedule       there is no schedule of this id
@@ -60,6 +61,7 @@ __all__ = [
     "TimeLimitExceeded",
     "TransientError",
     "UnknownActor",
+    "UnknownQueue",
     "UnknownSchedule",
 ]
 
@@ -114,6 +116,10 @@ class OutcomeUnknown(SendError):
             f"asked. Look it up with `callboard tasks show {task_id}` once the database is back"
         )
         self.task_id = task_id
+
+
+class UnknownQueue(CallboardError):
+    """No actor of this code uses a queue of this name; the message proposes the nearest ones."""
 
 
 class ScheduleError(CallboardError):

@@ -623,6 +623,12 @@ class CallboardBroker(Broker):
         """Counts a queue."""
         return self.bus_of(queue_name).depth(queue_name, timeout_s=timeout_s)
 
+    def probe(self, *, timeout_s: float) -> None:
+        """Whether all servers take writes now: raises BusUnavailable, BusFull or BusRefused if one does not. Asks them
+        one after the other, each within timeout_s."""
+        for bus in self._buses:
+            bus.probe(timeout_s=timeout_s)
+
     def dead_letters(self, queue_name: str, *, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
         """Lists dead letters of a queue, latest first."""
         return self.bus_of(queue_name).dead_letters(queue_name, limit=limit, offset=offset)

@@ -356,6 +356,10 @@ class Bus:
             queue_name, waiting, delayed, leased, dead, bool(paused), None if due_us < 0 else due_us / 1e6, priorities
         )
 
+    def probe(self, *, timeout_s: float) -> None:
+        """Writes something, as who sends does. Raises BusUnavailable, BusFull, BusRefused."""
+        self._ask("probe", timeout_s=timeout_s)
+
     def dead_letters(self, queue_name: str, *, limit: int, offset: int) -> list[DeadLetter]:
         """Lists dead letters of a queue, latest first."""
         reply = cast("list[bytes]", self._ask("dead_letters", queue_name, offset, limit))

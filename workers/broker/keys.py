@@ -30,6 +30,7 @@ lock:<name>:waits       zset    W      task id → when it first found the lock 
                                        after the last that found it so.
 lock_tokens             hash    W      lock → token given last. One field a lock that code names, as in:
 lock_metrics            hash    W      "<lock> <counter>" → number; counters acquired, held, lost, waited_us.
+probe                   string  A      what `probe` wrote to see whether the server takes writes. Expires after 10 s.
 producer:<name>         string  S      last call of one sending thread and its answer (up to 1,000 characters). Expires
                                        after `answer_ttl_s` (2 min).
 claim:<owner>           string  W      last claim of one worker process and the ids it was given (at most threads +

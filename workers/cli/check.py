@@ -10,9 +10,7 @@ import typer
 from models import database
 from periodic import declaration, duplicates, elsewhere
 from periodic.timetable import TIMETABLE
-from workers import callboard, start_checks
-from workers.params import model_of
-from workers.registry import aliases_of, default_priority_of, function_of, source_of, type_of
+from workers import callboard, fleet, start_checks
 from workers.settings import Mode
 from workers.start_checks import Finding, Weight
 
@@ -72,18 +70,7 @@ def check(
 
 def actors(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the actors: names, types, parameters, legacy names."""
-    rows = [
-        {
-            "name": name,
-            "type": type_of(actor),
-            "queue": actor.queue_name,
-            "priority": default_priority_of(actor),
-            "aliases": list(aliases_of(actor)),
-            "source": source_of(actor),
-            "params": model_of(function_of(actor)).model_json_schema(),
-        }
-        for name, actor in sorted(callboard.registry.actors.items())
-    ]
+    rows = fleet.list_actors()
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -93,7 +80,6 @@ def actors(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     table = Table("actor", "type", "priority", "parameters")
     for row in rows:
         schema_of = row["params"]
-        assert isinstance(schema_of, dict)
         required = set(schema_of.get("required", ()))
         shown = ", ".join(name if name in required else f"[{name}]" for name in schema_of.get("properties", {}))
         table.add_row(str(row["name"]), str(row["type"]), str(row["priority"]), shown.replace("[", "\\["))

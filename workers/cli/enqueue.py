@@ -9,13 +9,15 @@ import typer
 from models import database, task_query
 from models.task import TERMINAL, Task, TaskStatus
 from workers import audit, callboard, tasks
+from workers.cli import complete
 from workers.errors import InvalidTask
 
 POLL_S = 0.1
 
 
 def enqueue(
-    actor: Annotated[str, typer.Argument(help="Name of the actor, as `callboard actors` lists them.")],
+    actor: Annotated[str, typer.Argument(help="Name of the actor, as `callboard actors` lists them.",
+                                         autocompletion=complete.actors)],
     params: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="Parameters; a value that "
                                                        "starts with {, [ or \" is JSON.")] = None,
     params_json: Annotated[str | None, typer.Option("--params", help="All parameters as one JSON object.")] = None,

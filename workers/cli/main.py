@@ -12,7 +12,7 @@ from models.database import DatabaseError
 from workers import audit
 from workers.broker import BusFull, BusRefused, BusUnavailable
 from workers.cli import audit as audit_verbs
-from workers.cli import check, chores, enqueue, inventory, schedules, tasks, tokens, up, worker
+from workers.cli import check, chores, doctor, enqueue, inventory, queues, schedules, tasks, tokens, top, up, worker
 from workers.errors import CallboardError, LedgerUnavailable, OutcomeUnknown
 
 EXIT_FAILED = 1
@@ -40,6 +40,11 @@ app.command("chores")(chores.show)
 app.command("audit")(audit_verbs.show)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(queues.app, name="queues")
+app.add_typer(queues.workers_app, name="workers")
+app.command("locks")(queues.locks)
+app.command("doctor")(doctor.doctor)
+app.command("top")(top.top)
 app.add_typer(tokens.app, name="tokens")
 
 

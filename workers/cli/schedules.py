@@ -12,12 +12,13 @@ import typer
 from periodic import schedules
 from periodic.declaration import COLUMNS
 from workers import audit
+from workers.cli import complete
 from workers.cli.enqueue import parse_params
 from workers.errors import InvalidSchedule
 
 app = typer.Typer(help="Look at schedules, change them, run one now.", no_args_is_help=True)
 
-_Id = Annotated[str, typer.Argument(metavar="ID", help="The schedule's id.")]
+_Id = Annotated[str, typer.Argument(metavar="ID", help="The schedule's id.", autocompletion=complete.schedules)]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Every = Annotated[str | None, typer.Option("--every", help="Interval: 30s, 5m, 2h, 1d, 1w, or several: 1h30m.")]
 _Crontab = Annotated[str | None, typer.Option("--crontab", help="Five crontab fields, or @daily …")]
@@ -87,7 +88,7 @@ def show(schedule_id: _Id, as_json: _Json = False) -> None:
 
 @app.command()
 def add(
-    schedule_id: _Id, actor: Annotated[str, typer.Argument(help="Name of the actor.")],
+    schedule_id: _Id, actor: Annotated[str, typer.Argument(help="Name of the actor.", autocompletion=complete.actors)],
     every: _Every = None, crontab: _Crontab = None, cron: _Cron = None, at: _At = None, zone: _Zone = None,
     start: _Start = None, end: _End = None, param: _Param = None, name: _Name = None, priority: _Priority = None,
     max_retries: _Retries = None, time_limit_s: _Limit = None, misfire: _Misfire = None,
@@ -116,7 +117,10 @@ def add(
 
 @app.command()
 def edit(
-    schedule_id: _Id, actor: Annotated[str | None, typer.Option(help="Name of another actor.")] = None,
+    schedule_id: _Id,
+    actor: Annotated[
+        str | None, typer.Option(help="Name of another actor.", autocompletion=complete.actors)
+    ] = None,
     every: _Every = None, crontab: _Crontab = None, cron: _Cron = None, at: _At = None, zone: _Zone = None,
     start: _Start = None, end: _End = None, param: _Param = None, name: _Name = None, priority: _Priority = None,
     max_retries: _Retries = None, time_limit_s: _Limit = None, misfire: _Misfire = None,

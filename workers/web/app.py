@@ -8,9 +8,15 @@ from workers.web.audit import Audited, create_audit_router
 from workers.web.auth import Guard
 from workers.web.chores import create_chore_router
 from workers.web.cross_site import SameSiteOnly
+from workers.web.events import create_event_router
+from workers.web.fleet import create_fleet_router
+from workers.web.health import create_health_router
 from workers.web.limits import BodyLimit
+from workers.web.queues import create_queue_router
 from workers.web.rate import RateLimit
 from workers.web.routes import create_task_router
+from workers.web.schedules import create_schedule_router
+from workers.web.statistics import create_statistics_router
 
 BODY_OVERHEAD_BYTES = 16 * 1024
 """What a request's body may have beyond the parameters themselves."""
@@ -27,6 +33,12 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.include_router(create_task_router())
     app.include_router(create_chore_router())
+    app.include_router(create_schedule_router())
+    app.include_router(create_fleet_router())
+    app.include_router(create_queue_router())
+    app.include_router(create_statistics_router())
+    app.include_router(create_event_router())
+    app.include_router(create_health_router())
     app.include_router(create_audit_router())
     settings = callboard.settings
     app.add_middleware(
@@ -39,11 +51,6 @@ def create_app() -> FastAPI:
     app.add_middleware(Audited)
     app.add_middleware(Guard, limit=RateLimit(settings.api_rate_per_s))
     app.add_middleware(SameSiteOnly)
-
-    @app.get("/health/live", tags=["health"])
-    async def live() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "live"}
 
     openapi.install(app)
     return app

@@ -13,7 +13,16 @@ from models.database import DatabaseError
 from models.redaction import redact_text
 from models.text import clean_text
 from workers.broker import BusFull, BusRefused, BusUnavailable
-from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown
+from workers.errors import (
+    InvalidSchedule,
+    InvalidTask,
+    LedgerUnavailable,
+    OutcomeUnknown,
+    ScheduleRefused,
+    UnknownQueue,
+    UnknownSchedule,
+)
+from workers.events import TooManyFollowers
 from workers.web.shapes import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -80,6 +89,25 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(InvalidTask)
     async def _invalid(request: Request, error: InvalidTask) -> JSONResponse:
         return problem(422, str(error), slug="invalid-task", field=error.field)
+
+    @app.exception_handler(InvalidSchedule)
+    async def _invalid_schedule(request: Request, error: InvalidSchedule) -> JSONResponse:
+        return problem(422, str(error), slug="invalid-schedule", field=error.field)
+
+    @app.exception_handler(UnknownSchedule)
+    @app.exception_handler(UnknownQueue)
+    async def _not_there(request: Request, error: Exception) -> JSONResponse:
+        return problem(404, str(error), slug="not-found")
+
+    @app.exception_handler(TooManyFollowers)
+    async def _too_many(request: Request, error: TooManyFollowers) -> JSONResponse:
+        answer = problem(429, str(error), slug="too-many")
+        answer.headers["Retry-After"] = "10"
+        return answer
+
+    @app.exception_handler(ScheduleRefused)
+    async def _refused(request: Request, error: ScheduleRefused) -> JSONResponse:
+        return problem(409, str(error), slug="schedule-refused")
 
     @app.exception_handler(LedgerUnavailable)
     @app.exception_handler(DatabaseError)

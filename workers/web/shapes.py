@@ -1,13 +1,23 @@
 """The shapes of requests and answers, as pydantic models: what OpenAPI shows is what is checked."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from models.task import MAX_PRIORITY, MIN_PRIORITY, TaskStatus, TaskType
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _in_our_times(moment: datetime) -> datetime:
+    if not 1970 < moment.year < 9999:  # why: beyond it is neither every clock's nor every database's.
+        raise ValueError("expected a time from 1971 to 9998")
+    return moment.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_our_times)]
+"""A time with its offset, as UTC."""
 
 
 class EnqueueRequest(BaseModel):

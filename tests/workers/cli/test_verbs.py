@@ -15,11 +15,12 @@ from tests.workers.cli.conftest import Run, run_script
 from workers import callboard, tasks
 from workers.ledger import cancel
 
-BEFORE = "0003"
+BEFORE = "0004"
 """The step before the newest."""
 SELF_TEST = "diagnostics.run_self_test"
 VERBS = (
     "up", "worker", "migrate", "sample", "check", "actors", "inventory", "enqueue", "chores", "tasks", "schedules",
+    "queues", "workers", "locks", "doctor", "top",
 )  # fmt: skip
 
 
@@ -39,7 +40,8 @@ def test_help_names_every_verb_within_80_columns(run: Run, monkeypatch: pytest.M
     "verb", [("up",), ("worker",), ("migrate",), ("sample",), ("check",), ("actors",), ("inventory",), ("enqueue",),
              ("chores",), ("tasks", "list"), ("tasks", "show"), ("tasks", "watch"), ("tasks", "cancel"),
              ("schedules", "list"), ("schedules", "show"), ("schedules", "add"), ("schedules", "edit"),
-             ("schedules", "run"), ("schedules", "runs"), ("schedules", "preview")],
+             ("schedules", "run"), ("schedules", "runs"), ("schedules", "preview"), ("queues", "list"),
+             ("queues", "pause"), ("queues", "purge"), ("workers", "list"), ("locks",), ("doctor",), ("top",)],
 )  # fmt: skip
 def test_every_verb_has_help_within_80_columns(
     run: Run, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]

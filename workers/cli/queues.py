@@ -1,0 +1,142 @@
+"""`queues list|pause|resume|purge`, `workers list` and `locks`: what serves tasks, in a terminal."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from workers import audit, fleet, queues
+from workers.cli import complete
+from workers.cli.tasks import age
+
+app = typer.Typer(help="Look at queues, pause, resume and purge them.", no_args_is_help=True)
+workers_app = typer.Typer(help="Look at worker processes.", no_args_is_help=True)
+
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="Its name.", autocompletion=complete.queues)]
+
+
+@app.command("list")
+def list_(as_json: _Json = False) -> None:
+    """List the queues: what waits in them, for how long, and who serves them."""
+    rows = queues.list_queues()
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("queue", "waiting", "delayed", "running", "dead", "oldest", "workers", ""),
+        [
+            (row["name"], row["waiting"], row["delayed"], row["running"], row["dead"], f"{row['oldest_age_s']:.0f} s",
+             row["workers"], "paused" if row["paused"] else "")
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+@app.command()
+def pause(queue: _Queue, as_json: _Json = False) -> None:
+    """Hand out nothing of a queue, until `resume`. What runs goes on, and sending does."""
+    audit.record("queues.pause_queue", queue)
+    row = queues.pause_queue(queue)
+    _tell(row, f"{queue} paused: {row['waiting']} tasks wait", as_json=as_json)
+
+
+@app.command()
+def resume(queue: _Queue, as_json: _Json = False) -> None:
+    """Hand a queue out again."""
+    audit.record("queues.resume_queue", queue)
+    row = queues.resume_queue(queue)
+    _tell(row, f"{queue} resumed: {row['waiting']} tasks wait", as_json=as_json)
+
+
+@app.command()
+def purge(
+    queue: _Queue,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Cancel the pending tasks of a queue, delayed ones too. What runs goes on."""
+    queues.check_queue(queue)
+    if not yes:
+        typer.confirm(f"cancel all pending tasks of queue {queue}?", abort=True, err=True)
+    audit.record("queues.purge_queue", queue)
+    total = {"queue": queue, "cancelled": 0, "requested": 0, "remaining": 1}
+    while total["remaining"]:
+        part = queues.purge_queue(queue, by="CLI, purging the queue")
+        total = {**part, **{name: total[name] + part[name] for name in ("cancelled", "requested")}}
+        if not part["cancelled"] + part["requested"]:
+            break
+    requested = f", {total['requested']} asked to end" if total["requested"] else ""
+    _tell(total, f"{queue} purged: {total['cancelled']} tasks cancelled{requested}", as_json=as_json)
+
+
+@workers_app.command("list")
+def list_workers(
+    everyone: Annotated[bool, typer.Option("--all", help="Also those that have stopped or died.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=fleet.PAGE_MAX, help="Rows.")] = 100,
+    as_json: _Json = False,
+) -> None:
+    """List the worker processes that are alive, and what runs there."""
+    rows, total = fleet.list_workers(alive=None if everyone else True, limit=limit)
+    if as_json:
+        print_json({"workers": rows, "total_count": total})
+        return
+    if not rows:
+        typer.echo("no worker is alive: start one with `callboard worker`", err=True)
+        return
+    print_table(
+        ("worker", "threads", "running", "heard of", ""),
+        [
+            (row["worker_id"], row["threads"], len(row["tasks"]), age(row["heartbeat_at"]),
+             "" if row["alive"] else "stopped" if row["stopped_at"] else "dead")
+            for row in rows
+        ],
+    )  # fmt: skip
+    typer.echo(f"{len(rows)} of {total}")
+
+
+def locks(as_json: _Json = False) -> None:
+    """List the named locks: who holds them, and how often they were waited for."""
+    rows = fleet.list_locks()
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("lock", "held by", "for at most", "acquired", "contended", "lost"),
+        [
+            (row["name"], *(("-", "-") if row["holder"] is None else _held(row["holder"])), row["acquired"],
+             row["contended"], row["lost"])
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def _held(holder: dict[str, Any]) -> tuple[str, str]:
+    return f"task {holder['task_id']}", f"{holder['expires_in_s']:.0f} s"
+
+
+def _tell(row: dict[str, Any], said: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(row)
+    else:
+        typer.echo(said)
+
+
+def print_json(value: object) -> None:
+    """Print as JSON."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows as a table of plain text."""
+    from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(value)) for value in row))
+    Console().print(table)
