@@ -117,14 +117,14 @@ def _count_members(to: Direct) -> tuple[str, tuple[str, ...]]:
 
 ASKED: dict[str, tuple[Callable[[Session], object], str | dict[str, str]]] = {
     "page of all": (lambda s: task_query.page(s, TaskFilter()), KEY),
-    "page before an id": (lambda s: task_query.page(s, TaskFilter(), before_id=MIDDLE_ID), KEY),
+    "page before an id": (lambda s: task_query.page(s, TaskFilter(), cursor=MIDDLE), KEY),
     "page of completed": (lambda s: task_query.page(s, TaskFilter(status=COMPLETED)), KEY),
     "page of a status": (lambda s: task_query.page(s, TaskFilter(status=FAILED)), OTHERS),
-    "page of a status before": (lambda s: task_query.page(s, TaskFilter(status=FAILED), before_id=MIDDLE_ID), OTHERS),
+    "page of a status before": (lambda s: task_query.page(s, TaskFilter(status=FAILED), cursor=MIDDLE), OTHERS),
     "page of a rare type": (lambda s: task_query.page(s, TaskFilter(task_type=TaskType(crowd.RARE_TYPE))), TYPE),
     "page of a name": (lambda s: task_query.page(s, TaskFilter(task_name="crowd.n3")), NAME),
     "page of a name before": (
-        lambda s: task_query.page(s, TaskFilter(task_name="crowd.n3"), before_id=MIDDLE_ID), NAME,
+        lambda s: task_query.page(s, TaskFilter(task_name="crowd.n3"), cursor=MIDDLE), NAME,
     ),
     "page of an unknown name": (lambda s: task_query.page(s, TaskFilter(task_name="nobody")), NAME),
     "count of a status": (lambda s: task_query.count(s, TaskFilter(status=FAILED)), OTHERS),
