@@ -1,5 +1,6 @@
 """Every table, imported in one place, so that SQLModel.metadata is complete for migrations and tests."""
 
+from models.audit import AuditEntry
 from models.health import Alert, HealthSample
 from models.mail import EmailDelivery
 from models.report import InformationReport, ReportDocument
@@ -8,6 +9,7 @@ from models.task_tables import Chore, IdempotencyKey, Task, TaskAttempt, TaskGro
 
 __all__ = [
     "Alert",
+    "AuditEntry",
     "Chore",
     "EmailDelivery",
     "HealthSample",
