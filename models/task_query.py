@@ -7,8 +7,8 @@ A list is read in bounded steps, so that its first page takes milliseconds and i
     match      of these, the rows that the rest of the filter fits; full rows are read of the page only
 
 Where the index answers the whole filter, a page is full unless it is the last. Elsewhere a walk ends after WALK_ROWS
-entries, and the page may be short, even empty, and says `is_partial`: its cursor goes on from there. An order by
-duration or priority has no index (each would cost every task); it sorts the newest SORT_ROWS entries, and says
+entries or WALK_S, and the page may be short, even empty, and says `is_partial`: its cursor goes on from there. An order
+by duration or priority has no index (each would cost every task); it sorts the newest SORT_ROWS entries, and says
 `is_partial` if there are more.
 
 Must not: change a row.
@@ -144,12 +144,13 @@ def attempts(session: Session, task_id: str) -> list[TaskAttempt]:
     return list(session.execute(statement).scalars())
 
 
-def logs(session: Session, task_id: str, *, after_id: int = 0) -> list[TaskLog]:
+def logs(session: Session, task_id: str, *, after_id: int = 0, limit: int | None = None) -> list[TaskLog]:
     """A task's log lines in order; only those after `after_id`, for following it."""
     statement = (
         select(TaskLog)
         .where(col(TaskLog.task_id) == storable(task_id), col(TaskLog.id) > after_id)
         .order_by(col(TaskLog.id))
+        .limit(limit)
     )
     return list(session.execute(statement).scalars())
 

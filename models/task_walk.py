@@ -4,6 +4,7 @@ Must not: read more than it says; each query here is of bounded length, whatever
 """
 
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -16,11 +17,13 @@ from models.task_filter import TaskFilter, Way
 from models.task_tables import Task
 
 WALK_ROWS: Final = 10_000
-"""Candidates that are looked at for one page."""
+"""Candidates that are looked at for one page, at most."""
+WALK_S: Final = 0.025
+"""After this a page takes what it has found so far; at least one chunk was looked at by then."""
 SORT_ROWS: Final = 5_000
-"""Candidates that are sorted by a value."""
-_FIRST_CHUNK: Final = 500
-_LARGEST_CHUNK: Final = 5_000
+"""Candidates that are sorted by a value, where they lie side by side; elsewhere SCATTERED_ROWS."""
+SCATTERED_ROWS: Final = 2_000
+_CHUNK: Final = 1_000
 _KEY: Final[Any] = col(Task.task_id)
 
 Found = tuple[list[str], Place | None, bool]
@@ -56,7 +59,7 @@ class Walk:
         """The way with the fewest candidates, as far as a walk would go; of equals the first."""
         if len(ways) <= 2:
             return ways[0]
-        fewest, best = WALK_ROWS, ways[0]
+        fewest, best = SCATTERED_ROWS, ways[0]
         for way in ways[:-1]:
             looked_up = way.alternatives(self.wanted, self.dialect)[0]
             among = select(literal(1)).select_from(Task).where(*looked_up).limit(fewest).subquery()
@@ -139,15 +142,16 @@ def by_id(walk: Walk, place: Place | None, limit: int, offset: int) -> Found:
         ids = walk.next_ids(after_id, limit + 1, offset=offset)
         return ids[:limit], Place(ids[limit - 1]) if len(ids) > limit else None, False
     matching: list[str] = []
-    walked, chunk = 0, max(_FIRST_CHUNK, 2 * limit)
-    while walked < WALK_ROWS:
+    walked, chunk = 0, max(_CHUNK, limit)
+    until_s = time.monotonic() + WALK_S
+    while walked == 0 or (walked < WALK_ROWS and time.monotonic() < until_s):
         stretch = walk.stretch(after_id, chunk)
         matching += walk.match(stretch)
         if len(matching) > offset + limit:
             return matching[offset : offset + limit], Place(matching[offset + limit - 1]), False
         if stretch.is_last:
             return matching[offset:], None, False
-        walked, after_id, chunk = walked + chunk, stretch.last_id, min(4 * chunk, _LARGEST_CHUNK)
+        walked, after_id = walked + chunk, stretch.last_id
     assert after_id is not None
     return matching[offset:], Place(after_id), True
 
@@ -155,7 +159,8 @@ def by_id(walk: Walk, place: Place | None, limit: int, offset: int) -> Found:
 def by_value(walk: Walk, place: Place | None, limit: int, offset: int, what: str) -> Found:
     """A page in the order of a value, of the newest candidates."""
     newest = Walk(walk.session, walk.wanted, is_descending=True, way=walk.way)
-    window = newest.stretch(None if place is None else place.top_id, SORT_ROWS, inclusive=True)
+    rows = SCATTERED_ROWS if walk.way.field else SORT_ROWS
+    window = newest.stretch(None if place is None else place.top_id, rows, inclusive=True)
     if window.first_id is None:
         return [], None, False
     now_us = place.now_us if place is not None else round(datetime.now(UTC).timestamp() * 1e6)

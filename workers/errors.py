@@ -7,6 +7,7 @@
     │   ├── InvalidTask           unknown actor, parameters, priority …: sending it again cannot help
     │   ├── LedgerUnavailable     the database did not take the row
     │   └── OutcomeUnknown        neither can be said; the message names the task id
+    ├── TaskRefused               it cannot be done with this task as it stands
     ├── ScheduleError             what was asked of a schedule was not done
     │   ├── InvalidSchedule       a field is wrong; the message says what was expected
     │   ├── UnknownSchedule       there is no schedule of this id
@@ -57,6 +58,7 @@ __all__ = [
     "SendError",
     "SettingsError",
     "TaskError",
+    "TaskRefused",
     "TimeLimitExceeded",
     "TransientError",
     "UnknownActor",
@@ -114,6 +116,10 @@ class OutcomeUnknown(SendError):
             f"asked. Look it up with `callboard tasks show {task_id}` once the database is back"
         )
         self.task_id = task_id
+
+
+class TaskRefused(CallboardError):
+    """It cannot be done with this task as it stands; the message says why and what to do."""
 
 
 class ScheduleError(CallboardError):

@@ -173,13 +173,13 @@ def test_a_question_of_upkeep_is_served_by_an_index(
 def test_retention_finds_what_it_looks_for_by_keys(crowded: str) -> None:
     """Trap 22: a row's age is in its key, so no index on a time is needed."""
     ids = [crowd.task_id(FIRST, number) for number in range(20)]
-    walk = retention._Walk(timedelta(days=30), retention._ENDED, retention._delete)
+    walk = retention._Walk(timedelta(days=30), retention._ENDED, retention.delete)
     with direct.reading() as connection:
         pages = Explaining(connection)
         walk._page(pages, "", retention.id_at(LAST), LAST)
     with direct.transaction() as connection:
         to = Explaining(connection)
-        retention._delete(to, ids, FIRST - timedelta(days=1), LAST)
+        retention.delete(to, ids, FIRST - timedelta(days=1), LAST)
 
     assert served(pages.plans[0], KEY[crowded]), pages.plans[0]
     for plan, index in zip(to.plans, (KEY[crowded], ATTEMPTS_KEY[crowded], LOGS, HELD), strict=False):

@@ -1,13 +1,13 @@
 """Indexes for lists of tasks by correlation, parent, schedule and tag; a task without them is in none of these.
 
-Revision: 0006, after 0003.
+Revision: 0006, after 0004.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = '0006'
-down_revision = '0003'
+down_revision = '0004'
 branch_labels = None
 depends_on = None
 

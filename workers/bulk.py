@@ -1,0 +1,160 @@
+"""Many tasks at once: enqueue, and cancel, retry or delete by ids or by a filter.
+
+Each call acts on at most MAX_TASKS, in batches of BATCH that are committed one by one: a crash, or a database that goes
+away, leaves whole batches done and the rest as it was, and the same call again does the rest. Which tasks are meant is
+read before the first is touched, so that what is done does not change it; a task that moves meanwhile is decided by its
+own compare-and-set.
+
+Must not: act on everything by mistake; a filter with nothing in it is refused.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from dramatiq import Message
+
+from models import database, direct, task_changes, task_query
+from models.database import DatabaseError
+from models.task_query import Count, TaskFilter
+from workers import callboard
+from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown
+from workers.ledger.cancel import cancel_many
+from workers.ledger.reopen import retry_many
+from workers.registry import is_duplicate
+from workers.tasks import message_of
+
+MAX_TASKS: Final = 10_000
+"""Tasks of one call; `more` says that others match."""
+BATCH: Final = 500
+_CHUNK: Final = 1_000
+
+
+class Action(StrEnum):
+    """What can be done to many."""
+
+    CANCEL = "cancel"
+    RETRY = "retry"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a bulk action.
+
+    matched: how many tasks were meant. outcomes: how many of them came to what: for CANCEL `cancelled`, `requested`,
+    `ended`, `unknown`; for RETRY `reopened`, `refused`, `key_taken`, `unknown`; for DELETE `deleted`, `kept`. more:
+    others match. The same call again goes on with them where the action takes its tasks out of the filter (as a cancel
+    of pending ones); elsewhere narrow the filter, for instance by `until`.
+    """
+
+    action: Action
+    matched: int
+    outcomes: dict[str, int]
+    more: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """What became of one task of a bulk enqueue: `accepted`, `duplicate` (task_id is the earlier one's), `invalid`
+    (with the field and what was expected) or `unavailable` (the database went away before its turn)."""
+
+    outcome: str
+    task_id: str | None = None
+    field: str | None = None
+    detail: str | None = None
+
+
+def count(wanted: TaskFilter) -> Count:
+    """How many tasks a bulk action would be about; raises InvalidTask for a filter with nothing in it."""
+    _must_say_something(wanted)
+    with database.reading() as session:
+        return task_query.counted(session, wanted)
+
+
+def act(action: Action, wanted: TaskFilter, *, by: str = "application") -> Done:
+    """Cancel, retry or delete the tasks that a filter means, newest first, up to MAX_TASKS. Only ended tasks are
+    deleted; a retry is for failed and cancelled ones.
+
+    Args:
+        by: who asks, for the rows and their logs.
+
+    Raises:
+        InvalidTask: a filter with nothing in it.
+        LedgerUnavailable, BusUnavailable: batches before may have been done.
+    """
+    _must_say_something(wanted)
+    with database.reading() as session:
+        ids = task_query.select_ids(session, wanted, limit=MAX_TASKS + 1)
+    more, ids = len(ids) > MAX_TASKS, ids[:MAX_TASKS]
+    outcomes: dict[str, int] = {}
+    for first in range(0, len(ids), BATCH):
+        for outcome, number in _ACTIONS[action](ids[first : first + BATCH], by).items():
+            outcomes[outcome] = outcomes.get(outcome, 0) + number
+    return Done(action, len(ids), outcomes, more)
+
+
+def _must_say_something(wanted: TaskFilter) -> None:
+    if not wanted.given():
+        raise InvalidTask("filter: expected ids, or at least one filter, for instance a status", field="filter")
+
+
+def _tally(outcomes: Mapping[str, StrEnum]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for outcome in outcomes.values():
+        found[outcome.value] = found.get(outcome.value, 0) + 1
+    return found
+
+
+def _delete(ids: Sequence[str], _by: str) -> dict[str, int]:
+    try:
+        with direct.transaction() as to:
+            deleted = task_changes.delete_ended(to, ids, datetime.now(UTC))
+    except DatabaseError as error:
+        raise LedgerUnavailable(f"not all were deleted: {error}") from error
+    return {"deleted": deleted, "kept": len(ids) - deleted}
+
+
+_ACTIONS: Final[dict[Action, Callable[[Sequence[str], str], dict[str, int]]]] = {
+    Action.CANCEL: lambda ids, by: _tally(cancel_many(callboard.broker, ids, by=by)),
+    Action.RETRY: lambda ids, by: _tally(retry_many(callboard.broker, ids, by=by)),
+    Action.DELETE: _delete,
+}
+
+
+def enqueue_many(items: Sequence[Mapping[str, Any]]) -> list[Item]:
+    """Send up to MAX_TASKS tasks; the wrong ones are left out, and each item says what became of it.
+
+    Args:
+        items: of each the arguments of `workers.tasks.enqueue` by name, `task_name` at least.
+
+    Raises:
+        InvalidTask: no or too many items.
+        LedgerUnavailable, OutcomeUnknown: of the first thousand already; after that, items say `unavailable`.
+    """
+    if not 1 <= len(items) <= MAX_TASKS:
+        raise InvalidTask(f"tasks: expected 1–{MAX_TASKS}, got {len(items)}", field="tasks")
+    found: dict[int, Item] = {}
+    ready: list[tuple[int, Message[Any], int | None]] = []
+    now = datetime.now(UTC)
+    for index, item in enumerate(items):
+        try:
+            message, delay_ms = message_of(**{"task_type": None, "params": None, **item})
+            callboard.ledger.row_of(callboard.broker, message, delay_ms=delay_ms, now=now)
+            ready.append((index, message, delay_ms))
+        except InvalidTask as error:
+            found[index] = Item("invalid", field=error.field, detail=str(error))
+    for first in range(0, len(ready), _CHUNK):
+        part = ready[first : first + _CHUNK]
+        try:
+            sent = callboard.broker.enqueue_many([one[1] for one in part], delays=[one[2] for one in part])
+        except (LedgerUnavailable, OutcomeUnknown) as error:
+            if first == 0:
+                raise
+            found |= {index: Item("unavailable", detail=str(error)) for index, _, _ in ready[first:]}
+            break
+        for (index, _, _), message in zip(part, sent, strict=True):
+            found[index] = Item("duplicate" if is_duplicate(message) else "accepted", message.message_id)
+    return [found[index] for index in range(len(items))]
