@@ -169,6 +169,8 @@ def message_of(
 def _aware(at: datetime, field: str) -> datetime:
     if at.tzinfo is None:
         raise InvalidTask(f"{field}: expected a time with its offset, for instance {at.isoformat()}Z", field=field)
+    if not 1970 < at.year < 9000:  # why: near its ends the calendar has no room for an offset or a delay.
+        raise InvalidTask(f"{field}: expected a year from 1971 to 8999, got {at.year}", field=field)
     return at.astimezone(UTC)
 
 

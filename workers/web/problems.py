@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from models.database import DatabaseError
 from models.text import clean_text
 from workers.broker import BusFull, BusRefused, BusUnavailable
-from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown
+from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown, TaskRefused
 from workers.web.shapes import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -75,6 +75,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(InvalidTask)
     async def _invalid(request: Request, error: InvalidTask) -> JSONResponse:
         return problem(422, str(error), slug="invalid-task", field=error.field)
+
+    @app.exception_handler(TaskRefused)
+    async def _refused(request: Request, error: TaskRefused) -> JSONResponse:
+        return problem(409, str(error), slug="task-refused")
 
     @app.exception_handler(LedgerUnavailable)
     @app.exception_handler(DatabaseError)

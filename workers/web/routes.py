@@ -13,11 +13,24 @@ from workers.tasks import CancelOutcome
 from workers.web.auth import LOCAL, Caller, Role, needs, trusting
 from workers.web.problems import AsciiJson, described
 from workers.web.shapes import (
+    Attempt,
+    AttemptsAnswer,
+    BulkAnswer,
+    BulkEnqueueAnswer,
+    BulkEnqueueRequest,
+    BulkItem,
+    BulkRequest,
     CancelAnswer,
+    ChangeRequest,
     CountAnswer,
     EnqueueAnswer,
     EnqueueRequest,
+    ListRequest,
+    LogLine,
+    LogsAnswer,
+    RetryAnswer,
     TaskDetail,
+    TaskFilterFields,
     TaskPage,
     TaskRow,
 )
@@ -49,54 +62,136 @@ def create_task_router(auth: Callable[..., Any] | None = None) -> APIRouter:
     @router.post(
         "/enqueue",
         status_code=201,
+        responses={
+            200: {"model": EnqueueAnswer, "description": "An earlier task has this idempotency key"},
+            **described(_400="Bad request", _413="Too large"),
+        },
+        dependencies=[needs(Role.OPERATE)],
+    )
+    def enqueue(request: EnqueueRequest, response: Response) -> EnqueueAnswer:
+        """Send a task."""
+        message = tasks.enqueue(**request.model_dump())
+        if tasks.is_duplicate(message):
+            response.status_code = 200
+            said = "Nothing was sent: this earlier task has the idempotency key"
+            return EnqueueAnswer(task_id=message.message_id, message=said, delivery=_delivery(), duplicate=True)
+        priority = request.priority or default_priority_of(callboard.registry.resolve(request.task_name))
+        said = f"Task enqueued successfully with priority {priority}"
+        return EnqueueAnswer(task_id=message.message_id, message=said, delivery=_delivery())
+
+    @router.post(
+        "/enqueue/bulk",
         responses=described(_400="Bad request", _413="Too large"),
         dependencies=[needs(Role.OPERATE)],
     )
-    def enqueue(request: EnqueueRequest) -> EnqueueAnswer:
-        """Send a task."""
-        audit.record("tasks.enqueue", request.task_name)
-        task_id = tasks.enqueue_task(
-            request.task_name,
-            request.task_type,
-            request.params,
-            request.priority,
-            request.max_retries,
-            delay_s=request.delay_s,
-            tags=request.tags,
+    def enqueue_bulk(request: BulkEnqueueRequest) -> BulkEnqueueAnswer:
+        """Send up to 10,000 tasks; what is wrong with one does not keep the others from being sent."""
+        results = enqueue_each(request.tasks)
+        audit.record("tasks.enqueue_bulk", details={"count": len(results)})
+        tally = Counter(one.outcome for one in results)
+        return BulkEnqueueAnswer(
+            results=results,
+            accepted=tally["accepted"],
+            duplicates=tally["duplicate"],
+            invalid=tally["invalid"],
+            unavailable=tally["unavailable"],
+            delivery=_delivery(),
         )
-        priority = request.priority or default_priority_of(callboard.registry.resolve(request.task_name))
-        return EnqueueAnswer(
-            task_id=task_id,
-            message=f"Task enqueued successfully with priority {priority}",
-            delivery="sent" if callboard.broker.is_bus_up else "deferred",
-        )
+
+    def act(action: bulk.Action, request: BulkRequest, caller: Caller) -> BulkAnswer:
+        wanted = tasks.make_filter(**request.filter.model_dump())
+        if request.dry_run:
+            meant = bulk.count(wanted)
+            return BulkAnswer(action=action, dry_run=True, matched=meant.number, matched_is_estimate=meant.is_estimate,
+                              outcomes={}, more=meant.number > bulk.MAX_TASKS)  # fmt: skip
+        done = bulk.act(action, wanted, by=_name_of(caller))
+        audit.record(f"tasks.bulk_{action}", details={"filter": request.filter.model_dump(
+            mode="json", exclude_none=True), "outcomes": done.outcomes})  # fmt: skip
+        return BulkAnswer(action=action, dry_run=False, matched=done.matched, matched_is_estimate=False,
+                          outcomes=done.outcomes, more=done.more)  # fmt: skip
+
+    in_bulk = described(_400="Bad request", _413="Too large")
+
+    @router.post("/bulk/cancel", responses=in_bulk)
+    def bulk_cancel(request: BulkRequest, caller: Annotated[Caller, needs(Role.OPERATE)]) -> BulkAnswer:
+        """Cancel tasks by ids or filter, up to 10,000; with `dry_run` only say how many."""
+        return act(bulk.Action.CANCEL, request, caller)
+
+    @router.post("/bulk/retry", responses=in_bulk)
+    def bulk_retry(request: BulkRequest, caller: Annotated[Caller, needs(Role.OPERATE)]) -> BulkAnswer:
+        """Retry failed and cancelled tasks by ids or filter, up to 10,000; with `dry_run` only say how many."""
+        return act(bulk.Action.RETRY, request, caller)
+
+    @router.post("/bulk/delete", responses=in_bulk)
+    def bulk_delete(request: BulkRequest, caller: Annotated[Caller, needs(Role.ADMIN)]) -> BulkAnswer:
+        """Delete ended tasks by ids or filter, up to 10,000; with `dry_run` only say how many match."""
+        return act(bulk.Action.DELETE, request, caller)
 
     @router.get("/count/all", dependencies=[needs(Role.READ)])
-    def count(status: TaskStatus | None = None, task_type: TaskType | None = None) -> CountAnswer:
-        """How many tasks match."""
-        return CountAnswer(count=tasks.get_task_count(status, task_type), status=status, task_type=task_type)
+    def count(asked: Annotated[TaskFilterFields, Query()]) -> CountAnswer:
+        """How many tasks match; above 100,000 about how many."""
+        found = tasks.count_tasks(tasks.make_filter(**asked.model_dump()))
+        return CountAnswer(count=found.number, count_is_estimate=found.is_estimate, status=asked.status,
+                           task_type=asked.task_type)  # fmt: skip
 
     @router.get("/", dependencies=[needs(Role.READ)])
-    def list_tasks(
-        status: TaskStatus | None = None,
-        task_type: TaskType | None = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
-        offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0,
-    ) -> TaskPage:
-        """Tasks, newest first."""
-        rows = tasks.list_tasks(status, task_type, limit=limit, offset=offset)
-        total = tasks.get_task_count(status, task_type)
-        return TaskPage(tasks=[TaskRow(**row) for row in rows], total_count=total, limit=limit, offset=offset)
+    def list_tasks(asked: Annotated[ListRequest, Query()]) -> TaskPage:
+        """Tasks, newest first unless `sort` says otherwise."""
+        wanted = tasks.make_filter(**asked.filters())
+        page = tasks.find_tasks(wanted, limit=asked.limit, offset=asked.offset, sort=asked.sort, cursor=asked.cursor)
+        total = None if asked.cursor is not None else tasks.count_tasks(wanted)
+        return TaskPage(
+            tasks=[TaskRow(**tasks.as_dict(row)) for row in page.rows],
+            total_count=total and total.number,
+            total_count_is_estimate=total is not None and total.is_estimate,
+            limit=asked.limit,
+            offset=asked.offset,
+            next_cursor=page.next_cursor,
+            is_partial=page.is_partial,
+        )
 
     @router.get("/{task_id}", responses=described(_404="Not found"), dependencies=[needs(Role.READ)])
     def show(task_id: _TaskId) -> TaskDetail:
         """A task's row, and why it is not running yet."""
         return TaskDetail(**_found(task_id), waiting_on=tasks.waiting_on(task_id))
 
+    @router.get("/{task_id}/attempts", responses=described(_404="Not found"), dependencies=[needs(Role.READ)])
+    def attempts(task_id: _TaskId) -> AttemptsAnswer:
+        """A task's attempts, first to last."""
+        _found(task_id)
+        return AttemptsAnswer(attempts=[Attempt(**one) for one in tasks.attempts(task_id)])
+
+    @router.get("/{task_id}/logs", responses=described(_404="Not found"), dependencies=[needs(Role.READ)])
+    def logs(
+        task_id: _TaskId,
+        after_id: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Only lines after this one.")] = 0,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
+    ) -> LogsAnswer:
+        """A task's log lines in order."""
+        _found(task_id)
+        return LogsAnswer(logs=[LogLine(**one) for one in tasks.logs(task_id, after_id=after_id, limit=limit)])
+
+    changing = described(_400="Bad request", _404="Not found", _409="Conflict", _413="Too large")
+
+    @router.patch("/{task_id}", responses=changing, dependencies=[needs(Role.OPERATE)])
+    def change(task_id: _TaskId, request: ChangeRequest) -> TaskDetail:
+        """Give a task that waits another priority or time."""
+        _found(task_id)
+        eta = request.eta if "eta" in request.model_fields_set else tasks.UNCHANGED
+        tasks.change_task(task_id, priority=request.priority, eta=eta)
+        return TaskDetail(**_found(task_id), waiting_on=tasks.waiting_on(task_id))
+
+    @router.post("/{task_id}/retry", responses=described(_404="Not found", _409="Conflict"))
+    def retry(task_id: _TaskId, caller: Annotated[Caller, needs(Role.OPERATE)]) -> RetryAnswer:
+        """Have a failed or cancelled task run again under its own id."""
+        _found(task_id)
+        tasks.retry_task(task_id, by=_name_of(caller))
+        return RetryAnswer(task_id=task_id, success=True, message="Task is pending again")
+
     @router.post("/{task_id}/cancel", responses=described(_404="Not found", _409="Conflict"))
     def cancel(task_id: _TaskId, caller: Annotated[Caller, needs(Role.OPERATE)]) -> CancelAnswer:
         """Cancel a task. `cancelled`: it will not run; `requested`: it is being ended, as its status will say."""
-        outcome = tasks.request_cancel(task_id, by="API" if caller == LOCAL else caller.name)
+        outcome = tasks.request_cancel(task_id, by=_name_of(caller))
         if outcome in _CANCEL_MESSAGES:
             message = _CANCEL_MESSAGES[outcome]
             if outcome is CancelOutcome.REQUESTED and not callboard.broker.is_bus_up:
@@ -105,6 +200,32 @@ def create_task_router(auth: Callable[..., Any] | None = None) -> APIRouter:
         raise HTTPException(409, f"task {task_id} is {_found(task_id)['status']}: it has ended")
 
     return router
+
+
+def enqueue_each(items: list[dict[str, Any]]) -> list[BulkItem]:
+    """Send those of a bulk request that are right."""
+    ready: dict[int, dict[str, Any]] = {}
+    results: dict[int, BulkItem] = {}
+    for index, item in enumerate(items):
+        try:
+            ready[index] = EnqueueRequest.model_validate(item).model_dump()
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            field = ".".join(str(part) for part in first["loc"])[:200]
+            detail = clean_text(f"{field}: {first['msg']}", 500)
+            results[index] = BulkItem(index=index, outcome="invalid", task_id=None, field=field, detail=detail)
+    found = bulk.enqueue_many(list(ready.values())) if ready else []
+    for index, one in zip(ready, found, strict=True):
+        results[index] = BulkItem(index=index, **asdict(one))
+    return [results[index] for index in range(len(items))]
+
+
+def _delivery() -> Literal["sent", "deferred"]:
+    return "sent" if callboard.broker.is_bus_up else "deferred"
+
+
+def _name_of(caller: Caller) -> str:
+    return "API" if caller == LOCAL else caller.name
 
 
 def _found(task_id: str) -> dict[str, Any]:
