@@ -13,6 +13,9 @@ from workers.web.routes import create_task_router
 BODY_OVERHEAD_BYTES = 16 * 1024
 """What a request's body may have beyond the parameters themselves."""
 
+BULK_MAX_BYTES = 16 * 1024 * 1024
+"""What a bulk enqueue may have: 10,000 tasks of an ordinary size."""
+
 
 def create_app() -> FastAPI:
     """A new application over this process's Callboard."""
@@ -26,7 +29,11 @@ def create_app() -> FastAPI:
     app.include_router(create_task_router())
     app.include_router(create_chore_router())
     app.include_router(create_audit_router())
-    app.add_middleware(BodyLimit, max_bytes=callboard.settings.params_max_bytes + BODY_OVERHEAD_BYTES)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=callboard.settings.params_max_bytes + BODY_OVERHEAD_BYTES,
+        larger={"/api/tasks/enqueue/bulk": BULK_MAX_BYTES},
+    )
     app.add_middleware(Audited)
     app.add_middleware(Guard)
 

@@ -1,5 +1,7 @@
 """Bounds on what a request may bring, before anything of it is parsed."""
 
+from collections.abc import Mapping
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workers.web.problems import problem
@@ -11,20 +13,23 @@ class BodyLimit:
     Args:
         app: the application behind it.
         max_bytes: bound of the body.
+        larger: path → its own bound.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, larger: Mapping[str, int] | None = None) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body up to the bound, then let the application run on it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        max_bytes = self._larger.get(scope["path"], self._max_bytes)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced) > self._max_bytes:
-            await self._refuse(scope, receive, send)
+        if not announced.isdigit() or int(announced) > max_bytes:
+            await self._refuse(scope, receive, send, max_bytes)
             return
         body = b""
         more = True
@@ -34,8 +39,8 @@ class BodyLimit:
                 return
             body += message.get("body", b"")
             more = message.get("more_body", False)
-            if len(body) > self._max_bytes:
-                await self._refuse(scope, receive, send)
+            if len(body) > max_bytes:
+                await self._refuse(scope, receive, send, max_bytes)
                 return
         delivered = False
 
@@ -48,7 +53,7 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = problem(413, f"the body may have at most {self._max_bytes:,} bytes: store large data and send its id",
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, max_bytes: int) -> None:
+        answer = problem(413, f"the body may have at most {max_bytes:,} bytes: store large data and send its id",
                          slug="too-large")  # fmt: skip
         await answer(scope, receive, send)
