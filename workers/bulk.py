@@ -1,4 +1,4 @@
-"""Many tasks at once: enqueue, and cancel, retry or delete by ids or by a filter.
+"""Many tasks at once: enqueue; cancel, retry or delete by ids or by a filter; prune what is old.
 
 Each call acts on at most MAX_TASKS, in batches of BATCH that are committed one by one: a crash, or a database that goes
 away, leaves whole batches done and the rest as it was, and the same call again does the rest. Which tasks are meant is
@@ -9,7 +9,7 @@ Must not: act on everything by mistake; a filter with nothing in it is refused.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -18,6 +18,8 @@ from dramatiq import Message
 
 from models import database, direct, task_changes, task_query
 from models.database import DatabaseError
+from models.retention import Retention
+from models.task import TaskStatus
 from models.task_query import Count, TaskFilter
 from workers import callboard
 from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown
@@ -40,14 +42,21 @@ class Action(StrEnum):
     DELETE = "delete"
 
 
+_STATUSES: Final = {
+    Action.CANCEL: (TaskStatus.PENDING, TaskStatus.RUNNING),
+    Action.RETRY: (TaskStatus.FAILED,),
+    Action.DELETE: (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED),
+}
+"""What an action is for, where nothing else is said."""
+
+
 @dataclass(frozen=True)
 class Done:
     """What became of a bulk action.
 
     matched: how many tasks were meant. outcomes: how many of them came to what: for CANCEL `cancelled`, `requested`,
     `ended`, `unknown`; for RETRY `reopened`, `refused`, `key_taken`, `unknown`; for DELETE `deleted`, `kept`. more:
-    others match. The same call again goes on with them where the action takes its tasks out of the filter (as a cancel
-    of pending ones); elsewhere narrow the filter, for instance by `until`.
+    others match, and the same call again goes on with them.
     """
 
     action: Action
@@ -67,27 +76,29 @@ class Item:
     detail: str | None = None
 
 
-def count(wanted: TaskFilter) -> Count:
+def count(action: Action, wanted: TaskFilter) -> Count:
     """How many tasks a bulk action would be about; raises InvalidTask for a filter with nothing in it."""
-    _must_say_something(wanted)
     with database.reading() as session:
-        return task_query.counted(session, wanted)
+        counts = [task_query.counted(session, one) for one in _meant(action, wanted)]
+    return Count(sum(one.number for one in counts), any(one.is_estimate for one in counts))
 
 
 def act(action: Action, wanted: TaskFilter, *, by: str = "application") -> Done:
-    """Cancel, retry or delete the tasks that a filter means, newest first, up to MAX_TASKS. Only ended tasks are
-    deleted; a retry is for failed and cancelled ones.
+    """Cancel, retry or delete the tasks that a filter means, newest first, up to MAX_TASKS.
 
     Args:
+        wanted: where it says neither status nor ids, a cancel is for pending and running tasks, a retry for failed
+            ones (not for those that somebody cancelled), and a delete for all that have ended.
         by: who asks, for the rows and their logs.
 
     Raises:
         InvalidTask: a filter with nothing in it.
         LedgerUnavailable, BusUnavailable: batches before may have been done.
     """
-    _must_say_something(wanted)
+    ids: list[str] = []
     with database.reading() as session:
-        ids = task_query.select_ids(session, wanted, limit=MAX_TASKS + 1)
+        for one in _meant(action, wanted):
+            ids += task_query.select_ids(session, one, limit=MAX_TASKS + 1 - len(ids))
     more, ids = len(ids) > MAX_TASKS, ids[:MAX_TASKS]
     outcomes: dict[str, int] = {}
     for first in range(0, len(ids), BATCH):
@@ -96,9 +107,36 @@ def act(action: Action, wanted: TaskFilter, *, by: str = "application") -> Done:
     return Done(action, len(ids), outcomes, more)
 
 
-def _must_say_something(wanted: TaskFilter) -> None:
+def prune(*, result_days: int, task_days: int, on_turn: Callable[[int], None] = lambda _tasks: None) -> dict[str, int]:
+    """Do at once what upkeep does little by little (models.retention): forget what has ended long ago.
+
+    Args:
+        result_days, task_days: how long after its end a task keeps its result, and is kept; 1 or more.
+        on_turn: told after each second or so how many tasks went so far.
+
+    Returns:
+        How many tasks, results, groups, workers' rows and runs of schedules went.
+    """
+    if min(result_days, task_days) < 1:
+        raise InvalidTask(f"days: expected 1 or more, got {min(result_days, task_days)}", field="days")
+    audit_days = callboard.settings.audit_retention_days
+    retention = Retention(result_days=result_days, task_days=task_days, audit_days=audit_days)
+    total: dict[str, int] = {}
+    while True:
+        found = retention.turn(datetime.now(UTC))
+        more = found.pop("more")
+        total = {name: total.get(name, 0) + number for name, number in found.items()}
+        on_turn(total["tasks"])
+        if not more:
+            return total
+
+
+def _meant(action: Action, wanted: TaskFilter) -> list[TaskFilter]:
     if not wanted.given():
         raise InvalidTask("filter: expected ids, or at least one filter, for instance a status", field="filter")
+    if wanted.status is not None or wanted.ids is not None:
+        return [wanted]
+    return [replace(wanted, status=status) for status in _STATUSES[action]]
 
 
 def _tally(outcomes: Mapping[str, StrEnum]) -> dict[str, int]:

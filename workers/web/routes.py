@@ -1,13 +1,16 @@
 """The task routes. Each checks its input by a shape, calls `workers.tasks`, and shapes the answer."""
 
+from collections import Counter
 from collections.abc import Callable
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Path, Query
+from fastapi import APIRouter, HTTPException, Path, Query, Response
+from pydantic import ValidationError
 
-from models.task import TaskStatus, TaskType
 from models.task_query import MAX_OFFSET, MAX_PAGE
-from workers import audit, callboard, tasks
+from models.text import clean_text
+from workers import audit, bulk, callboard, tasks
 from workers.registry import default_priority_of
 from workers.tasks import CancelOutcome
 from workers.web.auth import LOCAL, Caller, Role, needs, trusting
@@ -62,6 +65,7 @@ def create_task_router(auth: Callable[..., Any] | None = None) -> APIRouter:
     @router.post(
         "/enqueue",
         status_code=201,
+        response_model_exclude_defaults=True,
         responses={
             200: {"model": EnqueueAnswer, "description": "An earlier task has this idempotency key"},
             **described(_400="Bad request", _413="Too large"),
@@ -70,6 +74,7 @@ def create_task_router(auth: Callable[..., Any] | None = None) -> APIRouter:
     )
     def enqueue(request: EnqueueRequest, response: Response) -> EnqueueAnswer:
         """Send a task."""
+        audit.record("tasks.enqueue", request.task_name)
         message = tasks.enqueue(**request.model_dump())
         if tasks.is_duplicate(message):
             response.status_code = 200
@@ -101,7 +106,7 @@ def create_task_router(auth: Callable[..., Any] | None = None) -> APIRouter:
     def act(action: bulk.Action, request: BulkRequest, caller: Caller) -> BulkAnswer:
         wanted = tasks.make_filter(**request.filter.model_dump())
         if request.dry_run:
-            meant = bulk.count(wanted)
+            meant = bulk.count(action, wanted)
             return BulkAnswer(action=action, dry_run=True, matched=meant.number, matched_is_estimate=meant.is_estimate,
                               outcomes={}, more=meant.number > bulk.MAX_TASKS)  # fmt: skip
         done = bulk.act(action, wanted, by=_name_of(caller))
