@@ -109,7 +109,8 @@ def search(
         ids, after, is_partial = by_id(walk, place, limit, offset)
     else:
         ids, after, is_partial = by_value(walk, place, limit, offset, sort.removeprefix("-"))
-    rows = {row.task_id: row for row in session.execute(select(Task).where(walk.among(ids))).scalars()}
+    whole = session.execute(select(Task).where(walk.among(ids))).scalars() if ids else ()
+    rows = {row.task_id: row for row in whole}
     following = None if after is None else task_cursor.write(after, wanted, sort)
     return Page([rows[one] for one in ids if one in rows], following, is_partial)
 
