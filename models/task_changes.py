@@ -73,9 +73,7 @@ def _has_key(to: Direct, task: Ended, now: datetime) -> bool:
     return to.run_counted(marked(to, _TAKE_KEY_AGAIN), values) == 1
 
 
-def change(
-    to: Direct, task_id: str, changes: dict[str, Any], *, lost: LostDelivery | None, now: datetime
-) -> bool:
+def change(to: Direct, task_id: str, changes: dict[str, Any], *, lost: LostDelivery | None, now: datetime) -> bool:
     """pending → pending with another `priority` or `eta` (None: at once), for the relay to send anew. Only for who has
     taken its message off the bus. False if it is not pending, or is to be cancelled.
 

@@ -67,9 +67,10 @@ def _extrapolated(walk: Walk) -> int:
     """The matches among the newest candidates, times how much further the others reach than those."""
     newest, low = (walk.next_ids(None, 1, offset=offset)[0] for offset in (0, WALK_ROWS))
     oldest = Walk(walk.session, walk.wanted, is_descending=False, way=walk.way).next_ids(None, 1)[0]
-    row = literal_column("background_tasks._rowid_")
+    row: Any = literal_column("background_tasks._rowid_")
     first, last, end = (
         walk.session.execute(select(row).select_from(Task).where(walk.among([one]))).scalar_one()
         for one in (newest, low, oldest)
     )
-    return round(walk.count(after_id=low) * max(1.0, (first - end) / max(1, first - last)))
+    matches = walk.count(after_id=low)
+    return int(matches * max(1.0, (first - end) / max(1, first - last)))

@@ -164,7 +164,7 @@ def _has_tag(tag: str, dialect: str) -> ColumnElement[bool]:
     """Looked for in the JSON text: a quote that follows a bracket or a comma begins a text of the list, as one inside
     of a text has a backslash before it."""
     position = func.strpos if dialect == "postgresql" else func.instr
-    text = literal_column("CAST(background_tasks.tags AS TEXT)")
+    text: Any = literal_column("CAST(background_tasks.tags AS TEXT)")
     written = json.dumps(storable(tag))
     return and_(HAS_TAGS, or_(*(position(text, before + written) > 0 for before in ("[", ", ", ","))))
 

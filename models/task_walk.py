@@ -24,7 +24,7 @@ SORT_ROWS: Final = 5_000
 """Candidates that are sorted by a value, where they lie side by side; elsewhere SCATTERED_ROWS."""
 SCATTERED_ROWS: Final = 2_000
 _CHUNK: Final = 1_000
-_KEY: Final[Any] = col(Task.task_id)
+_key: Any = col(Task.task_id)
 
 Found = tuple[list[str], Place | None, bool]
 """Ids of a page, where the next one begins, and whether the walk was given up."""
@@ -71,11 +71,11 @@ class Walk:
     def next_ids(self, after_id: str | None, limit: int, *, offset: int = 0, inclusive: bool = False) -> list[str]:
         """The next candidates. inclusive: `after_id` itself may be the first."""
         found: list[str] = []
-        order = _KEY.desc() if self.is_descending else _KEY
+        order = _key.desc() if self.is_descending else _key
         for within in self._withins():
             if after_id is not None:
                 within.append(self.is_beyond(after_id, inclusive=inclusive))
-            each = [select(_KEY.label("task_id")).where(*looked_up, *within) for looked_up in self._looked_up]
+            each = [select(_key.label("task_id")).where(*looked_up, *within) for looked_up in self._looked_up]
             statement: Any = each[0].order_by(order)
             if len(each) > 1:
                 either = union_all(*each).subquery()
@@ -90,24 +90,27 @@ class Walk:
         """How many candidates match; after_id: of the newer ones."""
         total = 0
         for within in self._withins():
-            within += [] if after_id is None else [_KEY > after_id]
+            newer = [] if after_id is None else [_key > after_id]
             for looked_up in self._looked_up:
-                statement = select(func.count()).select_from(Task).where(*looked_up, *within, *self.rest)
+                statement = select(func.count()).select_from(Task).where(*looked_up, *within, *newer, *self.rest)
                 total += self.session.execute(statement).scalar_one()
         return total
 
     def _withins(self) -> list[list[ColumnElement[bool]]]:
         """The ranges of ids as conditions."""
         return [
-            ([_KEY >= low] if low else []) + ([_KEY < before] if before is not None else [])
+            ([_key >= low] if low else []) + ([_key < before] if before is not None else [])
             for low, before in self._ranges
         ]
 
     def is_beyond(self, after_id: str, *, inclusive: bool = False) -> ColumnElement[bool]:
         """Whether a row comes after that id."""
-        if self.is_descending:
-            return _KEY <= after_id if inclusive else _KEY < after_id
-        return _KEY >= after_id if inclusive else _KEY > after_id
+        beyond: ColumnElement[bool]
+        if inclusive:
+            beyond = _key <= after_id if self.is_descending else _key >= after_id
+        else:
+            beyond = _key < after_id if self.is_descending else _key > after_id
+        return beyond
 
     def stretch(self, after_id: str | None, rows: int, *, inclusive: bool = False) -> "Stretch":
         """The next so many candidates."""
@@ -125,14 +128,17 @@ class Walk:
 
     def match(self, stretch: "Stretch") -> list[str]:
         """Those of the candidates that the whole filter fits."""
-        order = _KEY.desc() if self.is_descending else _KEY
-        return list(self.session.execute(select(_KEY).where(*stretch.where, *self.rest).order_by(order)).scalars())
+        order = _key.desc() if self.is_descending else _key
+        return list(self.session.execute(select(_key).where(*stretch.where, *self.rest).order_by(order)).scalars())
 
     def among(self, ids: list[str]) -> ColumnElement[bool]:
         """Whether a row's id is one of these."""
+        found: ColumnElement[bool]
         if self.dialect == "postgresql":
-            return _KEY == any_(literal(ids, ARRAY(Text)))
-        return _KEY.in_(select(func.json_each(json.dumps(ids)).table_valued("value").c.value))
+            found = _key == any_(literal(ids, ARRAY(Text)))
+        else:
+            found = _key.in_(select(func.json_each(json.dumps(ids)).table_valued("value").c.value))
+        return found
 
 
 def by_id(walk: Walk, place: Place | None, limit: int, offset: int) -> Found:
@@ -170,8 +176,8 @@ def by_value(walk: Walk, place: Place | None, limit: int, offset: int, what: str
         last = place.value
         beyond = value < last if walk.is_descending else value > last
         conditions.append(beyond | ((value == last) & walk.is_beyond(place.last_id)))
-    order = (value.desc(), _KEY.desc()) if walk.is_descending else (value, _KEY)
-    statement = select(_KEY, value).where(*conditions).order_by(*order).limit(limit + 1).offset(offset)
+    order = (value.desc(), _key.desc()) if walk.is_descending else (value, _key)
+    statement = select(_key, value).where(*conditions).order_by(*order).limit(limit + 1).offset(offset)
     found = walk.session.execute(statement).all()
     ids = [row[0] for row in found[:limit]]
     after = Place(ids[-1], int(found[limit - 1][1]), window.first_id, now_us) if len(found) > limit else None

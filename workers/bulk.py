@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from dramatiq import Message
 
@@ -20,6 +20,7 @@ from models import database, direct, task_changes, task_query
 from models.database import DatabaseError
 from models.retention import Retention
 from models.task import TaskStatus
+from models.task_moves import NewTask
 from models.task_query import Count, TaskFilter
 from workers import callboard
 from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown
@@ -70,7 +71,7 @@ class Item:
     """What became of one task of a bulk enqueue: `accepted`, `duplicate` (task_id is the earlier one's), `invalid`
     (with the field and what was expected) or `unavailable` (the database went away before its turn)."""
 
-    outcome: str
+    outcome: Literal["accepted", "duplicate", "invalid", "unavailable"]
     task_id: str | None = None
     field: str | None = None
     detail: str | None = None
@@ -175,24 +176,26 @@ def enqueue_many(items: Sequence[Mapping[str, Any]]) -> list[Item]:
     if not 1 <= len(items) <= MAX_TASKS:
         raise InvalidTask(f"tasks: expected 1–{MAX_TASKS}, got {len(items)}", field="tasks")
     found: dict[int, Item] = {}
-    ready: list[tuple[int, Message[Any], int | None]] = []
-    now = datetime.now(UTC)
+    ready: list[tuple[int, Message[Any], int | None, NewTask]] = []
+    broker, now = callboard.broker, datetime.now(UTC)
+    sent_at_once = broker.is_bus_up
     for index, item in enumerate(items):
         try:
             message, delay_ms = message_of(**{"task_type": None, "params": None, **item})
-            callboard.ledger.row_of(callboard.broker, message, delay_ms=delay_ms, now=now)
-            ready.append((index, message, delay_ms))
+            row = callboard.ledger.row_of(broker, message, delay_ms=delay_ms, now=now, sent=sent_at_once)
+            ready.append((index, message, delay_ms, row))
         except InvalidTask as error:
             found[index] = Item("invalid", field=error.field, detail=str(error))
     for first in range(0, len(ready), _CHUNK):
         part = ready[first : first + _CHUNK]
         try:
-            sent = callboard.broker.enqueue_many([one[1] for one in part], delays=[one[2] for one in part])
+            _, messages, delays, rows = zip(*part, strict=True)
+            sent = broker.enqueue_many(messages, delays=delays, rows=rows)
         except (LedgerUnavailable, OutcomeUnknown) as error:
             if first == 0:
                 raise
-            found |= {index: Item("unavailable", detail=str(error)) for index, _, _ in ready[first:]}
+            found |= {index: Item("unavailable", detail=str(error)) for index, *_ in ready[first:]}
             break
-        for (index, _, _), message in zip(part, sent, strict=True):
+        for (index, *_), message in zip(part, sent, strict=True):
             found[index] = Item("duplicate" if is_duplicate(message) else "accepted", message.message_id)
     return [found[index] for index in range(len(items))]

@@ -58,6 +58,8 @@ _VALUES = {
 }
 """Column → its value in row number i, as both databases understand it."""
 
+_JSON = ("params", "options", "result", "tags")
+
 
 def fill(rows: int, first: datetime, last: datetime) -> None:
     """Write rows at even distances between two moments, made by the database itself."""
@@ -83,7 +85,7 @@ def fill(rows: int, first: datetime, last: datetime) -> None:
                     " FROM m)"
                 )
             values = ", ".join(
-                f"({value})::json" if to.dialect != "sqlite" and name in ("params", "options", "result", "tags") else value
+                f"({value})::json" if to.dialect != "sqlite" and name in _JSON else value
                 for name, value in _VALUES.items()
             )  # fmt: skip
             into = f"INSERT INTO background_tasks (task_id, {', '.join(_VALUES)})"
@@ -122,7 +124,7 @@ def singles(rows: int, first: datetime, last: datetime) -> list[TaskFilter]:
 
 def combined(one_by_one: list[TaskFilter], count: int, seed: int) -> list[TaskFilter]:
     """Random combinations of two to four of them."""
-    chance = random.Random(seed)  # noqa: S311 - chance, no secret
+    chance = random.Random(seed)
     found = []
     for _ in range(count):
         fields: dict[str, Any] = {}
@@ -147,7 +149,7 @@ def measured(asks: list[tuple[str, Callable[[Any], object]]]) -> float:
     took.sort()
     p50, p95 = (took[int(len(took) * share)][0] for share in (0.5, 0.95))
     print(f"  {len(took)} questions: p50 {p50:.1f} ms, p95 {p95:.1f} ms; slowest:")
-    for ms, name in took[: -4 : -1]:
+    for ms, name in took[:-4:-1]:
         print(f"    {ms:8.1f} ms  {name}", flush=True)
     return p95
 

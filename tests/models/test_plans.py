@@ -172,7 +172,7 @@ def test_a_question_of_people_is_served_by_an_index(
         ask(session)
 
     name = index if isinstance(index, str) else index[crowded]
-    # why the second: of two alternatives that promise few rows PostgreSQL sorts what it found, with the indexes of both.
+    # why the second: of two alternatives that promise few rows PostgreSQL sorts what the indexes of both gave.
     assert any(served(plan, name) or (name == CORRELATION and name in plan) for plan in plans), plans
     for plan in plans:
         assert "Seq Scan on background_tasks" not in plan, plan

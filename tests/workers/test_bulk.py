@@ -140,9 +140,7 @@ def test_a_bulk_retry_leaves_what_somebody_cancelled_unless_it_is_said(ledger_da
     assert bulk.act(Action.RETRY, TaskFilter(status=COMPLETED)).outcomes == {"refused": 1}
 
 
-def test_a_bulk_delete_takes_only_what_has_ended_and_all_that_hangs_off_it(
-    ledger_database: str, bus: object
-) -> None:
+def test_a_bulk_delete_takes_only_what_has_ended_and_all_that_hangs_off_it(ledger_database: str, bus: object) -> None:
     waiting, failed = in_status(PENDING)[0], in_status(FAILED)[0]
     in_status(COMPLETED, 2)
     tasks.retry_task(failed)

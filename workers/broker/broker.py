@@ -597,9 +597,7 @@ class CallboardBroker(Broker):
             parcel = crew.work_queue.revoke_message(message_id)
             if parcel is not None:
                 self.settle_batch([parcel.settlement(Verdict.RELEASE)])
-        return self.bus_of(queue_name).take_off(
-            queue_name, message_id, timeout_s=timeout_s, tombstone_s=tombstone_s
-        )
+        return self.bus_of(queue_name).take_off(queue_name, message_id, timeout_s=timeout_s, tombstone_s=tombstone_s)
 
     def is_younger_than(self, age_s: float, queue_name: str) -> bool:
         """Whether the server with this queue was restarted or emptied so lately: then what is absent there may still be

@@ -46,7 +46,7 @@ def filtered(verb: Callable[..., None]) -> Callable[..., None]:
         fields = {name: given.pop(name) for name in _OPTIONS}
         verb(wanted=_filter_of(fields), **given)
 
-    del with_filters.__wrapped__  # type: ignore[attr-defined]  # why: typer would take the verb's own signature.
+    del with_filters.__wrapped__  # why: typer would take the verb's own signature.
     keyword = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
     with_filters.__signature__ = inspect.Signature([*keyword, *options])  # type: ignore[attr-defined]  # as inspect has it
     with_filters.__annotations__ = {one.name: one.annotation for one in [*keyword, *options]}

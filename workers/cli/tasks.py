@@ -180,7 +180,10 @@ def prune(
     settings = callboard.settings
     kept_days = settings.task_retention_days if days is None else days
     if days is not None and days < settings.task_retention_days:
-        _ask_first(f"forget all tasks that ended more than {days} days ago, though {settings.task_retention_days} are set?", yes)
+        _ask_first(
+            f"forget all tasks that ended more than {days} days ago, though {settings.task_retention_days} are set?",
+            yes,
+        )
     audit.record("tasks.prune", details={"days": kept_days})
     from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
 
@@ -196,9 +199,7 @@ def prune(
         typer.echo(", ".join(f"{number} {what}" for what, number in found.items()))
 
 
-def _act(
-    action: bulk.Action, wanted: TaskFilter, task_ids: list[str] | None, *, yes: bool, as_json: bool
-) -> None:
+def _act(action: bulk.Action, wanted: TaskFilter, task_ids: list[str] | None, *, yes: bool, as_json: bool) -> None:
     """Act on ids, or on what a filter means after saying how many they are."""
     if task_ids:
         if wanted.given():

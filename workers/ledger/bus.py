@@ -134,12 +134,14 @@ class LedgerBroker(CallboardBroker):
         *,
         delay: int | None = None,
         delays: Sequence[int | None] | None = None,
+        rows: "Sequence[NewTask | None] | None" = None,
     ) -> list[Message[Any]]:
         """Send messages in order, their rows first: a transaction and a call of the bus for each CHUNK.
 
         Args:
             delay: milliseconds.
             delays: of each of the messages, instead of one for all.
+            rows: of each, where somebody has made them already (`ledger.row_of`) to see whether they can be.
 
         Returns:
             The messages, as `enqueue` returns each.
@@ -148,13 +150,14 @@ class LedgerBroker(CallboardBroker):
             InvalidTask: one of them is wrong: nothing was sent. Or the bus can never take it: all others were sent.
             LedgerUnavailable, OutcomeUnknown: whole chunks were sent before; sending all again is safe.
         """
-        now, sent = datetime.now(UTC), self.is_bus_up
-        rows = [
-            None
-            if ENVELOPE in message.options
-            else self.ledger.row_of(self, message, delay_ms=own_delay, now=now, sent=sent)
-            for message, own_delay in zip(messages, delays or [delay] * len(messages), strict=True)
-        ]
+        if rows is None:
+            now, sent = datetime.now(UTC), self.is_bus_up
+            rows = [
+                None
+                if ENVELOPE in message.options
+                else self.ledger.row_of(self, message, delay_ms=own_delay, now=now, sent=sent)
+                for message, own_delay in zip(messages, delays or [delay] * len(messages), strict=True)
+            ]
         if delays is not None:
             messages = [
                 message if own_delay is None else dated(message, own_delay)

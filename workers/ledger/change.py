@@ -6,8 +6,8 @@
     3  its message is sent, in its old place among its equals   a crash after it: reconcile finds it there
 
 So at no line does the bus say one thing for good and the row another. A worker that has the message at 1 keeps it, and
-nothing is changed. A message that is not there at 1 may be on its way from a sender that has just committed the row: for
-SENDING_S after that nothing is changed either.
+nothing is changed. A message that is not there at 1 may be on its way from a sender that has just committed the row:
+for SENDING_S after that nothing is changed either.
 """
 
 from datetime import UTC, datetime, timedelta

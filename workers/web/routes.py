@@ -1,28 +1,20 @@
 """The task routes. Each checks its input by a shape, calls `workers.tasks`, and shapes the answer."""
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Query, Response
-from pydantic import ValidationError
 
 from models.task_query import MAX_OFFSET, MAX_PAGE
-from models.text import clean_text
-from workers import audit, bulk, callboard, tasks
+from workers import audit, callboard, tasks
 from workers.registry import default_priority_of
 from workers.tasks import CancelOutcome
-from workers.web.auth import LOCAL, Caller, Role, needs, trusting
+from workers.web.auth import Caller, Role, needs, trusting
+from workers.web.bulk import add_bulk_routes, delivery, name_of
 from workers.web.problems import AsciiJson, described
 from workers.web.shapes import (
     Attempt,
     AttemptsAnswer,
-    BulkAnswer,
-    BulkEnqueueAnswer,
-    BulkEnqueueRequest,
-    BulkItem,
-    BulkRequest,
     CancelAnswer,
     ChangeRequest,
     CountAnswer,
@@ -62,6 +54,14 @@ def create_task_router(auth: Callable[..., Any] | None = None) -> APIRouter:
         dependencies=[] if auth is None else [trusting(auth)],
     )
 
+    _add_enqueue(router)
+    add_bulk_routes(router)  # why here: `/bulk/cancel` is of the form of `/{task_id}/cancel`, and the first one counts.
+    _add_looking(router)
+    _add_acting(router)
+    return router
+
+
+def _add_enqueue(router: APIRouter) -> None:
     @router.post(
         "/enqueue",
         status_code=201,
@@ -79,59 +79,13 @@ def create_task_router(auth: Callable[..., Any] | None = None) -> APIRouter:
         if tasks.is_duplicate(message):
             response.status_code = 200
             said = "Nothing was sent: this earlier task has the idempotency key"
-            return EnqueueAnswer(task_id=message.message_id, message=said, delivery=_delivery(), duplicate=True)
+            return EnqueueAnswer(task_id=message.message_id, message=said, delivery=delivery(), duplicate=True)
         priority = request.priority or default_priority_of(callboard.registry.resolve(request.task_name))
         said = f"Task enqueued successfully with priority {priority}"
-        return EnqueueAnswer(task_id=message.message_id, message=said, delivery=_delivery())
+        return EnqueueAnswer(task_id=message.message_id, message=said, delivery=delivery())
 
-    @router.post(
-        "/enqueue/bulk",
-        responses=described(_400="Bad request", _413="Too large"),
-        dependencies=[needs(Role.OPERATE)],
-    )
-    def enqueue_bulk(request: BulkEnqueueRequest) -> BulkEnqueueAnswer:
-        """Send up to 10,000 tasks; what is wrong with one does not keep the others from being sent."""
-        results = enqueue_each(request.tasks)
-        audit.record("tasks.enqueue_bulk", details={"count": len(results)})
-        tally = Counter(one.outcome for one in results)
-        return BulkEnqueueAnswer(
-            results=results,
-            accepted=tally["accepted"],
-            duplicates=tally["duplicate"],
-            invalid=tally["invalid"],
-            unavailable=tally["unavailable"],
-            delivery=_delivery(),
-        )
 
-    def act(action: bulk.Action, request: BulkRequest, caller: Caller) -> BulkAnswer:
-        wanted = tasks.make_filter(**request.filter.model_dump())
-        if request.dry_run:
-            meant = bulk.count(action, wanted)
-            return BulkAnswer(action=action, dry_run=True, matched=meant.number, matched_is_estimate=meant.is_estimate,
-                              outcomes={}, more=meant.number > bulk.MAX_TASKS)  # fmt: skip
-        done = bulk.act(action, wanted, by=_name_of(caller))
-        audit.record(f"tasks.bulk_{action}", details={"filter": request.filter.model_dump(
-            mode="json", exclude_none=True), "outcomes": done.outcomes})  # fmt: skip
-        return BulkAnswer(action=action, dry_run=False, matched=done.matched, matched_is_estimate=False,
-                          outcomes=done.outcomes, more=done.more)  # fmt: skip
-
-    in_bulk = described(_400="Bad request", _413="Too large")
-
-    @router.post("/bulk/cancel", responses=in_bulk)
-    def bulk_cancel(request: BulkRequest, caller: Annotated[Caller, needs(Role.OPERATE)]) -> BulkAnswer:
-        """Cancel tasks by ids or filter, up to 10,000; with `dry_run` only say how many."""
-        return act(bulk.Action.CANCEL, request, caller)
-
-    @router.post("/bulk/retry", responses=in_bulk)
-    def bulk_retry(request: BulkRequest, caller: Annotated[Caller, needs(Role.OPERATE)]) -> BulkAnswer:
-        """Retry failed and cancelled tasks by ids or filter, up to 10,000; with `dry_run` only say how many."""
-        return act(bulk.Action.RETRY, request, caller)
-
-    @router.post("/bulk/delete", responses=in_bulk)
-    def bulk_delete(request: BulkRequest, caller: Annotated[Caller, needs(Role.ADMIN)]) -> BulkAnswer:
-        """Delete ended tasks by ids or filter, up to 10,000; with `dry_run` only say how many match."""
-        return act(bulk.Action.DELETE, request, caller)
-
+def _add_looking(router: APIRouter) -> None:
     @router.get("/count/all", dependencies=[needs(Role.READ)])
     def count(asked: Annotated[TaskFilterFields, Query()]) -> CountAnswer:
         """How many tasks match; above 100,000 about how many."""
@@ -176,6 +130,8 @@ def create_task_router(auth: Callable[..., Any] | None = None) -> APIRouter:
         _found(task_id)
         return LogsAnswer(logs=[LogLine(**one) for one in tasks.logs(task_id, after_id=after_id, limit=limit)])
 
+
+def _add_acting(router: APIRouter) -> None:
     changing = described(_400="Bad request", _404="Not found", _409="Conflict", _413="Too large")
 
     @router.patch("/{task_id}", responses=changing, dependencies=[needs(Role.OPERATE)])
@@ -190,47 +146,19 @@ def create_task_router(auth: Callable[..., Any] | None = None) -> APIRouter:
     def retry(task_id: _TaskId, caller: Annotated[Caller, needs(Role.OPERATE)]) -> RetryAnswer:
         """Have a failed or cancelled task run again under its own id."""
         _found(task_id)
-        tasks.retry_task(task_id, by=_name_of(caller))
+        tasks.retry_task(task_id, by=name_of(caller))
         return RetryAnswer(task_id=task_id, success=True, message="Task is pending again")
 
     @router.post("/{task_id}/cancel", responses=described(_404="Not found", _409="Conflict"))
     def cancel(task_id: _TaskId, caller: Annotated[Caller, needs(Role.OPERATE)]) -> CancelAnswer:
         """Cancel a task. `cancelled`: it will not run; `requested`: it is being ended, as its status will say."""
-        outcome = tasks.request_cancel(task_id, by=_name_of(caller))
+        outcome = tasks.request_cancel(task_id, by=name_of(caller))
         if outcome in _CANCEL_MESSAGES:
             message = _CANCEL_MESSAGES[outcome]
             if outcome is CancelOutcome.REQUESTED and not callboard.broker.is_bus_up:
                 message = "Cancellation requested: Redis does not answer, and it is carried out when it does"
             return CancelAnswer(task_id=task_id, success=True, message=message, outcome=outcome)
         raise HTTPException(409, f"task {task_id} is {_found(task_id)['status']}: it has ended")
-
-    return router
-
-
-def enqueue_each(items: list[dict[str, Any]]) -> list[BulkItem]:
-    """Send those of a bulk request that are right."""
-    ready: dict[int, dict[str, Any]] = {}
-    results: dict[int, BulkItem] = {}
-    for index, item in enumerate(items):
-        try:
-            ready[index] = EnqueueRequest.model_validate(item).model_dump()
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            field = ".".join(str(part) for part in first["loc"])[:200]
-            detail = clean_text(f"{field}: {first['msg']}", 500)
-            results[index] = BulkItem(index=index, outcome="invalid", task_id=None, field=field, detail=detail)
-    found = bulk.enqueue_many(list(ready.values())) if ready else []
-    for index, one in zip(ready, found, strict=True):
-        results[index] = BulkItem(index=index, **asdict(one))
-    return [results[index] for index in range(len(items))]
-
-
-def _delivery() -> Literal["sent", "deferred"]:
-    return "sent" if callboard.broker.is_bus_up else "deferred"
-
-
-def _name_of(caller: Caller) -> str:
-    return "API" if caller == LOCAL else caller.name
 
 
 def _found(task_id: str) -> dict[str, Any]:

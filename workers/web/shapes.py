@@ -10,7 +10,7 @@ from models.task_query import MAX_OFFSET, MAX_PAGE
 
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
 _ID = "019a9f3c-1a2b-7000-8000-00000000002a"
-_ROW = {
+_ROW: dict[str, Any] = {
     "task_id": _ID, "task_name": "email.send_confirmation", "task_type": "email", "queue": "email", "priority": 5,
     "status": "completed", "reason": None, "params": {"fir_id": "FIR-2026-000101"}, "result": {"sent": True},
     "result_pruned_at": None, "error_type": None, "error_message": None, "attempt": 1, "retry_count": 0,
@@ -95,7 +95,7 @@ class BulkItem(BaseModel):
 
     index: int
     outcome: Literal["accepted", "duplicate", "invalid", "unavailable"]
-    """`duplicate`: task_id is the earlier one's. `unavailable`: the database went away before its turn; send it again."""
+    """`duplicate`: task_id is the earlier one's. `unavailable`: the database went away before its turn."""
     task_id: str | None
     field: str | None
     detail: str | None

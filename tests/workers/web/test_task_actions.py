@@ -29,9 +29,7 @@ def becomes(task_id: str, status: TaskStatus) -> None:
         session.execute(update(Task).where(Task.task_id == task_id).values(status=status))  # type: ignore[arg-type]
 
 
-def test_a_known_key_is_answered_by_the_earlier_task(
-    api: httpx2.Client, bus: object, ledger_database: str
-) -> None:
+def test_a_known_key_is_answered_by_the_earlier_task(api: httpx2.Client, bus: object, ledger_database: str) -> None:
     first = enqueue(api, idempotency_key="k")
 
     answer = api.post("/api/tasks/enqueue", json={"task_name": SELF_TEST, "idempotency_key": "k"})
@@ -55,8 +53,10 @@ def test_a_task_with_an_eta_waits_for_it(api: httpx2.Client, bus: object, ledger
 
 @pytest.mark.parametrize(
     ("query", "expected"),
-    [("queue=health", "ab"), ("queue=nowhere", ""), ("priority=9", "b"), ("tag=nightly", "b"), ("task_name=" + SELF_TEST, "ab"),
-     ("task_name=test_background_task", "ab"), ("status=cancelled", "a"), ("q=BY%20api", "a"), ("since=2999-01-01T00:00:00Z", ""),
+    [("queue=health", "ab"), ("queue=nowhere", ""), ("priority=9", "b"), ("tag=nightly", "b"),
+     ("task_name=" + SELF_TEST, "ab"),
+     ("task_name=test_background_task", "ab"), ("status=cancelled", "a"), ("q=BY%20api", "a"),
+     ("since=2999-01-01T00:00:00Z", ""),
      ("until=2999-01-01T00:00:00Z", "ab"), ("correlation_id=nobody", ""), ("parent_id=x", ""), ("group_id=x", ""),
      ("schedule_id=x", ""), ("sort=priority", "ab"), ("sort=-priority", "ba"), ("sort=created_at", "ab"),
      ("sort=-created_at", "ba"), ("q=%25", ""), ("q=_", "ab"), ("q=%27%20OR%201%3D1--", "")],
@@ -137,12 +137,14 @@ def test_a_retry_and_its_refusal(api: httpx2.Client, bus: object, ledger_databas
     assert (answer.status_code, answer.json()["success"]) == (200, True)
     row = api.get(f"/api/tasks/{task_id}").json()
     assert (row["status"], row["reason"]) == ("pending", None)
-    assert api.get(f"/api/tasks/{task_id}/logs").json()["logs"][0]["message"].startswith("retried by API; it was cancelled")
+    assert (
+        api.get(f"/api/tasks/{task_id}/logs")
+        .json()["logs"][0]["message"]
+        .startswith("retried by API; it was cancelled")
+    )
 
 
-def test_priority_and_eta_of_a_waiting_task_are_changed(
-    api: httpx2.Client, bus: object, ledger_database: str
-) -> None:
+def test_priority_and_eta_of_a_waiting_task_are_changed(api: httpx2.Client, bus: object, ledger_database: str) -> None:
     task_id = enqueue(api, delay_s=60)
 
     higher = api.patch(f"/api/tasks/{task_id}", json={"priority": 10})
@@ -165,7 +167,9 @@ def test_a_change_that_cannot_be_is_refused(api: httpx2.Client, body: dict[str, 
     assert api.get(f"/api/tasks/{task_id}").json()["status"] == "pending"
 
 
-def test_with_redis_away_a_retry_and_a_change_say_so(api: httpx2.Client, own_redis: OwnRedis, ledger_database: str) -> None:
+def test_with_redis_away_a_retry_and_a_change_say_so(
+    api: httpx2.Client, own_redis: OwnRedis, ledger_database: str
+) -> None:
     waiting, failed = enqueue(api), enqueue(api)
     becomes(failed, TaskStatus.FAILED)
     own_redis.kill()
