@@ -33,7 +33,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from models import database, direct
@@ -48,6 +48,8 @@ MAX_BATCH_ROWS: Final = 1_000
 TURN_S: Final = 1.0
 """The chore's thread has other things to do as well."""
 SLACK: Final = timedelta(hours=1)
+LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
+"""Ends whatever has ended."""
 ANEW_EVERY: Final = timedelta(days=1)
 WAL_MAX_BYTES: Final = 64 * 1024 * 1024
 """A SQLite write-ahead log above this is cut off. SQLite reuses it but does not shrink it."""
@@ -101,7 +103,7 @@ class Retention:
     def __init__(self, *, result_days: int, task_days: int, audit_days: int = 365) -> None:
         self._audit_for = timedelta(days=audit_days)
         self._task_for = timedelta(days=task_days)
-        self._tasks = _Walk(timedelta(days=task_days), _ENDED, _delete)
+        self._tasks = _Walk(timedelta(days=task_days), _ENDED, delete)
         self._after_group_id = ""
         self._results = _Walk(timedelta(days=min(result_days, task_days)), f"{_ENDED} AND {_HAS_RESULT}", _empty)
 
@@ -246,7 +248,8 @@ def cut_wal(*, max_bytes: int = WAL_MAX_BYTES) -> bool:
         connection.close()
 
 
-def _delete(to: Direct, task_ids: list[str], ended_before: datetime, now: datetime) -> int:
+def delete(to: Direct, task_ids: list[str], ended_before: datetime, now: datetime) -> int:
+    """Ended tasks → gone, with all that hangs off them; not while a key is held at `now`. Returns how many."""
     limits = (stamp(to.dialect, ended_before), stamp(to.dialect, now))
     if to.dialect != "sqlite":
         return int(to.run(marked(to, _DELETE_POSTGRES), (task_ids, *limits))[0][0])

@@ -11,7 +11,7 @@ from sqlmodel import Session, col
 
 from models.schedule import Schedule, Timetable
 from models.task import TaskStatus
-from models.task_query import NOT_COMPLETED
+from models.task_filter import NOT_COMPLETED
 from models.task_tables import Task, TaskGroup, WorkerProcess
 from models.text import clean_text
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlmodel import Session, col
 
 from models.task import TaskStatus
-from models.task_query import NOT_COMPLETED
+from models.task_filter import NOT_COMPLETED
 from models.task_tables import Task
 
 _COLUMNS: Final = (

@@ -1,124 +1,157 @@
-"""The one query object behind API, CLI and dashboard: a filter in, rows and counts out.
+"""The one query object behind API, CLI and dashboard: a filter in, rows, pages and counts out.
+
+A list is read in bounded steps, so that its first page takes milliseconds and its last one no longer:
+
+    choose     of the indexes that the filter may use, the one with the fewest entries (models.task_filter)
+    walk       ids from that index, a chunk at a time, from the place where the page before ended
+    match      of these, the rows that the rest of the filter fits; full rows are read of the page only
+
+Where the index answers the whole filter, a page is full unless it is the last. Elsewhere a walk ends after WALK_ROWS
+entries or WALK_S, and the page may be short, even empty, and says `is_partial`: its cursor goes on from there. An order
+by duration or priority has no index (each would cost every task); it sorts the newest SORT_ROWS entries, and says
+`is_partial` if there are more.
 
 Must not: change a row.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Final
 
-from sqlalchemy import ColumnElement, func, literal_column, select, text
+from sqlalchemy import select
 from sqlmodel import Session, col
 
-from models.task import TaskStatus, TaskType
+from models import task_cursor
+from models.task import TaskStatus
+from models.task_count import EXACT_UP_TO, Count, counted
+from models.task_cursor import InvalidQuery
+from models.task_filter import NOT_COMPLETED, TaskFilter, storable
 from models.task_tables import Task, TaskAttempt, TaskLog, WorkerProcess
-from models.text import clean_text
+from models.task_walk import WALK_ROWS, Walk, by_id, by_value
+
+__all__ = [
+    "EXACT_UP_TO",
+    "MAX_OFFSET",
+    "MAX_PAGE",
+    "SORTS",
+    "Count",
+    "InvalidQuery",
+    "Page",
+    "TaskFilter",
+    "attempts",
+    "count",
+    "counted",
+    "get",
+    "live_workers",
+    "logs",
+    "oldest_pending",
+    "page",
+    "search",
+    "select_ids",
+]
 
 MAX_PAGE = 1_000
 MAX_OFFSET = 2**63 - 1
 """What both databases can count to."""
-NOT_COMPLETED = literal_column("background_tasks.status") != literal_column("'completed'")
-"""Word for word the condition of the index that holds what is not completed: SQLite uses it only then."""
-
-EXACT_UP_TO = 100_000
-"""More rows than this are counted by estimate where the database has one."""
-_ESTIMATE = text(
-    "SELECT coalesce(greatest(reltuples, 0) / nullif(relpages, 0)"
-    " * (pg_relation_size(oid) / current_setting('block_size')::int), 0)"
-    " FROM pg_class WHERE oid = 'background_tasks'::regclass"
-)
-"""As the planner does it: rows a page when last analysed, times the pages of now."""
+SORTS: Final = ("created_at", "-created_at", "duration", "-duration", "priority", "-priority")
+"""Orders of a list; `-` is descending. `created_at` is the order of the ids, which say when a task was made."""
 
 
 @dataclass(frozen=True)
-class TaskFilter:
-    """Which tasks are meant; None leaves a field open."""
+class Page:
+    """Rows of a list. next_cursor: where it goes on; None: nowhere. is_partial: the walk was given up, and more rows
+    may match than these and those after the cursor (see the module)."""
 
-    status: TaskStatus | None = None
-    task_type: TaskType | None = None
-    task_name: str | None = None
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """The filter as SQL conditions, all of which must hold."""
-        wanted: dict[Any, str | None] = {
-            col(Task.status): self.status,
-            col(Task.task_type): self.task_type,
-            col(Task.task_name): self.task_name,
-        }
-        found = [column == _storable(value) for column, value in wanted.items() if value is not None]
-        if self.status not in (None, TaskStatus.COMPLETED):
-            found.append(NOT_COMPLETED)
-        return found
+    rows: list[Task]
+    next_cursor: str | None
+    is_partial: bool = False
 
 
 def get(session: Session, task_id: str) -> Task | None:
     """The row, or None."""
-    return session.get(Task, _storable(task_id))
+    return session.get(Task, storable(task_id))
 
 
-def page(
-    session: Session, wanted: TaskFilter, *, limit: int = 100, offset: int = 0, before_id: str | None = None
-) -> list[Task]:
-    """Rows, newest first (ids are time-ordered).
+def page(session: Session, wanted: TaskFilter, *, limit: int = 100, offset: int = 0) -> list[Task]:
+    """The rows of `search`, newest first."""
+    return search(session, wanted, limit=limit, offset=offset).rows
+
+
+def search(
+    session: Session,
+    wanted: TaskFilter,
+    *,
+    limit: int = 100,
+    offset: int = 0,
+    sort: str = "-created_at",
+    cursor: str | None = None,
+) -> Page:
+    """A page of matching rows.
 
     Args:
         limit: 1–1000 rows.
-        offset: rows to pass over, 0 or more. All of them are read: far into a large table use `before_id`.
-        before_id: the last id of the page before; costs the same wherever it is.
+        offset: rows to pass over, 0 or more. All of them are walked: far into a large table use `cursor`.
+        sort: one of SORTS.
+        cursor: the `next_cursor` of the page before, of the same filter and sort; costs the same wherever it is.
 
     Raises:
-        ValueError: naming limit or offset, with its bounds.
+        InvalidQuery: naming limit, offset, sort or cursor, with what was expected.
     """
     if not 1 <= limit <= MAX_PAGE:
-        raise ValueError(f"limit: expected 1–{MAX_PAGE}, got {limit}")
+        raise InvalidQuery(f"limit: expected 1–{MAX_PAGE}, got {limit}", field="limit")
     if not 0 <= offset <= MAX_OFFSET:
-        raise ValueError(f"offset: expected 0–{MAX_OFFSET}, got {offset}")
-    conditions = wanted.conditions()
-    if before_id is not None:
-        conditions.append(col(Task.task_id) < _storable(before_id))
-    statement = select(Task).where(*conditions).order_by(col(Task.task_id).desc()).limit(limit).offset(offset)
-    return list(session.execute(statement).scalars())
+        raise InvalidQuery(f"offset: expected 0–{MAX_OFFSET}, got {offset}", field="offset")
+    if sort not in SORTS:
+        raise InvalidQuery(f"sort: expected one of {', '.join(SORTS)}; got {sort[:50]!r}", field="sort")
+    place = None if cursor is None else task_cursor.read(cursor, wanted, sort)
+    walk = Walk(session, wanted, is_descending=sort.startswith("-"))
+    if sort.endswith("created_at"):
+        ids, after, is_partial = by_id(walk, place, limit, offset)
+    else:
+        ids, after, is_partial = by_value(walk, place, limit, offset, sort.removeprefix("-"))
+    whole = session.execute(select(Task).where(walk.among(ids))).scalars() if ids else ()
+    rows = {row.task_id: row for row in whole}
+    following = None if after is None else task_cursor.write(after, wanted, sort)
+    return Page([rows[one] for one in ids if one in rows], following, is_partial)
+
+
+def select_ids(session: Session, wanted: TaskFilter, *, limit: int, after_id: str | None = None) -> list[str]:
+    """The ids of matching rows, newest first, however far it has to walk for them: for work on all of them in batches.
+
+    Args:
+        after_id: the last id of the batch before.
+    """
+    walk = Walk(session, wanted, is_descending=True)
+    found: list[str] = []
+    while len(found) < limit:
+        stretch = walk.stretch(after_id, WALK_ROWS)
+        found += walk.match(stretch)
+        if stretch.is_last:
+            break
+        after_id = stretch.last_id
+    return found[:limit]
 
 
 def count(session: Session, wanted: TaskFilter) -> int:
-    """How many rows match.
-
-    Completed tasks are in no index of their own, and counting them means reading them all: they are all rows but those
-    of other statuses. All rows are estimated on PostgreSQL from EXACT_UP_TO on; SQLite has no estimate, and reads its
-    smallest index.
-    """
-    if wanted == TaskFilter():
-        return _count_all(session)
-    if wanted == TaskFilter(status=TaskStatus.COMPLETED):
-        others: int = session.execute(select(func.count()).select_from(Task).where(NOT_COMPLETED)).scalar_one()
-        return max(0, _count_all(session) - others)
-    matching: int = session.execute(select(func.count()).select_from(Task).where(*wanted.conditions())).scalar_one()
-    return matching
-
-
-def _count_all(session: Session) -> int:
-    if session.get_bind().dialect.name == "postgresql":
-        estimated = int(session.execute(_ESTIMATE).scalar_one())
-        if estimated > EXACT_UP_TO:
-            return estimated
-    counted: int = session.execute(select(func.count()).select_from(Task)).scalar_one()
-    return counted
+    """How many rows match, or about how many: see `counted`."""
+    return counted(session, wanted).number
 
 
 def attempts(session: Session, task_id: str) -> list[TaskAttempt]:
     """A task's attempts, first to last."""
     statement = (
-        select(TaskAttempt).where(col(TaskAttempt.task_id) == _storable(task_id)).order_by(col(TaskAttempt.number))
+        select(TaskAttempt).where(col(TaskAttempt.task_id) == storable(task_id)).order_by(col(TaskAttempt.number))
     )
     return list(session.execute(statement).scalars())
 
 
-def logs(session: Session, task_id: str, *, after_id: int = 0) -> list[TaskLog]:
+def logs(session: Session, task_id: str, *, after_id: int = 0, limit: int | None = None) -> list[TaskLog]:
     """A task's log lines in order; only those after `after_id`, for following it."""
     statement = (
         select(TaskLog)
-        .where(col(TaskLog.task_id) == _storable(task_id), col(TaskLog.id) > after_id)
+        .where(col(TaskLog.task_id) == storable(task_id), col(TaskLog.id) > after_id)
         .order_by(col(TaskLog.id))
+        .limit(limit)
     )
     return list(session.execute(statement).scalars())
 
@@ -140,8 +173,3 @@ def live_workers(session: Session, since: datetime) -> list[WorkerProcess]:
         col(WorkerProcess.heartbeat_at) >= since, col(WorkerProcess.stopped_at).is_(None)
     )
     return list(session.execute(statement).scalars())
-
-
-def _storable(asked: str) -> str:
-    """Text to compare with: PostgreSQL raises for NUL and lone surrogates, which no row can hold anyway."""
-    return clean_text(asked, 1_000)

@@ -49,6 +49,33 @@ class Task(SQLModel, table=True):
             postgresql_where=text("group_id IS NOT NULL"),
         ),
         Index(
+            "ix_background_tasks_correlation",
+            "correlation_id",
+            "task_id",
+            sqlite_where=text("correlation_id <> task_id"),
+            postgresql_where=text("correlation_id <> task_id"),
+        ),
+        Index(
+            "ix_background_tasks_parent",
+            "parent_id",
+            "task_id",
+            sqlite_where=text("parent_id IS NOT NULL"),
+            postgresql_where=text("parent_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_background_tasks_schedule",
+            "schedule_id",
+            "task_id",
+            sqlite_where=text("schedule_id IS NOT NULL"),
+            postgresql_where=text("schedule_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_background_tasks_tagged",
+            "task_id",
+            sqlite_where=text("CAST(tags AS TEXT) <> '[]'"),
+            postgresql_where=text("CAST(tags AS TEXT) <> '[]'"),
+        ),
+        Index(
             "ix_background_tasks_cancel_requested",
             "task_id",
             sqlite_where=text("cancel_requested_at IS NOT NULL AND status IN ('pending', 'running')"),

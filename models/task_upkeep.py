@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from models.direct import Direct, marked, stamp
+from models.task import TaskStatus
 from models.task_moves import unstamp
 
 _MESSAGE_COLUMNS: Final = "task_id, task_name, queue, priority, attempt, params, options, eta, created_at"
@@ -111,6 +112,25 @@ def orphans(to: Direct, *, alive_since: datetime, limit: int) -> list[Orphan]:
         " AND (w.worker_id IS NULL OR w.heartbeat_at < ? OR w.stopped_at IS NOT NULL) LIMIT ?"
     )
     return [Orphan(*row) for row in to.run(marked(to, sql), (stamp(to.dialect, alive_since), limit))]
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What a change has to know of a row."""
+
+    status: TaskStatus
+    queue: str
+    enqueued_at: datetime | None
+    is_cancel_requested: bool
+
+
+def unfinished(to: Direct, task_id: str) -> Waiting | None:
+    """A row, in whatever status; None if there is none."""
+    sql = "SELECT status, queue, enqueued_at, cancel_requested_at IS NOT NULL FROM background_tasks WHERE task_id = ?"
+    found = to.run(marked(to, sql), (task_id,))
+    if not found:
+        return None
+    status, queue, enqueued_at, is_cancel_requested = found[0]
+    return Waiting(TaskStatus(status), queue, unstamp(enqueued_at), bool(is_cancel_requested))
 
 
 def cancel_requested(to: Direct) -> list[tuple[str, str, str, str | None]]:

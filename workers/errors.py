@@ -8,6 +8,7 @@
     │   ├── LedgerUnavailable     the database did not take the row
     │   └── OutcomeUnknown        neither can be said; the message names the task id
     ├── UnknownQueue              no actor of this code uses a queue of this name
+    ├── TaskRefused               it cannot be done with this task as it stands
     ├── ScheduleError             what was asked of a schedule was not done
     │   ├── InvalidSchedule       a field is wrong; the message says what was expected
     │   ├── UnknownSchedule       there is no schedule of this id
@@ -58,6 +59,7 @@ __all__ = [
     "SendError",
     "SettingsError",
     "TaskError",
+    "TaskRefused",
     "TimeLimitExceeded",
     "TransientError",
     "UnknownActor",
@@ -120,6 +122,10 @@ class OutcomeUnknown(SendError):
 
 class UnknownQueue(CallboardError):
     """No actor of this code uses a queue of this name; the message proposes the nearest ones."""
+
+
+class TaskRefused(CallboardError):
+    """It cannot be done with this task as it stands; the message says why and what to do."""
 
 
 class ScheduleError(CallboardError):

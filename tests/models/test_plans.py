@@ -12,9 +12,21 @@ import pytest
 from sqlalchemy import event, inspect
 from sqlmodel import Session
 
-from models import database, direct, retention, system_query, task_feed, task_notes, task_query, task_upkeep
+from models import (
+    database,
+    direct,
+    retention,
+    system_query,
+    task_count,
+    task_cursor,
+    task_feed,
+    task_notes,
+    task_query,
+    task_upkeep,
+)
 from models.direct import Direct
 from models.task import TaskStatus, TaskType
+from models.task_cursor import Place
 from models.task_query import TaskFilter
 from tests import databases
 from tests.models import crowd
@@ -31,6 +43,8 @@ OTHERS = "ix_background_tasks_not_completed"
 TYPE, NAME = "ix_background_tasks_type_task_id", "ix_background_tasks_name_task_id"
 UNSENT, CANCEL = "ix_background_tasks_unpublished", "ix_background_tasks_cancel_requested"
 GROUP = "ix_background_tasks_group_id"
+CORRELATION, PARENT = "ix_background_tasks_correlation", "ix_background_tasks_parent"
+SCHEDULE, TAGGED = "ix_background_tasks_schedule", "ix_background_tasks_tagged"
 ENDED = "ix_background_tasks_completed_at"
 UNWANTED = ("Seq Scan on background_tasks", "Seq Scan on task_", "Sort", "TEMP B-TREE")
 LOGS, HELD = "ix_task_logs_task_id", "ix_idempotency_keys_task_id"
@@ -117,17 +131,31 @@ def _count_members(to: Direct) -> tuple[str, tuple[str, ...]]:
     return sql if to.dialect == "sqlite" else sql.replace("?", "%s"), ("a-group",)
 
 
+def _beyond(wanted: TaskFilter) -> Callable[[Session], object]:
+    """A page from the middle on."""
+    return lambda session: task_query.search(
+        session, wanted, cursor=task_cursor.write(Place(MIDDLE_ID), wanted, "-created_at")
+    )
+
+
 ASKED: dict[str, tuple[Callable[[Session], object], str | dict[str, str]]] = {
     "page of all": (lambda s: task_query.page(s, TaskFilter()), KEY),
-    "page before an id": (lambda s: task_query.page(s, TaskFilter(), before_id=MIDDLE_ID), KEY),
+    "page before an id": (_beyond(TaskFilter()), KEY),
     "page of completed": (lambda s: task_query.page(s, TaskFilter(status=COMPLETED)), KEY),
     "page of a status": (lambda s: task_query.page(s, TaskFilter(status=FAILED)), OTHERS),
-    "page of a status before": (lambda s: task_query.page(s, TaskFilter(status=FAILED), before_id=MIDDLE_ID), OTHERS),
+    "page of a status before": (_beyond(TaskFilter(status=FAILED)), OTHERS),
     "page of a rare type": (lambda s: task_query.page(s, TaskFilter(task_type=TaskType(crowd.RARE_TYPE))), TYPE),
     "page of a name": (lambda s: task_query.page(s, TaskFilter(task_name="crowd.n3")), NAME),
-    "page of a name before": (
-        lambda s: task_query.page(s, TaskFilter(task_name="crowd.n3"), before_id=MIDDLE_ID), NAME,
-    ),
+    "page of a name before": (_beyond(TaskFilter(task_name="crowd.n3")), NAME),
+    "page of a correlation": (lambda s: task_query.page(s, TaskFilter(correlation_id="c")), CORRELATION),
+    "page of a parent": (lambda s: task_query.page(s, TaskFilter(parent_id="p")), PARENT),
+    "page of a schedule": (lambda s: task_query.page(s, TaskFilter(schedule_id="s")), SCHEDULE),
+    "page of a tag": (lambda s: task_query.page(s, TaskFilter(tag="t")), TAGGED),
+    "page of a queue": (lambda s: task_query.page(s, TaskFilter(queue="q")), KEY),
+    "page of a queue before": (_beyond(TaskFilter(queue="q")), KEY),
+    "page of a time": (lambda s: task_query.page(s, TaskFilter(since=FIRST, until=LAST)), KEY),
+    "page of a status and a queue": (lambda s: task_query.page(s, TaskFilter(status=FAILED, queue="q")), OTHERS),
+    "page of a status and a text": (lambda s: task_query.page(s, TaskFilter(status=FAILED, q="x")), OTHERS),
     "page of an unknown name": (lambda s: task_query.page(s, TaskFilter(task_name="nobody")), NAME),
     "count of a status": (lambda s: task_query.count(s, TaskFilter(status=FAILED)), OTHERS),
     "count of a name": (lambda s: task_query.count(s, TaskFilter(task_name="crowd.n3")), NAME),
@@ -160,8 +188,12 @@ def test_a_question_of_people_is_served_by_an_index(
     with database.reading() as session, explained(session) as plans:
         ask(session)
 
-    assert plans
-    assert served(plans[-1], index if isinstance(index, str) else index[crowded]), plans[-1]
+    name = index if isinstance(index, str) else index[crowded]
+    # why the second: of two alternatives that promise few rows PostgreSQL sorts what the indexes of both gave.
+    assert any(served(plan, name) or (name == CORRELATION and name in plan) for plan in plans), plans
+    for plan in plans:
+        assert "Seq Scan on background_tasks" not in plan, plan
+        assert "SCAN background_tasks\n" not in plan + "\n", plan
 
 
 @pytest.mark.parametrize(("ask", "indexes"), UPKEEP.values(), ids=UPKEEP.keys())
@@ -179,13 +211,13 @@ def test_a_question_of_upkeep_is_served_by_an_index(
 def test_retention_finds_what_it_looks_for_by_keys(crowded: str) -> None:
     """Trap 22: a row's age is in its key, so no index on a time is needed."""
     ids = [crowd.task_id(FIRST, number) for number in range(20)]
-    walk = retention._Walk(timedelta(days=30), retention._ENDED, retention._delete)
+    walk = retention._Walk(timedelta(days=30), retention._ENDED, retention.delete)
     with direct.reading() as connection:
         pages = Explaining(connection)
         walk._page(pages, "", retention.id_at(LAST), LAST)
     with direct.transaction() as connection:
         to = Explaining(connection)
-        retention._delete(to, ids, FIRST - timedelta(days=1), LAST)
+        retention.delete(to, ids, FIRST - timedelta(days=1), LAST)
 
     assert served(pages.plans[0], KEY[crowded]), pages.plans[0]
     for plan, index in zip(to.plans, (KEY[crowded], ATTEMPTS_KEY[crowded], LOGS, HELD), strict=False):
@@ -201,7 +233,7 @@ def test_retention_finds_what_it_looks_for_by_keys(crowded: str) -> None:
 def test_there_is_no_index_that_serves_nothing(crowded: str) -> None:
     indexes = {one["name"] for one in inspect(database.engine()).get_indexes("background_tasks")}
 
-    assert indexes == {OTHERS, TYPE, NAME, UNSENT, CANCEL, GROUP, ENDED}
+    assert indexes == {OTHERS, TYPE, NAME, UNSENT, CANCEL, GROUP, CORRELATION, PARENT, SCHEDULE, TAGGED, ENDED}
 
 
 def test_pages_by_id_follow_one_another_without_gap_or_repetition(crowded: str) -> None:
@@ -209,8 +241,13 @@ def test_pages_by_id_follow_one_another_without_gap_or_repetition(crowded: str) 
     with database.reading() as session:
         by_offset = [row.task_id for at in (0, 100, 200) for row in task_query.page(session, wanted, offset=at)]
         by_id: list[str] = []
-        while rows := task_query.page(session, wanted, before_id=by_id[-1] if by_id else None):
-            by_id += [row.task_id for row in rows]
+        cursor: str | None = None
+        while cursor is not None or not by_id:
+            page = task_query.search(session, wanted, cursor=cursor)
+            by_id += [row.task_id for row in page.rows]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
 
     assert by_id == by_offset
     assert len(by_id) == ROWS // 100
@@ -220,7 +257,7 @@ def test_a_count_is_right_or_close(crowded: str, monkeypatch: pytest.MonkeyPatch
     completed = ROWS - ROWS // 100 - 2 * (ROWS // 1000)
     with database.reading() as session:
         exact = [task_query.count(session, TaskFilter(status=status)) for status in (None, COMPLETED)]
-        monkeypatch.setattr(task_query, "EXACT_UP_TO", 1_000)
+        monkeypatch.setattr(task_count, "EXACT_UP_TO", 1_000)
         close = [task_query.count(session, TaskFilter(status=status)) for status in (None, COMPLETED)]
 
     assert exact == [ROWS, completed]

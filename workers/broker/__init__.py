@@ -1,6 +1,6 @@
 """The bus: a Dramatiq broker on Redis. `CallboardBroker` is the way in; `keys.py` is the operators' reference."""
 
-from .broker import CallboardBroker
+from .broker import CallboardBroker, dated
 from .bus import Change, Receipt, Removal, TakenOff
 from .codec import MessageCodec
 from .connect import connect
@@ -37,4 +37,5 @@ __all__ = [
     "TakenOff",
     "Verdict",
     "connect",
+    "dated",
 ]

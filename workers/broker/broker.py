@@ -274,7 +274,7 @@ class CallboardBroker(Broker):
         it is taken once), BusFull, BusRefused. A message that was cancelled before is refused with a line in the log;
         `publish` returns what became of each.
         """
-        message = _dated(message, delay)
+        message = dated(message, delay)
         self.emit_before("enqueue", message, delay)
         parcel = self._running(message.message_id)
         if parcel is not None:
@@ -286,20 +286,20 @@ class CallboardBroker(Broker):
 
     def enqueue_many(self, messages: Sequence[Message[Any]], *, delay: int | None = None) -> list[Message[Any]]:
         """Sends messages in order, a thousand a call. As `enqueue` in all else."""
-        dated = [_dated(message, delay) for message in messages]
-        for message in dated:
+        ready = [dated(message, delay) for message in messages]
+        for message in ready:
             self.emit_before("enqueue", message, delay)
         sent: list[Message[Any]] = []
-        for message in dated:
+        for message in ready:
             parcel = self._running(message.message_id)
             if parcel is None:
                 sent.append(message)
             else:
                 self._decide_again(parcel, message, delay)
         self.publish(sent, delay_ms=delay)
-        for message in dated:
+        for message in ready:
             self.emit_after("enqueue", message, delay)
-        return dated
+        return ready
 
     def publish(
         self,
@@ -590,22 +590,25 @@ class CallboardBroker(Broker):
         started yet is taken back first. ABSENT: `enqueue` refuses it for `tombstone_s`. timeout_s: None: the bus's."""
         return self.take_off(queue_name, message_id, timeout_s=timeout_s).removal
 
-    def take_off(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> TakenOff:
-        """As `remove`; also says which delivery of a removed message was lost with its worker."""
+    def take_off(
+        self, queue_name: str, message_id: str, *, timeout_s: float | None = None, tombstone_s: float | None = None
+    ) -> TakenOff:
+        """As `remove`; also says which delivery of a removed message was lost with its worker. tombstone_s: None: the
+        policy's."""
         for crew in self._crews:
             parcel = crew.work_queue.revoke_message(message_id)
             if parcel is not None:
                 self.settle_batch([parcel.settlement(Verdict.RELEASE)])
-        return self.bus_of(queue_name).take_off(queue_name, message_id, timeout_s=timeout_s)
+        return self.bus_of(queue_name).take_off(queue_name, message_id, timeout_s=timeout_s, tombstone_s=tombstone_s)
 
     def is_younger_than(self, age_s: float, queue_name: str) -> bool:
         """Whether the server with this queue was restarted or emptied so lately: then what is absent there may still be
         running somewhere. Raises BusUnavailable."""
         return self.bus_of(queue_name).is_younger_than(age_s)
 
-    def forget_removal(self, queue_name: str, message_id: str) -> bool:
+    def forget_removal(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> bool:
         """Lets a message be sent that was removed when it was absent. Returns whether it was refused until now."""
-        return self.bus_of(queue_name).forget_removal(message_id)
+        return self.bus_of(queue_name).forget_removal(message_id, timeout_s=timeout_s)
 
     def reprioritise(self, queue_name: str, message_id: str, priority: int) -> Change:
         """Gives a message that waits or is delayed another priority, 1-10."""
@@ -680,7 +683,7 @@ def _checked_owner(name: str) -> str:
     return name
 
 
-def _dated(message: Message[Any], delay_ms: int | None) -> Message[Any]:
+def dated(message: Message[Any], delay_ms: int | None) -> Message[Any]:
     """Returns the message with its canonical queue and, if delayed, an `eta` option, for whoever looks at it."""
     if delay_ms is not None:
         if not 0 <= delay_ms <= _LONGEST_DELAY_MS:

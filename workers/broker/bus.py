@@ -315,9 +315,12 @@ class Bus:
 
     # --- administration ------------------------------------------------------------------------------------------
 
-    def take_off(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> TakenOff:
-        """Takes one message off the bus, if no worker has it."""
-        tombstone_us = int(self.policy.tombstone_s * 1e6)
+    def take_off(
+        self, queue_name: str, message_id: str, *, timeout_s: float | None = None, tombstone_s: float | None = None
+    ) -> TakenOff:
+        """Takes one message off the bus, if no worker has it. tombstone_s: how long it is refused if it was absent;
+        None: as the policy says."""
+        tombstone_us = int((self.policy.tombstone_s if tombstone_s is None else tombstone_s) * 1e6)
         reply = self._ask("remove", queue_name, message_id, tombstone_us, timeout_s=timeout_s)
         found, *lost = cast("list[int | bytes]", reply)
         if not lost:
@@ -325,9 +328,9 @@ class Bus:
         number, owner = cast("list[bytes]", lost)
         return TakenOff(Removal(found), int(number), owner.decode())
 
-    def forget_removal(self, message_id: str) -> bool:
+    def forget_removal(self, message_id: str, *, timeout_s: float | None = None) -> bool:
         """Takes a tombstone away, so that the message may be sent after all. Returns whether there was one."""
-        return self._ask("revive", message_id) == 1
+        return self._ask("revive", message_id, timeout_s=timeout_s) == 1
 
     def is_younger_than(self, age_s: float) -> bool:
         """Whether the present generation began so lately, or has not been seen to begin."""

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from models import database, task_query
 from models.task import TERMINAL, Task, TaskStatus
 from workers import audit, callboard, tasks
 from workers.cli import complete
+from workers.cli.filters import moment
 from workers.errors import InvalidTask
 
 POLL_S = 0.1
@@ -25,6 +27,8 @@ def enqueue(
     task_type: Annotated[str | None, typer.Option("--type", help="Refuse the task unless it is of this type.")] = None,
     max_retries: Annotated[int | None, typer.Option(help="Retries after failures.")] = None,
     delay_s: Annotated[float | None, typer.Option("--delay", help="Not before this many seconds.")] = None,
+    eta: Annotated[str | None, typer.Option(help="Not before this time, such as 2026-11-22T12:00 (UTC).")] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: while a task has it, no second is sent.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and show the result.")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Longest wait in seconds.")] = 300.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -37,7 +41,13 @@ def enqueue(
     """
     named = parse_params(params or [], params_json)
     audit.record("tasks.enqueue", actor)
-    task_id = tasks.enqueue_task(actor, task_type, named, priority, max_retries, delay_s=delay_s)
+    at = None if eta is None else moment(eta, "eta", datetime.now(UTC))
+    message = tasks.enqueue(
+        actor, task_type, named, priority, max_retries, delay_s=delay_s, eta=at, idempotency_key=key
+    )
+    task_id = message.message_id
+    if tasks.is_duplicate(message):
+        typer.echo("nothing was sent: this earlier task has the key", err=True)
     if not callboard.broker.is_bus_up:
         typer.echo("Redis does not answer: the task is accepted, and goes out by itself when it is back", err=True)
     if not wait:

@@ -1,36 +1,50 @@
-"""`tasks list|show|watch|cancel`: the status table in a terminal."""
+"""`tasks list|show|logs|watch|cancel|retry|delete|prune`: the status table in a terminal."""
 
 import json
+import sys
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-from models import database, task_query
+from models import task_query
 from models.task import TaskStatus
-from workers import audit, callboard, tasks
+from models.task_filter import TaskFilter
+from workers import audit, bulk, callboard, tasks
 from workers.cli.enqueue import follow
+from workers.cli.filters import filtered
 from workers.errors import InvalidTask
 from workers.tasks import CancelOutcome
 
-app = typer.Typer(help="Look at tasks and cancel them.", no_args_is_help=True)
+app = typer.Typer(help="Look at tasks; cancel, retry and delete them.", no_args_is_help=True)
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _TaskId = Annotated[str, typer.Argument(help="The task's id.")]
+_TaskIds = Annotated[list[str] | None, typer.Argument(metavar="TASK_ID…", help="Ids; or filters instead.")]
+_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, whatever the number.")]
+_DID = {bulk.Action.CANCEL: "cancelled", bulk.Action.RETRY: "reopened", bulk.Action.DELETE: "deleted"}
 
 
 @app.command("list")
+@filtered
 def list_tasks(
-    status: Annotated[str | None, typer.Option(help="Only of this status.")] = None,
-    task_type: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
+    wanted: TaskFilter,
     limit: Annotated[int, typer.Option(help="1–1000 rows.", min=1, max=task_query.MAX_PAGE)] = 20,
     offset: Annotated[int, typer.Option(help="Rows to pass over.", min=0, max=task_query.MAX_OFFSET)] = 0,
+    sort: Annotated[str, typer.Option(help="created_at, duration or priority; with - before it descending.")] = (
+        "-created_at"
+    ),
+    cursor: Annotated[str | None, typer.Option(help="The next page, as the page before says.")] = None,
     as_json: _Json = False,
 ) -> None:
     """List tasks, newest first."""
-    rows = tasks.list_tasks(status, task_type, limit=limit, offset=offset)
-    total = tasks.get_task_count(status, task_type)
+    page = tasks.find_tasks(wanted, limit=limit, offset=offset, sort=sort, cursor=cursor)
+    rows = [tasks.as_dict(row) for row in page.rows]
+    total = tasks.count_tasks(wanted)
     if as_json:
-        typer.echo(json.dumps({"tasks": rows, "total_count": total}, default=str, indent=2))
+        _print_json({
+            "tasks": rows, "total_count": total.number, "total_count_is_estimate": total.is_estimate,
+            "next_cursor": page.next_cursor, "is_partial": page.is_partial,
+        })  # fmt: skip
         return
     from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
     from rich.table import Table
@@ -43,7 +57,11 @@ def list_tasks(
     for row in rows:
         table.add_row(row["task_id"], row["task_name"], row["status"], age(row["created_at"]))
     Console().print(table)
-    typer.echo(f"{len(rows)} of {total}")
+    typer.echo(f"{len(rows)} of {'about ' if total.is_estimate else ''}{total.number}")
+    if page.is_partial:
+        typer.echo("not all were looked at: narrow the filter" + (", or go on" if page.next_cursor else ""), err=True)
+    if page.next_cursor is not None:
+        typer.echo(f"next page: --cursor {page.next_cursor}", err=True)
 
 
 @app.command()
@@ -51,12 +69,7 @@ def show(task_id: _TaskId, as_json: _Json = False) -> None:
     """Show one task: row, attempts, log lines."""
     row = _found(task_id)
     row["waiting_on"] = tasks.waiting_on(task_id)
-    with database.reading() as session:
-        row["attempts"] = [attempt.model_dump(exclude={"task_id"}) for attempt in task_query.attempts(session, task_id)]
-        row["logs"] = [
-            line.model_dump(include={"attempt", "logged_at", "level", "message"})
-            for line in task_query.logs(session, task_id)
-        ]
+    row["attempts"], row["logs"] = tasks.attempts(task_id), tasks.logs(task_id)
     if as_json:
         typer.echo(json.dumps(row, default=str, indent=2))
         return
@@ -67,36 +80,167 @@ def show(task_id: _TaskId, as_json: _Json = False) -> None:
         ended = f"{attempt['outcome'] or 'running'}"
         error = f": {attempt['error_type']}: {attempt['error_message']}" if attempt["error_type"] else ""
         typer.echo(f"attempt {attempt['number']:<10} {ended} on {attempt['worker_id']}{error}")
-    for line in row["logs"]:
-        typer.echo(f"{line['logged_at']:%H:%M:%S} {line['level']:<7} {line['message']}")
+    _show_lines(row["logs"])
+
+
+@app.command()
+def logs(task_id: _TaskId, as_json: _Json = False) -> None:
+    """Show what a task logged, all attempts."""
+    _found(task_id)
+    lines = tasks.logs(task_id, limit=task_query.MAX_PAGE)
+    if as_json:
+        _print_json(lines)
+        return
+    while lines:
+        _show_lines(lines)
+        lines = tasks.logs(task_id, after_id=lines[-1]["id"], limit=task_query.MAX_PAGE)
 
 
 @app.command()
 def watch(
     task_id: _TaskId,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Longest wait in seconds.")] = 300.0,
+    as_json: _Json = False,
 ) -> None:
     """Follow one task to its end. Exit code 0 if it completed, else 1."""
     _found(task_id)
-    task = follow(task_id, timeout_s=timeout_s, quiet=False)
-    typer.echo(f"{task.task_id} {task.status}" + (f" ({task.reason})" if task.reason else ""))
+    task = follow(task_id, timeout_s=timeout_s, quiet=as_json)
+    if as_json:
+        _print_json(tasks.as_dict(task))
+    else:
+        typer.echo(f"{task.task_id} {task.status}" + (f" ({task.reason})" if task.reason else ""))
     if task.status != TaskStatus.COMPLETED:
         raise typer.Exit(1)
 
 
 @app.command()
-def cancel(task_id: _TaskId) -> None:
-    """Cancel a task: one that waits will not run, one that runs is asked to end."""
+@filtered
+def cancel(wanted: TaskFilter, task_ids: _TaskIds = None, yes: _Yes = False, as_json: _Json = False) -> None:
+    """Cancel tasks: one that waits will not run, one that runs is asked to end.
+
+    By ids, or all that the filters mean; then it says how many they are and asks first.
+    """
+    if task_ids is None or len(task_ids) != 1:
+        _act(bulk.Action.CANCEL, wanted, task_ids, yes=yes, as_json=as_json)
+        return
+    (task_id,) = task_ids
     audit.record("tasks.cancel", task_id)
     outcome = tasks.request_cancel(task_id, by="CLI")
     if outcome not in (CancelOutcome.CANCELLED, CancelOutcome.REQUESTED):
         raise InvalidTask(f"task {task_id} is {_found(task_id)['status']}: it has ended", field="task_id")
-    if outcome is CancelOutcome.CANCELLED:
+    if as_json:
+        _print_json({"task_id": task_id, "outcome": outcome})
+    elif outcome is CancelOutcome.CANCELLED:
         typer.echo(f"{task_id} cancelled")
     elif callboard.broker.is_bus_up:
         typer.echo(f"{task_id} cancellation requested: `callboard tasks watch {task_id}` shows its end")
     else:
         typer.echo(f"{task_id} cancellation requested: Redis does not answer, and it is carried out when it does")
+
+
+@app.command()
+@filtered
+def retry(wanted: TaskFilter, task_ids: _TaskIds = None, yes: _Yes = False, as_json: _Json = False) -> None:
+    """Have failed tasks run again, under their own ids.
+
+    By ids, or all that the filters mean (those that were cancelled only with --status cancelled); then it says how
+    many they are and asks first.
+    """
+    if task_ids is None or len(task_ids) != 1:
+        _act(bulk.Action.RETRY, wanted, task_ids, yes=yes, as_json=as_json)
+        return
+    audit.record("tasks.retry", task_ids[0])
+    tasks.retry_task(task_ids[0], by="CLI")
+    if as_json:
+        _print_json({"task_id": task_ids[0], "outcome": "reopened"})
+    else:
+        typer.echo(f"{task_ids[0]} is pending again")
+
+
+@app.command()
+@filtered
+def delete(wanted: TaskFilter, task_ids: _TaskIds = None, yes: _Yes = False, as_json: _Json = False) -> None:
+    """Delete tasks that have ended, with their attempts and logs.
+
+    By ids, or all that the filters mean; then it says how many they are and asks first.
+    """
+    _act(bulk.Action.DELETE, wanted, task_ids, yes=yes, as_json=as_json)
+
+
+@app.command()
+def prune(
+    days: Annotated[int | None, typer.Option(help="Forget what ended so many days ago.", min=1)] = None,
+    yes: _Yes = False,
+    as_json: _Json = False,
+) -> None:
+    """Forget ended tasks at once that upkeep would forget little by little.
+
+    Without --days, those that are older than the settings say, which upkeep forgets anyway.
+    """
+    settings = callboard.settings
+    kept_days = settings.task_retention_days if days is None else days
+    if days is not None and days < settings.task_retention_days:
+        _ask_first(
+            f"forget all tasks that ended more than {days} days ago, though {settings.task_retention_days} are set?",
+            yes,
+        )
+    audit.record("tasks.prune", details={"days": kept_days})
+    from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
+
+    with Console(stderr=True).status("pruning…") as status:
+        found = bulk.prune(
+            result_days=min(settings.result_retention_days, kept_days),
+            task_days=kept_days,
+            on_turn=lambda gone: status.update(f"{gone:,} tasks forgotten…"),
+        )
+    if as_json:
+        _print_json(found)
+    else:
+        typer.echo(", ".join(f"{number} {what}" for what, number in found.items()))
+
+
+def _act(action: bulk.Action, wanted: TaskFilter, task_ids: list[str] | None, *, yes: bool, as_json: bool) -> None:
+    """Act on ids, or on what a filter means after saying how many they are."""
+    if task_ids:
+        if wanted.given():
+            raise InvalidTask("expected ids or filters, got both: leave one out", field="filter")
+        wanted = tasks.make_filter(ids=task_ids)
+    else:
+        meant = bulk.count(action, wanted)
+        about = "about " if meant.is_estimate else ""
+        if meant.number:
+            _ask_first(f"{action} {about}{meant.number:,} tasks?", yes)
+    audit.record(f"tasks.{action}", " ".join(task_ids or [])[:200], details={
+        name: str(value) for name, value in wanted.given().items() if name != "ids"})  # fmt: skip
+    outcomes: dict[str, int] = {}
+    while True:
+        done = bulk.act(action, wanted, by="CLI")
+        for outcome, number in done.outcomes.items():
+            outcomes[outcome] = outcomes.get(outcome, 0) + number
+        if not done.more or not done.outcomes.get(_DID[action]):
+            break  # why: nothing left, or only what stays as it is.
+        typer.echo(f"{sum(outcomes.values()):,} done…", err=True)
+    if as_json:
+        _print_json({"action": action, "outcomes": outcomes, "more": done.more})
+    else:
+        typer.echo(", ".join(f"{number} {what}" for what, number in outcomes.items()) or "no task matches")
+
+
+def _ask_first(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidTask(f"{question} Say --yes, as nobody can be asked here", field="yes")
+    typer.confirm(question, abort=True)
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, default=str, indent=2))
+
+
+def _show_lines(lines: list[dict[str, Any]]) -> None:
+    for line in lines:
+        typer.echo(f"{line['logged_at']:%H:%M:%S} {line['level']:<7} {line['message']}")
 
 
 def _found(task_id: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from workers.broker import (
     Settlement,
     TakenOff,
     Verdict,
+    dated,
 )
 from workers.errors import InvalidTask, SendError, UnknownActor
 from workers.ledger.duplicate import duplicate_of
@@ -127,11 +128,20 @@ class LedgerBroker(CallboardBroker):
             message.options.pop(ENVELOPE, None)  # why: sent again, this very object needs its row again.
             raise InvalidTask(f"Redis cannot take this message: {error}", field="task_id") from error
 
-    def enqueue_many(self, messages: Sequence[Message[Any]], *, delay: int | None = None) -> list[Message[Any]]:
+    def enqueue_many(
+        self,
+        messages: Sequence[Message[Any]],
+        *,
+        delay: int | None = None,
+        delays: Sequence[int | None] | None = None,
+        rows: "Sequence[NewTask | None] | None" = None,
+    ) -> list[Message[Any]]:
         """Send messages in order, their rows first: a transaction and a call of the bus for each CHUNK.
 
         Args:
             delay: milliseconds.
+            delays: of each of the messages, instead of one for all.
+            rows: of each, where somebody has made them already (`ledger.row_of`) to see whether they can be.
 
         Returns:
             The messages, as `enqueue` returns each.
@@ -140,13 +150,19 @@ class LedgerBroker(CallboardBroker):
             InvalidTask: one of them is wrong: nothing was sent. Or the bus can never take it: all others were sent.
             LedgerUnavailable, OutcomeUnknown: whole chunks were sent before; sending all again is safe.
         """
-        now, sent = datetime.now(UTC), self.is_bus_up
-        rows = [
-            None
-            if ENVELOPE in message.options
-            else self.ledger.row_of(self, message, delay_ms=delay, now=now, sent=sent)
-            for message in messages
-        ]
+        if rows is None:
+            now, sent = datetime.now(UTC), self.is_bus_up
+            rows = [
+                None
+                if ENVELOPE in message.options
+                else self.ledger.row_of(self, message, delay_ms=own_delay, now=now, sent=sent)
+                for message, own_delay in zip(messages, delays or [delay] * len(messages), strict=True)
+            ]
+        if delays is not None:
+            messages = [
+                message if own_delay is None else dated(message, own_delay)
+                for message, own_delay in zip(messages, delays, strict=True)
+            ]
         answered: list[Message[Any]] = []
         for first in range(0, len(messages), CHUNK):
             answered += self._enqueue_chunk(messages[first : first + CHUNK], rows[first : first + CHUNK], delay)
@@ -225,11 +241,22 @@ class LedgerBroker(CallboardBroker):
             self._break()
             raise
 
-    def take_off(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> TakenOff:
+    def take_off(
+        self, queue_name: str, message_id: str, *, timeout_s: float | None = None, tombstone_s: float | None = None
+    ) -> TakenOff:
         """As the broker's, behind the same breaker as `publish`. Raises BusUnavailable."""
         self._must_be_up()
         try:
-            return super().take_off(queue_name, message_id, timeout_s=timeout_s)
+            return super().take_off(queue_name, message_id, timeout_s=timeout_s, tombstone_s=tombstone_s)
+        except BusUnavailable:
+            self._break()
+            raise
+
+    def forget_removal(self, queue_name: str, message_id: str, *, timeout_s: float | None = None) -> bool:
+        """As the broker's, behind the same breaker as `publish`. Raises BusUnavailable."""
+        self._must_be_up()
+        try:
+            return super().forget_removal(queue_name, message_id, timeout_s=timeout_s)
         except BusUnavailable:
             self._break()
             raise

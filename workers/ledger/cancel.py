@@ -14,6 +14,7 @@ between any two leaves the request, which upkeep carries out (`carry_out`). If t
 """
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -63,6 +64,34 @@ def cancel(broker: LedgerBroker, task_id: str, *, by: str) -> CancelOutcome:
         raise LedgerUnavailable(f"nothing was cancelled: {error}") from error
 
 
+def cancel_many(broker: LedgerBroker, task_ids: Sequence[str], *, by: str) -> dict[str, CancelOutcome]:
+    """As `cancel`, for up to some hundreds: two transactions for all of them, and a call of the bus for each that
+    waits. Raises LedgerUnavailable: some may have been asked."""
+    now = datetime.now(UTC)
+    reason = f"by {by}"
+    outcomes = dict.fromkeys(task_ids, CancelOutcome.UNKNOWN)
+    try:
+        with direct.transaction() as to, to.atomic():
+            rows = task_moves.standing(to, task_ids)
+            for task_id in sorted(rows):
+                asked = task_moves.request_cancel(to, task_id, reason=reason, now=now)
+                outcomes[task_id] = CancelOutcome.REQUESTED if asked else CancelOutcome.ENDED
+        waiting = [one for one, row in rows.items() if outcomes[one] is CancelOutcome.REQUESTED
+                   and row.status is TaskStatus.PENDING]  # fmt: skip
+        removed: list[tuple[str, LostDelivery | None]] = []
+        for task_id in sorted(waiting):
+            is_off, lost = _remove(broker, rows[task_id].queue, task_id)
+            if is_off:
+                removed.append((task_id, lost))
+        with direct.transaction() as to, to.atomic():
+            for task_id, lost in removed:
+                if task_moves.cancel(to, task_id, reason=reason, now=now, lost=lost):
+                    outcomes[task_id] = CancelOutcome.CANCELLED
+    except DatabaseError as error:
+        raise LedgerUnavailable(f"not all were cancelled: {error}") from error
+    return outcomes
+
+
 def carry_out(broker: LedgerBroker) -> int:
     """Carry out requests that still stand on rows that do not run; returns how many. Raises DatabaseError."""
     with direct.transaction() as to:
@@ -75,13 +104,20 @@ def carry_out(broker: LedgerBroker) -> int:
 
 
 def _take_off(broker: LedgerBroker, queue: str, task_id: str, reason: str) -> bool:
+    is_off, lost = _remove(broker, queue, task_id)
+    if not is_off:
+        return False
+    with direct.transaction() as to:
+        return task_moves.cancel(to, task_id, reason=reason, now=datetime.now(UTC), lost=lost)
+
+
+def _remove(broker: LedgerBroker, queue: str, task_id: str) -> tuple[bool, LostDelivery | None]:
+    """Whether it is certain that no worker has its message, nor will; and the delivery that a worker vanished with."""
     try:
         removal, number, owner = broker.take_off(queue, task_id, timeout_s=ASK_WITHIN_S)
         if removal is Removal.LEASED or (removal is Removal.ABSENT and broker.is_younger_than(YOUNG_S, queue)):
-            return False
+            return False, None
     except (BusUnavailable, BusFull, BusRefused) as error:
         _logger.info("task %s will be cancelled when the bus is back: %s", task_id, error)
-        return False
-    lost = None if owner is None else LostDelivery(number, owner)
-    with direct.transaction() as to:
-        return task_moves.cancel(to, task_id, reason=reason, now=datetime.now(UTC), lost=lost)
+        return False, None
+    return True, None if owner is None else LostDelivery(number, owner)

@@ -21,6 +21,9 @@ from workers.web.statistics import create_statistics_router
 BODY_OVERHEAD_BYTES = 16 * 1024
 """What a request's body may have beyond the parameters themselves."""
 
+BULK_MAX_BYTES = 16 * 1024 * 1024
+"""What a bulk enqueue may have: 10,000 tasks of an ordinary size."""
+
 
 def create_app() -> FastAPI:
     """A new application over this process's Callboard."""
@@ -44,6 +47,7 @@ def create_app() -> FastAPI:
     app.add_middleware(
         BodyLimit,
         max_bytes=settings.params_max_bytes + BODY_OVERHEAD_BYTES,
+        larger={"/api/tasks/enqueue/bulk": BULK_MAX_BYTES},
         timeout_s=settings.api_body_timeout_s,
     )
     # why in this order (the last is the outermost): nothing of a stranger's request is read, and what is refused for

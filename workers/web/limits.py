@@ -1,6 +1,7 @@
 """Bounds on what a request may bring, before anything of it is parsed."""
 
 import asyncio
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,25 +16,28 @@ class BodyLimit:
         app: the application behind it.
         max_bytes: bound of the body.
         timeout_s: for the whole of it.
+        larger: path → its own bound.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float, larger: Mapping[str, int] | None = None) -> None:
         self._timeout_s = timeout_s
         self._app = app
         self._max_bytes = max_bytes
+        self._larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body up to the bound, then let the application run on it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        max_bytes = self._larger.get(scope["path"], self._max_bytes)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced) > self._max_bytes:
-            await self._refuse(scope, receive, send)
+        if not announced.isdigit() or int(announced) > max_bytes:
+            await self._refuse(scope, receive, send, max_bytes)
             return
         try:
             async with asyncio.timeout(self._timeout_s):
-                body = await self._read(receive)
+                body = await self._read(receive, max_bytes)
         except TimeoutError:
             slow = problem(408, f"the body took longer than {self._timeout_s:g} s: send it at once", slug="too-slow",
                            headers={"Connection": "close"})  # fmt: skip
@@ -41,8 +45,8 @@ class BodyLimit:
             return
         if body is None:
             return
-        if len(body) > self._max_bytes:
-            await self._refuse(scope, receive, send)
+        if len(body) > max_bytes:
+            await self._refuse(scope, receive, send, max_bytes)
             return
         delivered = False
 
@@ -55,7 +59,7 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _read(self, receive: Receive) -> bytes | None:
+    async def _read(self, receive: Receive, max_bytes: int) -> bytes | None:
         """The body, or so much of it that it is too much; None if the client has gone."""
         parts: list[bytes] = []
         size = 0
@@ -65,10 +69,10 @@ class BodyLimit:
                 return None
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > self._max_bytes or not message.get("more_body", False):
+            if size > max_bytes or not message.get("more_body", False):
                 return b"".join(parts)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = problem(413, f"the body may have at most {self._max_bytes:,} bytes: store large data and send its id",
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, max_bytes: int) -> None:
+        answer = problem(413, f"the body may have at most {max_bytes:,} bytes: store large data and send its id",
                          slug="too-large")  # fmt: skip
         await answer(scope, receive, send)

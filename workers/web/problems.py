@@ -19,6 +19,7 @@ from workers.errors import (
     LedgerUnavailable,
     OutcomeUnknown,
     ScheduleRefused,
+    TaskRefused,
     UnknownQueue,
     UnknownSchedule,
 )
@@ -83,43 +84,36 @@ def _shown(given: object) -> str:
     return f", got {redact_text(str(given))[:60]!r}" if isinstance(given, (str, int, float)) else ""
 
 
+_ANSWERS: dict[type[Exception], tuple[int, str]] = {
+    InvalidTask: (422, "invalid-task"),
+    InvalidSchedule: (422, "invalid-schedule"),
+    UnknownSchedule: (404, "not-found"),
+    UnknownQueue: (404, "not-found"),
+    ScheduleRefused: (409, "schedule-refused"),
+    TaskRefused: (409, "task-refused"),
+    TooManyFollowers: (429, "too-many"),
+    LedgerUnavailable: (503, "unavailable"),
+    DatabaseError: (503, "unavailable"),
+    BusUnavailable: (503, "unavailable"),
+    BusFull: (503, "unavailable"),
+    BusRefused: (503, "unavailable"),
+    OutcomeUnknown: (503, "outcome-unknown"),
+}
+"""What we raise → status and type; a `field` or `task_id` of the exception is a member of the document."""
+
+
+async def _known(_request: Request, error: Exception) -> JSONResponse:
+    status, slug = next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
+    more = {name: getattr(error, name) for name in ("field", "task_id") if hasattr(error, name)}
+    headers = {"Retry-After": "10"} if status == 429 else None
+    return problem(status, str(error), slug=slug, headers=headers, **more)
+
+
 def install(app: FastAPI) -> None:
     """Make every error of the application a problem document."""
 
-    @app.exception_handler(InvalidTask)
-    async def _invalid(request: Request, error: InvalidTask) -> JSONResponse:
-        return problem(422, str(error), slug="invalid-task", field=error.field)
-
-    @app.exception_handler(InvalidSchedule)
-    async def _invalid_schedule(request: Request, error: InvalidSchedule) -> JSONResponse:
-        return problem(422, str(error), slug="invalid-schedule", field=error.field)
-
-    @app.exception_handler(UnknownSchedule)
-    @app.exception_handler(UnknownQueue)
-    async def _not_there(request: Request, error: Exception) -> JSONResponse:
-        return problem(404, str(error), slug="not-found")
-
-    @app.exception_handler(TooManyFollowers)
-    async def _too_many(request: Request, error: TooManyFollowers) -> JSONResponse:
-        answer = problem(429, str(error), slug="too-many")
-        answer.headers["Retry-After"] = "10"
-        return answer
-
-    @app.exception_handler(ScheduleRefused)
-    async def _refused(request: Request, error: ScheduleRefused) -> JSONResponse:
-        return problem(409, str(error), slug="schedule-refused")
-
-    @app.exception_handler(LedgerUnavailable)
-    @app.exception_handler(DatabaseError)
-    @app.exception_handler(BusUnavailable)
-    @app.exception_handler(BusFull)
-    @app.exception_handler(BusRefused)
-    async def _unavailable(request: Request, error: Exception) -> JSONResponse:
-        return problem(503, str(error), slug="unavailable")
-
-    @app.exception_handler(OutcomeUnknown)
-    async def _unknown(request: Request, error: OutcomeUnknown) -> JSONResponse:
-        return problem(503, str(error), slug="outcome-unknown", task_id=error.task_id)
+    for kind in _ANSWERS:
+        app.add_exception_handler(kind, _known)
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:

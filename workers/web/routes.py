@@ -3,21 +3,29 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Query
+from fastapi import APIRouter, HTTPException, Path, Query, Response
 
-from models.task import TaskStatus, TaskType
 from models.task_query import MAX_OFFSET, MAX_PAGE
 from workers import audit, callboard, tasks
 from workers.registry import default_priority_of
 from workers.tasks import CancelOutcome
-from workers.web.auth import LOCAL, Caller, Role, needs, trusting
+from workers.web.auth import Caller, Role, needs, trusting
+from workers.web.bulk import add_bulk_routes, delivery, name_of
 from workers.web.problems import AsciiJson, described
 from workers.web.shapes import (
+    Attempt,
+    AttemptsAnswer,
     CancelAnswer,
+    ChangeRequest,
     CountAnswer,
     EnqueueAnswer,
     EnqueueRequest,
+    ListRequest,
+    LogLine,
+    LogsAnswer,
+    RetryAnswer,
     TaskDetail,
+    TaskFilterFields,
     TaskPage,
     TaskRow,
 )
@@ -46,65 +54,111 @@ def create_task_router(auth: Callable[..., Any] | None = None) -> APIRouter:
         dependencies=[] if auth is None else [trusting(auth)],
     )
 
+    _add_enqueue(router)
+    add_bulk_routes(router)  # why here: `/bulk/cancel` is of the form of `/{task_id}/cancel`, and the first one counts.
+    _add_looking(router)
+    _add_acting(router)
+    return router
+
+
+def _add_enqueue(router: APIRouter) -> None:
     @router.post(
         "/enqueue",
         status_code=201,
-        responses=described(_400="Bad request", _413="Too large"),
+        response_model_exclude_defaults=True,
+        responses={
+            200: {"model": EnqueueAnswer, "description": "An earlier task has this idempotency key"},
+            **described(_400="Bad request", _413="Too large"),
+        },
         dependencies=[needs(Role.OPERATE)],
     )
-    def enqueue(request: EnqueueRequest) -> EnqueueAnswer:
+    def enqueue(request: EnqueueRequest, response: Response) -> EnqueueAnswer:
         """Send a task."""
         audit.record("tasks.enqueue", request.task_name)
-        task_id = tasks.enqueue_task(
-            request.task_name,
-            request.task_type,
-            request.params,
-            request.priority,
-            request.max_retries,
-            delay_s=request.delay_s,
-            tags=request.tags,
-        )
+        message = tasks.enqueue(**request.model_dump())
+        if tasks.is_duplicate(message):
+            response.status_code = 200
+            said = "Nothing was sent: this earlier task has the idempotency key"
+            return EnqueueAnswer(task_id=message.message_id, message=said, delivery=delivery(), duplicate=True)
         priority = request.priority or default_priority_of(callboard.registry.resolve(request.task_name))
-        return EnqueueAnswer(
-            task_id=task_id,
-            message=f"Task enqueued successfully with priority {priority}",
-            delivery="sent" if callboard.broker.is_bus_up else "deferred",
-        )
+        said = f"Task enqueued successfully with priority {priority}"
+        return EnqueueAnswer(task_id=message.message_id, message=said, delivery=delivery())
 
+
+def _add_looking(router: APIRouter) -> None:
     @router.get("/count/all", dependencies=[needs(Role.READ)])
-    def count(status: TaskStatus | None = None, task_type: TaskType | None = None) -> CountAnswer:
-        """How many tasks match."""
-        return CountAnswer(count=tasks.get_task_count(status, task_type), status=status, task_type=task_type)
+    def count(asked: Annotated[TaskFilterFields, Query()]) -> CountAnswer:
+        """How many tasks match; above 100,000 about how many."""
+        found = tasks.count_tasks(tasks.make_filter(**asked.model_dump()))
+        return CountAnswer(count=found.number, count_is_estimate=found.is_estimate, status=asked.status,
+                           task_type=asked.task_type)  # fmt: skip
 
     @router.get("/", dependencies=[needs(Role.READ)])
-    def list_tasks(
-        status: TaskStatus | None = None,
-        task_type: TaskType | None = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
-        offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0,
-    ) -> TaskPage:
-        """Tasks, newest first."""
-        rows = tasks.list_tasks(status, task_type, limit=limit, offset=offset)
-        total = tasks.get_task_count(status, task_type)
-        return TaskPage(tasks=[TaskRow(**row) for row in rows], total_count=total, limit=limit, offset=offset)
+    def list_tasks(asked: Annotated[ListRequest, Query()]) -> TaskPage:
+        """Tasks, newest first unless `sort` says otherwise."""
+        wanted = tasks.make_filter(**asked.filters())
+        page = tasks.find_tasks(wanted, limit=asked.limit, offset=asked.offset, sort=asked.sort, cursor=asked.cursor)
+        total = None if asked.cursor is not None else tasks.count_tasks(wanted)
+        return TaskPage(
+            tasks=[TaskRow(**tasks.as_dict(row)) for row in page.rows],
+            total_count=total and total.number,
+            total_count_is_estimate=total is not None and total.is_estimate,
+            limit=asked.limit,
+            offset=asked.offset,
+            next_cursor=page.next_cursor,
+            is_partial=page.is_partial,
+        )
 
     @router.get("/{task_id}", responses=described(_404="Not found"), dependencies=[needs(Role.READ)])
     def show(task_id: _TaskId) -> TaskDetail:
         """A task's row, and why it is not running yet."""
         return TaskDetail(**_found(task_id), waiting_on=tasks.waiting_on(task_id))
 
+    @router.get("/{task_id}/attempts", responses=described(_404="Not found"), dependencies=[needs(Role.READ)])
+    def attempts(task_id: _TaskId) -> AttemptsAnswer:
+        """A task's attempts, first to last."""
+        _found(task_id)
+        return AttemptsAnswer(attempts=[Attempt(**one) for one in tasks.attempts(task_id)])
+
+    @router.get("/{task_id}/logs", responses=described(_404="Not found"), dependencies=[needs(Role.READ)])
+    def logs(
+        task_id: _TaskId,
+        after_id: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Only lines after this one.")] = 0,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
+    ) -> LogsAnswer:
+        """A task's log lines in order."""
+        _found(task_id)
+        return LogsAnswer(logs=[LogLine(**one) for one in tasks.logs(task_id, after_id=after_id, limit=limit)])
+
+
+def _add_acting(router: APIRouter) -> None:
+    changing = described(_400="Bad request", _404="Not found", _409="Conflict", _413="Too large")
+
+    @router.patch("/{task_id}", responses=changing, dependencies=[needs(Role.OPERATE)])
+    def change(task_id: _TaskId, request: ChangeRequest) -> TaskDetail:
+        """Give a task that waits another priority or time."""
+        _found(task_id)
+        eta = request.eta if "eta" in request.model_fields_set else tasks.UNCHANGED
+        tasks.change_task(task_id, priority=request.priority, eta=eta)
+        return TaskDetail(**_found(task_id), waiting_on=tasks.waiting_on(task_id))
+
+    @router.post("/{task_id}/retry", responses=described(_404="Not found", _409="Conflict"))
+    def retry(task_id: _TaskId, caller: Annotated[Caller, needs(Role.OPERATE)]) -> RetryAnswer:
+        """Have a failed or cancelled task run again under its own id."""
+        _found(task_id)
+        tasks.retry_task(task_id, by=name_of(caller))
+        return RetryAnswer(task_id=task_id, success=True, message="Task is pending again")
+
     @router.post("/{task_id}/cancel", responses=described(_404="Not found", _409="Conflict"))
     def cancel(task_id: _TaskId, caller: Annotated[Caller, needs(Role.OPERATE)]) -> CancelAnswer:
         """Cancel a task. `cancelled`: it will not run; `requested`: it is being ended, as its status will say."""
-        outcome = tasks.request_cancel(task_id, by="API" if caller == LOCAL else caller.name)
+        outcome = tasks.request_cancel(task_id, by=name_of(caller))
         if outcome in _CANCEL_MESSAGES:
             message = _CANCEL_MESSAGES[outcome]
             if outcome is CancelOutcome.REQUESTED and not callboard.broker.is_bus_up:
                 message = "Cancellation requested: Redis does not answer, and it is carried out when it does"
             return CancelAnswer(task_id=task_id, success=True, message=message, outcome=outcome)
         raise HTTPException(409, f"task {task_id} is {_found(task_id)['status']}: it has ended")
-
-    return router
 
 
 def _found(task_id: str) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """When tasks ended: an index for statistics by time and for whoever follows what happens.
 
-Revision: 0007, after 0004.
+Revision: 0007, after 0006.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = '0007'
-down_revision = '0004'
+down_revision = '0006'
 branch_labels = None
 depends_on = None
 

@@ -39,6 +39,7 @@ def test_help_names_every_verb_within_80_columns(run: Run, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "verb", [("up",), ("worker",), ("migrate",), ("sample",), ("check",), ("actors",), ("inventory",), ("enqueue",),
              ("chores",), ("tasks", "list"), ("tasks", "show"), ("tasks", "watch"), ("tasks", "cancel"),
+             ("tasks", "logs"), ("tasks", "retry"), ("tasks", "delete"), ("tasks", "prune"),
              ("schedules", "list"), ("schedules", "show"), ("schedules", "add"), ("schedules", "edit"),
              ("schedules", "run"), ("schedules", "runs"), ("schedules", "preview"), ("queues", "list"),
              ("queues", "pause"), ("queues", "purge"), ("workers", "list"), ("locks",), ("doctor",), ("top",)],

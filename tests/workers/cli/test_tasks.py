@@ -1,0 +1,176 @@
+"""`callboard tasks …` beyond one task's show, watch and cancel: filters, cursors, logs, retry, delete, prune, bulk."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import update
+
+from models import database, direct, task_notes
+from models.task import Task, TaskStatus
+from models.task_notes import LogLine
+from tests.workers.cli.conftest import Run
+from workers import tasks
+from workers.cli.filters import moment
+from workers.errors import InvalidTask
+
+SELF_TEST = "diagnostics.run_self_test"
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ENDED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
+
+
+def in_status(status: TaskStatus, **options: object) -> str:
+    task_id = tasks.enqueue_task(SELF_TEST, **options)  # type: ignore[arg-type]
+    with database.writing() as session:
+        session.execute(update(Task).where(Task.task_id == task_id).values(  # type: ignore[arg-type]
+            status=status, completed_at=datetime.now(UTC) if status in ENDED else None))  # fmt: skip
+    return task_id
+
+
+def status_of(task_id: str) -> str | None:
+    found = tasks.get_task(task_id)
+    return None if found is None else found.status
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [(["--status", "failed"], "b"), (["--type", "health"], "ab"), (["--type", "email"], ""),
+     (["--name", SELF_TEST], "ab"), (["--queue", "health"], "ab"), (["--priority", "9"], "b"),
+     (["--tag", "nightly"], "b"), (["-q", "self_test"], "ab"),
+     (["--correlation", "nobody"], ""), (["--since", "1h"], "ab"), (["--until", "1h"], ""), (["--parent", "x"], ""),
+     (["--group", "x"], ""), (["--schedule", "x"], ""), (["--status", "failed", "--tag", "x"], "")],
+)  # fmt: skip
+@pytest.mark.usefixtures("system")
+def test_a_list_takes_every_filter(run: Run, options: list[str], expected: str) -> None:
+    ids = {in_status(TaskStatus.PENDING): "a", in_status(TaskStatus.FAILED, priority=9, tags=["nightly"]): "b"}
+
+    answer = json.loads(run("tasks", "list", *options, "--json").out)
+
+    assert sorted(ids[row["task_id"]] for row in answer["tasks"]) == sorted(expected)
+    assert (answer["total_count"], answer["total_count_is_estimate"]) == (len(expected), False)
+
+
+@pytest.mark.usefixtures("system")
+def test_a_list_goes_on_at_its_cursor(run: Run) -> None:
+    ids = [tasks.enqueue_task(SELF_TEST) for _ in range(3)]
+
+    first = run("tasks", "list", "--limit", "2")
+    cursor = first.err.split("--cursor ")[1].strip()
+    second = json.loads(run("tasks", "list", "--limit", "2", "--cursor", cursor, "--json").out)
+
+    assert "2 of 3" in first.out
+    assert ([row["task_id"] for row in second["tasks"]], second["next_cursor"]) == ([ids[0]], None)
+
+
+@pytest.mark.parametrize(
+    ("options", "mend"),
+    [(["--status", "done"], "expected one of pending"), (["--since", "yesterday"], "such as 2026-11-22T12:00, or 30m"),
+     (["--sort", "id"], "sort: expected one of created_at"), (["--cursor", "x"], "leave it out to begin anew"),
+     (["--priority", "11"], "from 1 (last) to 10 (first)")],
+)  # fmt: skip
+@pytest.mark.usefixtures("refusing")
+def test_a_wrong_filter_is_one_line_with_the_mend(run: Run, options: list[str], mend: str) -> None:
+    ended = run("tasks", "list", *options)
+
+    assert (ended.code, ended.out) == (2, "")
+    (line,) = ended.error_lines
+    assert mend in line
+
+
+def test_log_lines_are_shown_as_text_and_as_json(run: Run, system: object) -> None:
+    task_id = tasks.enqueue_task(SELF_TEST)
+    with direct.transaction() as to:
+        task_notes.write(to, [LogLine(task_id, 1, "info", message, NOW) for message in ("one", "two")])
+
+    assert run("tasks", "logs", task_id).out == "12:00:00 info    one\n12:00:00 info    two\n"
+    assert [line["message"] for line in json.loads(run("tasks", "logs", task_id, "--json").out)] == ["one", "two"]
+    assert run("tasks", "logs", "nobody").code == 2
+
+
+def test_one_task_is_retried(run: Run, system: object) -> None:
+    failed = in_status(TaskStatus.FAILED)
+
+    ended = run("tasks", "retry", failed)
+    again = run("tasks", "retry", failed)
+
+    assert (ended.code, ended.out) == (0, f"{failed} is pending again\n")
+    assert status_of(failed) == "pending"
+    assert again.code == 2
+    assert "only failed and cancelled tasks can be retried" in again.err
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "outcome"),
+    [("cancel", TaskStatus.PENDING, "cancelled"), ("retry", TaskStatus.FAILED, "reopened"),
+     ("delete", TaskStatus.COMPLETED, "deleted")],
+)  # fmt: skip
+@pytest.mark.usefixtures("system")
+def test_an_action_on_many_says_how_many_and_wants_a_yes(run: Run, verb: str, status: TaskStatus, outcome: str) -> None:
+    ids = [in_status(status) for _ in range(3)]
+
+    asked = run("tasks", verb, "--queue", "health")
+
+    assert (asked.code, asked.out) == (2, "")
+    assert f"{verb} 3 tasks? Say --yes" in asked.err
+    assert {status_of(one) for one in ids} == {status}
+    done = json.loads(run("tasks", verb, "--queue", "health", "--yes", "--json").out)
+    assert done["outcomes"][outcome] == 3
+
+
+@pytest.mark.usefixtures("system")
+def test_ids_need_no_yes(run: Run) -> None:
+    ids = [in_status(TaskStatus.COMPLETED) for _ in range(2)]
+
+    assert run("tasks", "delete", *ids).out == "2 deleted, 0 kept\n"
+    assert [status_of(one) for one in ids] == [None, None]
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "delete"])
+@pytest.mark.usefixtures("refusing")
+def test_neither_ids_nor_filters_is_not_everything(run: Run, verb: str) -> None:
+    ended = run("tasks", verb, "--yes")
+
+    assert ended.code == 2
+    assert "expected ids, or at least one filter" in ended.err
+
+
+@pytest.mark.usefixtures("system")
+def test_old_tasks_are_pruned_at_once(run: Run) -> None:
+    old, young = in_status(TaskStatus.COMPLETED), in_status(TaskStatus.COMPLETED)
+    with database.writing() as session:
+        row = session.get_one(Task, old)
+        row.task_id, row.completed_at = "00000000-0000-7000-8000-000000000000", datetime.now(UTC) - timedelta(days=10)
+
+    assert "Say --yes" in run("tasks", "prune", "--days", "5").err
+    assert json.loads(run("tasks", "prune", "--days", "5", "--yes", "--json").out)["tasks"] == 1
+    assert tasks.get_task_count() == 1
+    assert status_of(young) == "completed"
+    assert run("tasks", "prune").code == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("90s", NOW - timedelta(seconds=90)), ("2h", NOW - timedelta(hours=2)), ("7d", NOW - timedelta(days=7)),
+     ("2026-11-22T12:00", NOW), ("2026-11-22T13:00+01:00", NOW)],
+)  # fmt: skip
+def test_a_time_is_said_as_people_say_it(said: str, expected: datetime) -> None:
+    assert moment(said, "since", NOW) == expected
+
+
+@pytest.mark.parametrize("said", ["", "x", "7", "-1h", "999999999d", "2026-13-01"])
+def test_what_is_no_time_is_refused(said: str) -> None:
+    with pytest.raises(InvalidTask, match="--since: expected a time such as"):
+        moment(said, "since", NOW)
+
+
+@pytest.mark.usefixtures("system")
+def test_enqueue_takes_a_time_and_a_key(run: Run) -> None:
+    first = run("enqueue", SELF_TEST, "--eta", "2030-01-01T12:00", "--key", "k")
+    again = run("enqueue", SELF_TEST, "--key", "k")
+
+    assert (first.code, again.code, first.out) == (0, 0, again.out)
+    assert "nothing was sent" in again.err
+    found = tasks.get_task(first.out.strip())
+    assert found is not None
+    assert found.eta is not None
+    assert abs((found.eta - datetime(2030, 1, 1, 12, tzinfo=UTC)).total_seconds()) < 1
