@@ -5,8 +5,10 @@ from models.mail import EmailDelivery
 from models.report import InformationReport, ReportDocument
 from models.schedule import Schedule, ScheduleRun, Timetable
 from models.task_tables import Chore, IdempotencyKey, Task, TaskAttempt, TaskGroup, TaskLog, WorkerProcess
+from models.total_tables import TABLES as TOTALS
 
 __all__ = [
+    "TOTALS",
     "Alert",
     "Chore",
     "EmailDelivery",
