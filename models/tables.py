@@ -1,5 +1,6 @@
 """Every table, imported in one place, so that SQLModel.metadata is complete for migrations and tests."""
 
+from models.audit import AuditEntry
 from models.health import Alert, HealthSample
 from models.mail import EmailDelivery
 from models.report import InformationReport, ReportDocument
@@ -10,6 +11,7 @@ from models.total_tables import TABLES as TOTALS
 __all__ = [
     "TOTALS",
     "Alert",
+    "AuditEntry",
     "Chore",
     "EmailDelivery",
     "HealthSample",

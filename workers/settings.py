@@ -23,6 +23,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.database import normalise_url
+from workers.access import Token, parse_token
 from workers.errors import SettingsError
 
 PREFIX = "CALLBOARD_"
@@ -133,7 +134,11 @@ class Settings(BaseSettings):
     task_retention_days: int = Field(default=30, ge=1, le=3_650)
     """How long an ended task is kept, with its attempts, log lines and idempotency key."""
 
+    api_tokens: Annotated[tuple[Token, ...], NoDecode] = ()
+    """Who may use the API: `name:role:hash` or `name:role:hash:end`, separated by commas. None: only this machine may,
+    and do everything."""
     api_host: str = "127.0.0.1"
+    """Off loopback only with tokens."""
     api_port: int = Field(default=8000, ge=1, le=65_535)
 
     smtp_url: SecretStr | None = None
@@ -219,16 +224,31 @@ class Settings(BaseSettings):
             raise ValueError("expected the path of a file")
         return value
 
+    @field_validator("api_tokens", mode="before")
+    @classmethod
+    def _parse_tokens(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        tokens = tuple(parse_token(line) for line in value.split(",") if line.strip())
+        names = [token.name for token in tokens]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"expected each name once, got {twice} twice: the audit log tells callers apart by it")
+        return tokens
+
     @field_validator("api_host")
     @classmethod
-    def _is_loopback(cls, value: str) -> str:
+    def _is_loopback_or_has_tokens(cls, value: str, info: Any) -> str:
+        if info.data.get("api_tokens", True) and value:
+            return value
         try:
             loopback = value == "localhost" or ipaddress.ip_address(value).is_loopback
         except ValueError:
             loopback = False
         if not loopback:
-            raise ValueError("expected a loopback address such as 127.0.0.1, because the API has no authentication "
-                             "yet: put a proxy that authenticates in front of it")  # fmt: skip
+            raise ValueError("expected a loopback address such as 127.0.0.1, because no tokens are set and anybody "
+                             "could do everything: set CALLBOARD_API_TOKENS to what `callboard tokens new NAME --role "
+                             "operate` prints")  # fmt: skip
         return value
 
     @field_validator("mail_from")

@@ -4,6 +4,8 @@ from fastapi import FastAPI
 
 from workers import callboard
 from workers.web import problems
+from workers.web.audit import Audited
+from workers.web.auth import Guard
 from workers.web.chores import create_chore_router
 from workers.web.limits import BodyLimit
 from workers.web.routes import create_task_router
@@ -24,6 +26,8 @@ def create_app() -> FastAPI:
     app.include_router(create_task_router())
     app.include_router(create_chore_router())
     app.add_middleware(BodyLimit, max_bytes=callboard.settings.params_max_bytes + BODY_OVERHEAD_BYTES)
+    app.add_middleware(Audited)
+    app.add_middleware(Guard)
 
     @app.get("/health/live", tags=["health"])
     async def live() -> dict[str, str]:

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from workers import chores
+from workers.web.auth import Role, needs
 from workers.web.problems import AsciiJson, described
 
 
@@ -35,7 +36,7 @@ def create_chore_router() -> APIRouter:
         responses=described(_503="Unavailable"),
     )
 
-    @router.get("/")
+    @router.get("/", dependencies=[needs(Role.READ)])
     def list_chores() -> list[ChoreRow]:
         """Every chore that was ever begun, by name."""
         return [ChoreRow(**row) for row in chores.list_chores()]

@@ -18,12 +18,16 @@ MEDIA_TYPE = "application/problem+json"
 DETAIL_MAX_CHARS = 2_000
 _TITLES = {
     400: "Bad request",
+    401: "Unauthorized",
+    403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
     422: "Unprocessable content",
+    429: "Too many requests",
     503: "Unavailable",
 }
 _NOT_JSON = (

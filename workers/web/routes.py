@@ -1,5 +1,6 @@
 """The task routes. Each checks its input by a shape, calls `workers.tasks`, and shapes the answer."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Query
@@ -9,6 +10,7 @@ from models.task_query import MAX_OFFSET, MAX_PAGE
 from workers import callboard, tasks
 from workers.registry import default_priority_of
 from workers.tasks import CancelOutcome
+from workers.web.auth import LOCAL, Caller, Role, needs, trusting
 from workers.web.problems import AsciiJson, described
 from workers.web.shapes import (
     CancelAnswer,
@@ -29,16 +31,27 @@ _CANCEL_MESSAGES = {
 }
 
 
-def create_task_router() -> APIRouter:
-    """The routes below /api/tasks, to be mounted here or in an application of one's own."""
+def create_task_router(auth: Callable[..., Any] | None = None) -> APIRouter:
+    """The routes below /api/tasks, to be mounted here or in an application of one's own.
+
+    Args:
+        auth: another application's own FastAPI dependency, which then decides who may call; see workers.web.auth.
+            None: our tokens decide.
+    """
     router = APIRouter(
         prefix="/api/tasks",
         tags=["tasks"],
         default_response_class=AsciiJson,
         responses=described(_422="Unprocessable content", _503="Unavailable"),
+        dependencies=[] if auth is None else [trusting(auth)],
     )
 
-    @router.post("/enqueue", status_code=201, responses=described(_400="Bad request", _413="Too large"))
+    @router.post(
+        "/enqueue",
+        status_code=201,
+        responses=described(_400="Bad request", _413="Too large"),
+        dependencies=[needs(Role.OPERATE)],
+    )
     def enqueue(request: EnqueueRequest) -> EnqueueAnswer:
         """Send a task."""
         task_id = tasks.enqueue_task(
@@ -57,12 +70,12 @@ def create_task_router() -> APIRouter:
             delivery="sent" if callboard.broker.is_bus_up else "deferred",
         )
 
-    @router.get("/count/all")
+    @router.get("/count/all", dependencies=[needs(Role.READ)])
     def count(status: TaskStatus | None = None, task_type: TaskType | None = None) -> CountAnswer:
         """How many tasks match."""
         return CountAnswer(count=tasks.get_task_count(status, task_type), status=status, task_type=task_type)
 
-    @router.get("/")
+    @router.get("/", dependencies=[needs(Role.READ)])
     def list_tasks(
         status: TaskStatus | None = None,
         task_type: TaskType | None = None,
@@ -74,15 +87,15 @@ def create_task_router() -> APIRouter:
         total = tasks.get_task_count(status, task_type)
         return TaskPage(tasks=[TaskRow(**row) for row in rows], total_count=total, limit=limit, offset=offset)
 
-    @router.get("/{task_id}", responses=described(_404="Not found"))
+    @router.get("/{task_id}", responses=described(_404="Not found"), dependencies=[needs(Role.READ)])
     def show(task_id: _TaskId) -> TaskDetail:
         """A task's row, and why it is not running yet."""
         return TaskDetail(**_found(task_id), waiting_on=tasks.waiting_on(task_id))
 
     @router.post("/{task_id}/cancel", responses=described(_404="Not found", _409="Conflict"))
-    def cancel(task_id: _TaskId) -> CancelAnswer:
+    def cancel(task_id: _TaskId, caller: Annotated[Caller, needs(Role.OPERATE)]) -> CancelAnswer:
         """Cancel a task. `cancelled`: it will not run; `requested`: it is being ended, as its status will say."""
-        outcome = tasks.request_cancel(task_id, by="API")
+        outcome = tasks.request_cancel(task_id, by="API" if caller == LOCAL else caller.name)
         if outcome in _CANCEL_MESSAGES:
             message = _CANCEL_MESSAGES[outcome]
             if outcome is CancelOutcome.REQUESTED and not callboard.broker.is_bus_up:

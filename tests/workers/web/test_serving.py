@@ -25,7 +25,7 @@ def test_a_loopback_address_is_taken(monkeypatch: pytest.MonkeyPatch, host: str)
 def test_any_other_address_stops_the_start_with_the_mend(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("CALLBOARD_API_HOST", host)
 
-    with pytest.raises(SettingsError, match=r"expected a loopback address .* put a proxy that authenticates in front"):
+    with pytest.raises(SettingsError, match=r"expected a loopback address .* set CALLBOARD_API_TOKENS"):
         Settings.load()
 
 
