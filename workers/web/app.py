@@ -8,6 +8,7 @@ from workers.web.audit import Audited
 from workers.web.auth import Guard
 from workers.web.chores import create_chore_router
 from workers.web.limits import BodyLimit
+from workers.web.metrics import create_metrics_router
 from workers.web.routes import create_task_router
 
 BODY_OVERHEAD_BYTES = 16 * 1024
@@ -25,6 +26,7 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.include_router(create_task_router())
     app.include_router(create_chore_router())
+    app.include_router(create_metrics_router())
     app.add_middleware(BodyLimit, max_bytes=callboard.settings.params_max_bytes + BODY_OVERHEAD_BYTES)
     app.add_middleware(Audited)
     app.add_middleware(Guard)
