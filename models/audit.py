@@ -11,6 +11,7 @@ from sqlalchemy import Index, select
 from sqlmodel import Field, Session, SQLModel, col
 
 from models.columns import JsonDocument, UtcDateTime
+from models.text import clean_text
 
 MAX_PAGE = 1_000
 
@@ -26,7 +27,7 @@ class AuditEntry(SQLModel, table=True):
     who: str = Field(max_length=100)
     """Name of the token, or of the user at the command line."""
     via: str = Field(max_length=16)
-    """`REST` or `CLI`."""
+    """`REST`, `CLI` or `Python`."""
     from_address: str = Field(max_length=100)
     """Network address of the caller, or the machine at whose command line it was."""
     action: str = Field(max_length=100)
@@ -61,7 +62,7 @@ def page(session: Session, wanted: AuditFilter, *, limit: int, before_id: int | 
     for column, value in ((AuditEntry.who, wanted.who), (AuditEntry.action, wanted.action),
                           (AuditEntry.target, wanted.target)):  # fmt: skip
         if value is not None:
-            entries = entries.where(col(column) == value)
+            entries = entries.where(col(column) == clean_text(value, 200))
     if wanted.since is not None:
         entries = entries.where(col(AuditEntry.at) >= wanted.since)
     if wanted.until is not None:

@@ -6,6 +6,7 @@
     a group                     after `task_days`, once no row of a member is left (or if there never was one)
     a worker process's row      after `task_days` without a heartbeat
     a run of a schedule         `task_days` after it was due
+    an entry of the audit log   after `audit_days`
 
 An id is a UUIDv7, so a row's age is in its key: no index is needed to find old rows, and those that every task would
 have to pay for are saved. A walk goes through the ids in their order. It goes on from where it was up to the ids of
@@ -85,6 +86,7 @@ _RUNS: Final = (
     "DELETE FROM schedule_runs WHERE (schedule_id, due_at) IN"
     " (SELECT schedule_id, due_at FROM schedule_runs WHERE due_at < ? ORDER BY due_at LIMIT ?)"
 )
+_AUDIT: Final = "DELETE FROM audit_log WHERE id IN (SELECT id FROM audit_log WHERE at < ? ORDER BY at LIMIT ?)"
 
 
 class Retention:
@@ -93,9 +95,11 @@ class Retention:
     Args:
         result_days: how long results are kept, from the task's end.
         task_days: how long tasks are kept, from their end; results never longer than that.
+        audit_days: how long entries of the audit log are kept.
     """
 
-    def __init__(self, *, result_days: int, task_days: int) -> None:
+    def __init__(self, *, result_days: int, task_days: int, audit_days: int = 365) -> None:
+        self._audit_for = timedelta(days=audit_days)
         self._task_for = timedelta(days=task_days)
         self._tasks = _Walk(timedelta(days=task_days), _ENDED, _delete)
         self._after_group_id = ""
@@ -108,7 +112,7 @@ class Retention:
             now: aware UTC.
 
         Returns:
-            tasks, results, groups, workers, runs: how many; more: 1 if it gave up before it was done.
+            tasks, results, groups, workers, runs, audit: how many; more: 1 if it gave up before it was done.
 
         Raises:
             DatabaseError: the database is away; what was pruned until then is.
@@ -119,8 +123,10 @@ class Retention:
         found["tasks"], is_done = self._tasks.go_on(now, until_s=began_s + turn_s / 2)
         found["results"], are_done = self._results.go_on(now, until_s=began_s + turn_s)
         found["groups"] = self._forget_groups(now - self._task_for)
-        found["runs"] = _forget_runs(now - self._task_for)
-        found["more"] = int(not (is_done and are_done) or found["runs"] == MAX_BATCH_ROWS)
+        found["runs"] = _forget(_RUNS, now - self._task_for)
+        found["audit"] = _forget(_AUDIT, now - self._audit_for)
+        is_full = MAX_BATCH_ROWS in (found["runs"], found["audit"])
+        found["more"] = int(not (is_done and are_done) or is_full)
         cut_wal()
         return dict(found)
 
@@ -213,9 +219,9 @@ def id_at(at: datetime) -> str:
     return str(uuid.UUID(int=unix_ms << 80))
 
 
-def _forget_runs(due_before: datetime) -> int:
+def _forget(sql: str, before: datetime) -> int:
     with direct.transaction() as to:
-        return to.run_counted(marked(to, _RUNS), (stamp(to.dialect, due_before), MAX_BATCH_ROWS))
+        return to.run_counted(marked(to, sql), (stamp(to.dialect, before), MAX_BATCH_ROWS))
 
 
 def cut_wal(*, max_bytes: int = WAL_MAX_BYTES) -> bool:

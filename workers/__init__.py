@@ -103,7 +103,11 @@ def _must_not_run_twice(actor: "dramatiq.Actor[..., Any] | None") -> bool:
 def _upkeep(
     settings: Settings, broker: LedgerBroker, holder: str, interrupt: Callable[[str], object] | None = None
 ) -> Upkeep:
-    retention = Retention(result_days=settings.result_retention_days, task_days=settings.task_retention_days)
+    retention = Retention(
+        result_days=settings.result_retention_days,
+        task_days=settings.task_retention_days,
+        audit_days=settings.audit_retention_days,
+    )
     return Upkeep(
         broker,
         holder=holder,

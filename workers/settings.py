@@ -133,6 +133,8 @@ class Settings(BaseSettings):
     """How long a result is kept, from the end of its task."""
     task_retention_days: int = Field(default=30, ge=1, le=3_650)
     """How long an ended task is kept, with its attempts, log lines and idempotency key."""
+    audit_retention_days: int = Field(default=365, ge=1, le=36_500)
+    """How long the audit log remembers."""
 
     api_tokens: Annotated[tuple[Token, ...], NoDecode] = ()
     """Who may use the API: `name:role:hash` or `name:role:hash:end`, separated by commas. None: only this machine may,

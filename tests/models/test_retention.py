@@ -202,7 +202,15 @@ def test_nothing_is_asked_of_a_walk_that_is_at_its_end(retention: Retention) -> 
     ended(31 * DAY)
     prune(retention)
 
-    assert retention.turn(NOW) == {"tasks": 0, "results": 0, "groups": 0, "workers": 0, "runs": 0, "more": 0}
+    assert retention.turn(NOW) == {
+        "tasks": 0,
+        "results": 0,
+        "groups": 0,
+        "workers": 0,
+        "runs": 0,
+        "audit": 0,
+        "more": 0,
+    }
 
 
 def test_the_smallest_id_of_a_moment_lies_between_the_ids_of_before_and_after() -> None:

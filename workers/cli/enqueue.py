@@ -8,7 +8,7 @@ import typer
 
 from models import database, task_query
 from models.task import TERMINAL, Task, TaskStatus
-from workers import callboard, tasks
+from workers import audit, callboard, tasks
 from workers.errors import InvalidTask
 
 POLL_S = 0.1
@@ -34,6 +34,7 @@ def enqueue(
     Example: callboard enqueue email.send_confirmation fir_id=FIR-2026-000101 recipient_email=me@example.org --wait
     """
     named = parse_params(params or [], params_json)
+    audit.record("tasks.enqueue", actor)
     task_id = tasks.enqueue_task(actor, task_type, named, priority, max_retries, delay_s=delay_s)
     if not callboard.broker.is_bus_up:
         typer.echo("Redis does not answer: the task is accepted, and goes out by itself when it is back", err=True)

@@ -1,14 +1,18 @@
 """The command tree, and the one place where errors become exit codes."""
 
+import getpass
 import logging
+import socket
 import sys
 from typing import Annotated
 
 import typer
 
 from models.database import DatabaseError
+from workers import audit
 from workers.broker import BusFull, BusRefused, BusUnavailable
-from workers.cli import check, chores, enqueue, inventory, schedules, tasks, up, worker
+from workers.cli import audit as audit_verbs
+from workers.cli import check, chores, enqueue, inventory, schedules, tasks, tokens, up, worker
 from workers.errors import CallboardError, LedgerUnavailable, OutcomeUnknown
 
 EXIT_FAILED = 1
@@ -33,8 +37,10 @@ app.command("actors")(check.actors)
 app.command("inventory")(inventory.inventory)
 app.command("enqueue")(enqueue.enqueue)
 app.command("chores")(chores.show)
+app.command("audit")(audit_verbs.show)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(tokens.app, name="tokens")
 
 
 def _show_version(wanted: bool) -> None:
@@ -57,16 +63,32 @@ def _root(
 def main() -> None:
     """Run the command line; the console script `callboard`."""
     logging.getLogger().addHandler(logging.NullHandler())  # why: what is logged on the way is said in the error's line.
+    with audit.sheet_of(_user(), socket.gethostname(), "CLI") as sheet:
+        outcome = audit.FAILED
+        try:
+            app()
+            outcome = audit.DONE
+        except SystemExit:
+            outcome = audit.DONE  # why: the command's own exit code, as of a task that failed, which it did send.
+            raise
+        except (DatabaseError, LedgerUnavailable, OutcomeUnknown) as error:
+            _die(error, EXIT_UNAVAILABLE)
+        except (BusUnavailable, BusFull, BusRefused) as error:
+            _die(f"{error}: check that Redis is running and reachable, or set CALLBOARD_REDIS_URL", EXIT_UNAVAILABLE)
+        except CallboardError as error:
+            outcome = audit.REFUSED
+            _die(error, EXIT_USAGE)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        finally:
+            sheet.write(outcome)
+
+
+def _user() -> str:
     try:
-        app()
-    except (DatabaseError, LedgerUnavailable, OutcomeUnknown) as error:
-        _die(error, EXIT_UNAVAILABLE)
-    except (BusUnavailable, BusFull, BusRefused) as error:
-        _die(f"{error}: check that Redis is running and reachable, or set CALLBOARD_REDIS_URL", EXIT_UNAVAILABLE)
-    except CallboardError as error:
-        _die(error, EXIT_USAGE)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"  # why: a container's user may have a number only.
 
 
 def _die(error: Exception | str, code: int) -> None:

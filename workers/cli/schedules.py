@@ -11,6 +11,7 @@ import typer
 
 from periodic import schedules
 from periodic.declaration import COLUMNS
+from workers import audit
 from workers.cli.enqueue import parse_params
 from workers.errors import InvalidSchedule
 
@@ -104,6 +105,7 @@ def add(
         overlap=overlap, jitter_s=jitter_s,
     )  # fmt: skip
     kind = trigger.pop("kind")
+    audit.record("schedules.add", schedule_id, details={"actor": actor})
     row = schedules.add(actor, kind, schedule_id, params=parse_params(param or []), enabled=not paused,
                         **fields, **trigger)  # fmt: skip
     _tell(row, "added", as_json=as_json)
@@ -134,12 +136,14 @@ def edit(
         changes[field] = {} if field == "params" else None
     if not changes:
         raise InvalidSchedule(f"nothing to change: give at least one of {', '.join(COLUMNS)}", field="changes")
+    audit.record("schedules.edit", schedule_id, details={"fields": sorted(changes)})
     _tell(schedules.edit(schedule_id, **changes), "changed", as_json=as_json)
 
 
 @app.command()
 def delete(schedule_id: _Id) -> None:
     """Delete a schedule that a person added. Its runs and tasks stay on record."""
+    audit.record("schedules.delete", schedule_id)
     schedules.delete(schedule_id)
     typer.echo(f"{schedule_id} deleted")
 
@@ -147,18 +151,21 @@ def delete(schedule_id: _Id) -> None:
 @app.command()
 def pause(schedule_id: _Id, as_json: _Json = False) -> None:
     """Send nothing until `resume`."""
+    audit.record("schedules.pause", schedule_id)
     _tell(schedules.pause(schedule_id), "paused", as_json=as_json)
 
 
 @app.command()
 def resume(schedule_id: _Id, as_json: _Json = False) -> None:
     """Make it due again, from now on."""
+    audit.record("schedules.resume", schedule_id)
     _tell(schedules.resume(schedule_id), "resumed", as_json=as_json)
 
 
 @app.command()
 def reset(schedule_id: _Id, as_json: _Json = False) -> None:
     """Take back what people changed of a declared schedule."""
+    audit.record("schedules.reset", schedule_id)
     _tell(schedules.reset(schedule_id), "as declared", as_json=as_json)
 
 
@@ -169,6 +176,7 @@ def run(
     as_json: _Json = False,
 ) -> None:
     """Send a task of this schedule now, besides its due times."""
+    audit.record("schedules.run", schedule_id)
     task_id = schedules.run(schedule_id, by="the command line", force=force)
     typer.echo(json.dumps({"task_id": task_id}) if as_json else task_id)
 

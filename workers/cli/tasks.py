@@ -8,7 +8,7 @@ import typer
 
 from models import database, task_query
 from models.task import TaskStatus
-from workers import callboard, tasks
+from workers import audit, callboard, tasks
 from workers.cli.enqueue import follow
 from workers.errors import InvalidTask
 from workers.tasks import CancelOutcome
@@ -87,6 +87,7 @@ def watch(
 @app.command()
 def cancel(task_id: _TaskId) -> None:
     """Cancel a task: one that waits will not run, one that runs is asked to end."""
+    audit.record("tasks.cancel", task_id)
     outcome = tasks.request_cancel(task_id, by="CLI")
     if outcome not in (CancelOutcome.CANCELLED, CancelOutcome.REQUESTED):
         raise InvalidTask(f"task {task_id} is {_found(task_id)['status']}: it has ended", field="task_id")

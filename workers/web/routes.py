@@ -7,7 +7,7 @@ from fastapi import APIRouter, HTTPException, Path, Query
 
 from models.task import TaskStatus, TaskType
 from models.task_query import MAX_OFFSET, MAX_PAGE
-from workers import callboard, tasks
+from workers import audit, callboard, tasks
 from workers.registry import default_priority_of
 from workers.tasks import CancelOutcome
 from workers.web.auth import LOCAL, Caller, Role, needs, trusting
@@ -54,6 +54,7 @@ def create_task_router(auth: Callable[..., Any] | None = None) -> APIRouter:
     )
     def enqueue(request: EnqueueRequest) -> EnqueueAnswer:
         """Send a task."""
+        audit.record("tasks.enqueue", request.task_name)
         task_id = tasks.enqueue_task(
             request.task_name,
             request.task_type,

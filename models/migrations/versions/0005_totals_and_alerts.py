@@ -6,6 +6,8 @@ Revision: 0005, after 0004.
 import sqlalchemy as sa
 from alembic import op
 
+from models.columns import JsonDocument, UtcDateTime
+
 revision = '0005'
 down_revision = '0004'
 branch_labels = None
@@ -27,9 +29,40 @@ def upgrade() -> None:
         'INSERT INTO task_totals (task_name, queue, completed, failed, cancelled)'
         f" SELECT task_name, queue, {counts} FROM background_tasks GROUP BY task_name, queue"
     )
+    op.create_table('alert_samples',
+    sa.Column('sampled_at', UtcDateTime(), primary_key=True),
+    sa.Column('totals', JsonDocument(), nullable=False),
+    )
+    op.create_table('provider_samples',
+    sa.Column('provider', sa.String(100), primary_key=True),
+    sa.Column('sampled_at', UtcDateTime(), primary_key=True),
+    sa.Column('is_up', sa.Boolean(), nullable=False),
+    sa.Column('latency_ms', sa.Float(), nullable=True),
+    sa.Column('error', sa.String(500), nullable=True),
+    )
+    for column in _alert_columns():
+        op.add_column('alerts', column)
+    op.drop_column('alerts', 'notice_task_id')
+
+
+def _alert_columns() -> list[sa.Column]:
+    return [
+        sa.Column('rule', sa.String(32), nullable=False, server_default='health'),
+        sa.Column('count', sa.BigInteger(), nullable=False, server_default='1'),
+        sa.Column('baseline', sa.BigInteger(), nullable=True),
+        sa.Column('seen_at', UtcDateTime(), nullable=True),
+        sa.Column('acknowledged_at', UtcDateTime(), nullable=True),
+        sa.Column('acknowledged_by', sa.String(100), nullable=True),
+        sa.Column('notices', JsonDocument(), nullable=False, server_default='[]'),
+    ]
 
 
 def downgrade() -> None:
+    op.add_column('alerts', sa.Column('notice_task_id', sa.String(64), nullable=True))
+    for column in reversed(_alert_columns()):
+        op.drop_column('alerts', column.name)
+    op.drop_table('provider_samples')
+    op.drop_table('alert_samples')
     for table in ('flush_totals', 'schedule_totals', 'task_totals'):
         op.drop_table(table)
 

@@ -12,6 +12,7 @@ PROBLEMS = {
     ("/api/tasks/{task_id}", "get"): {"404", "422", "503"},
     ("/api/tasks/{task_id}/cancel", "post"): {"404", "409", "422", "503"},
     ("/api/chores/", "get"): {"503"},
+    ("/api/audit/", "get"): {"422", "503"},
     ("/health/live", "get"): set(),
 }
 
