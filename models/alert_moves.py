@@ -75,8 +75,8 @@ def add_notices(to: Direct, alert_id: int, task_ids: Sequence[str]) -> None:
 def acknowledge(to: Direct, alert_id: int, *, by: str, now: datetime) -> bool:
     """Somebody knows of it; the first one stays. False if there is no such alert."""
     sql = (
-        "UPDATE alerts SET acknowledged_by = coalesce(acknowledged_by, ?), acknowledged_at = coalesce(acknowledged_at, ?)"
-        " WHERE alert_id = ?"
+        "UPDATE alerts SET acknowledged_by = coalesce(acknowledged_by, ?),"
+        " acknowledged_at = coalesce(acknowledged_at, ?) WHERE alert_id = ?"
     )
     return to.run_counted(marked(to, sql), (clean_text(by, 100), stamp(to.dialect, now), alert_id)) == 1
 
@@ -90,7 +90,8 @@ def sample(to: Direct, totals: Totals, now: datetime, *, window_since: datetime)
     since, at = stamp(to.dialect, window_since), stamp(to.dialect, now)
     kept = "INSERT INTO alert_samples (sampled_at, totals) VALUES (?, ?) ON CONFLICT (sampled_at) DO NOTHING"
     to.run_counted(marked(to, kept), (at, json.dumps({name: list(amounts) for name, amounts in totals.items()})))
-    old = "DELETE FROM alert_samples WHERE sampled_at < (SELECT max(sampled_at) FROM alert_samples WHERE sampled_at <= ?)"
+    needed = "SELECT max(sampled_at) FROM alert_samples WHERE sampled_at <= ?"
+    old = f"DELETE FROM alert_samples WHERE sampled_at < ({needed})"
     to.run_counted(marked(to, old), (since,))
 
 

@@ -1,7 +1,7 @@
 """Every table, imported in one place, so that SQLModel.metadata is complete for migrations and tests."""
 
-from models.audit import AuditEntry
 from models.alert import Alert, AlertSample
+from models.audit import AuditEntry
 from models.health import HealthSample, ProviderSample
 from models.mail import EmailDelivery
 from models.report import InformationReport, ReportDocument

@@ -165,7 +165,7 @@ def read(to: Direct, journal: Journal) -> list[dict[str, Any]]:
 
 def _number(value: Any) -> float:
     """PostgreSQL's sums of integers are decimals."""
-    return value if isinstance(value, (int, float)) else int(value)
+    return value if isinstance(value, float) else int(value)
 
 
 _ENDED: Final = "coalesce(sum(completed + failed + cancelled + withdrawn - reopened), 0)"
@@ -186,4 +186,4 @@ def enqueued(to: Direct) -> dict[str, int]:
 
 def summed(rows: Iterable[Mapping[str, Any]], name: str) -> float:
     """One amount over all keys."""
-    return sum(row[name] for row in rows)
+    return float(sum(row[name] for row in rows))

@@ -115,7 +115,14 @@ def _upkeep(
         interrupt=interrupt,
         prune=lambda: retention.turn(datetime.now(UTC)),
         groups=GroupChore(broker),
+        alerts=_look_for_alerts,
     )
+
+
+def _look_for_alerts() -> dict[str, int]:
+    from workers.alerts import watch  # why: it asks for the composed whole.
+
+    return watch.turn(callboard)
 
 
 def _compose(settings: Settings) -> Callboard:

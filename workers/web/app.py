@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from workers import callboard
 from workers.web import problems
+from workers.web.alerts import create_alert_router
 from workers.web.audit import Audited, create_audit_router
 from workers.web.auth import Guard
 from workers.web.chores import create_chore_router
@@ -26,6 +27,7 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.include_router(create_task_router())
     app.include_router(create_chore_router())
+    app.include_router(create_alert_router())
     app.include_router(create_audit_router())
     app.include_router(create_metrics_router())
     app.add_middleware(BodyLimit, max_bytes=callboard.settings.params_max_bytes + BODY_OVERHEAD_BYTES)

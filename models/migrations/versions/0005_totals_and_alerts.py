@@ -3,6 +3,8 @@
 Revision: 0005, after 0004.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -45,7 +47,7 @@ def upgrade() -> None:
     op.drop_column('alerts', 'notice_task_id')
 
 
-def _alert_columns() -> list[sa.Column]:
+def _alert_columns() -> list[sa.Column[Any]]:
     return [
         sa.Column('rule', sa.String(32), nullable=False, server_default='health'),
         sa.Column('count', sa.BigInteger(), nullable=False, server_default='1'),
@@ -67,8 +69,8 @@ def downgrade() -> None:
         op.drop_table(table)
 
 
-def _create(table: str, keys: tuple[sa.Column[str], ...], counts: tuple[str, ...], histograms: tuple[str, ...]) -> None:
-    amounts = [sa.Column(name, sa.BigInteger(), nullable=False, server_default=sa.text('0')) for name in counts]
+def _create(table: str, keys: tuple[sa.Column[Any], ...], counts: tuple[str, ...], histograms: tuple[str, ...]) -> None:
+    amounts: list[sa.Column[Any]] = [sa.Column(name, sa.BigInteger(), nullable=False, server_default=sa.text('0')) for name in counts]
     for name in histograms:
         amounts.append(sa.Column(f'{name}_sum', sa.Float(), nullable=False, server_default=sa.text('0')))
         amounts.extend(
