@@ -45,6 +45,8 @@ class Alert(SQLModel, table=True):
     acknowledged_by: str | None = Field(default=None, max_length=100)
     notices: list[str] = Field(default_factory=list, sa_type=JsonDocument)
     """Ids of the tasks that tell of its opening and its end."""
+    told: list[str] = Field(default_factory=list, sa_type=JsonDocument)
+    """Channels that took a notice, each with the event: `json-1a2b3c opened`. (Of mail: `email_deliveries`.)"""
 
 
 class AlertSample(SQLModel, table=True):

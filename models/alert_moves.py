@@ -45,8 +45,9 @@ def open_(
     """Open an alert; returns its id, or None if one of that key is open."""
     at = stamp(to.dialect, now)
     sql = (
-        "INSERT INTO alerts (rule, key, message, count, baseline, opened_at, seen_at, notices)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, '[]') ON CONFLICT (key) WHERE closed_at IS NULL DO NOTHING RETURNING alert_id"
+        "INSERT INTO alerts (rule, key, message, count, baseline, opened_at, seen_at, notices, told)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, '[]', '[]') ON CONFLICT (key) WHERE closed_at IS NULL DO NOTHING"
+        " RETURNING alert_id"
     )
     said = clean_text(message, MESSAGE_MAX_CHARS)
     found = to.run(marked(to, sql), (rule, clean_text(key, KEY_MAX_CHARS), said, count, baseline, at, at))

@@ -1,13 +1,15 @@
 """Alerts: tells a webhook or a chat that an alert was opened or is over. (Mail: `email.send_alert`.)
 
-Idempotency key: alert + event, which is in the notice (`alert 7 opened`): a second run, after a worker died between the
-channel's answer and the commit, tells the same again; webhooks and chats know no more.
+Idempotency key: alert + channel + event, kept on the alert (`told`) once the channel took the notice. A worker that
+dies between the channel's answer and that commit tells again; webhooks and chats can do no better, so the notice names
+alert and event (`alert 7 opened`) for who wants to see that it is the same.
 
 The channel's URL holds secrets, so it is no parameter: a task names the channel, and the settings have its URL. Who
 runs the installation sets them, never a caller; redirects are not followed all the same, so that a channel cannot send
 us to an address inside.
 """
 
+import logging
 import re
 from typing import Annotated, Any, Literal
 
@@ -35,7 +37,7 @@ def tell(url: str, *, title: str, body: str, recovered: bool) -> None:
     apprise = Apprise(asset=AppriseAsset(app_id="Callboard", http_redirects=False, async_mode=False))
     if not apprise.add(url):
         raise PermanentError("the channel's URL is none that is known: correct CALLBOARD_ALERT_CHANNELS")
-    with LogCapture(level="WARNING") as said:
+    with LogCapture(level=logging.WARNING) as said:
         kind = NotifyType.SUCCESS if recovered else NotifyType.FAILURE
         is_told = apprise.notify(title=title, body=body, notify_type=kind)
         answer = _ANSWER.search(said.getvalue())
@@ -69,10 +71,15 @@ def deliver(
         alert = session.get(Alert, alert_id)
     if alert is None:
         raise PermanentError(f"there is no alert {alert_id}")
-    recovered = event == "recovered"
+    recovered, delivered = event == "recovered", f"{channel} {event}"
+    if delivered in alert.told:
+        return {"channel": channel, "alert": alert.key, "event": event}
     said = f"{alert.message}\n{alert.count} in all. Since {alert.opened_at:%Y-%m-%d %H:%M:%S} UTC."
     if recovered and alert.closed_at is not None:
         said += f" Over at {alert.closed_at:%Y-%m-%d %H:%M:%S} UTC."
     title = f"{'Recovered' if recovered else 'Alert'}: {alert.key}"
     tell(url, title=title, body=f"{said}\n(alert {alert_id} {event})", recovered=recovered)
+    with database.writing() as session:
+        stored = session.get_one(Alert, alert_id, with_for_update=True)
+        stored.told = [*stored.told, delivered]
     return {"channel": channel, "alert": alert.key, "event": event}

@@ -23,7 +23,9 @@ class AlertRow(BaseModel):
                     "alert_id": 7, "rule": "task_failed", "key": "task_failed:email.send_confirmation",
                     "message": "email.send_confirmation: 12 failed for good within 600 s", "count": 12,
                     "opened_at": "2026-11-22T12:00:00Z", "seen_at": "2026-11-22T12:04:10Z", "closed_at": None,
-                    "acknowledged_at": None, "acknowledged_by": None, "notices": [],
+                    "acknowledged_at": None, "acknowledged_by": None, "notices": [
+                        "01a20585-de3c-7055-a83c-5d9e6c98de3f"
+                    ], "told": ["json-1a2b3c opened"],
                 }
             ]
         }
@@ -40,6 +42,7 @@ class AlertRow(BaseModel):
     acknowledged_at: datetime | None
     acknowledged_by: str | None
     notices: list[str] = Field(description="Ids of the tasks that tell of its opening and its end.")
+    told: list[str] = Field(description="Channels that took a notice, each with the event.")
 
 
 class AlertPage(BaseModel):

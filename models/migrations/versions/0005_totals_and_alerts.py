@@ -56,6 +56,7 @@ def _alert_columns() -> list[sa.Column[Any]]:
         sa.Column('acknowledged_at', UtcDateTime(), nullable=True),
         sa.Column('acknowledged_by', sa.String(100), nullable=True),
         sa.Column('notices', JsonDocument(), nullable=False, server_default='[]'),
+        sa.Column('told', JsonDocument(), nullable=False, server_default='[]'),
     ]
 
 

@@ -42,7 +42,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_opening_and_end_are_told_by_mail_and_webhook_once_each(
-    ledger_database: str, system: Callboard, worker: Worker, mails: MailServer, webhook: Webhook, told: None
+    ledger_database: str, worker: Worker, mails: MailServer, webhook: Webhook, told: None
 ) -> None:
     raise_one()
     wait_until(lambda: len(webhook.posted) == len(mails.mails) == 1, within_s=20, what="the first notices")
@@ -51,6 +51,8 @@ def test_opening_and_end_are_told_by_mail_and_webhook_once_each(
     (alert,) = all_rows(Alert)
     assert {ended(task_id).status for task_id in alert.notices} == {TaskStatus.COMPLETED}
     assert len(alert.notices) == 4
+    (alert,) = all_rows(Alert)
+    assert sorted(told.split()[1] for told in alert.told) == ["opened", "recovered"]
     assert webhook.titles == ["Alert: provider_down:mqtt", "Recovered: provider_down:mqtt"]
     assert webhook.posted[0]["message"].startswith("provider mqtt is down: refused")
     assert [mail["Subject"] for mail in mails.mails] == [
@@ -101,6 +103,17 @@ def test_a_channel_that_nobody_knows_or_that_was_removed_fails_for_good_with_the
 
     assert (found.status, found.reason) == (TaskStatus.FAILED, "not retryable")
     assert "CALLBOARD_ALERT_CHANNELS was changed" in str(found.error_message)
+
+
+def test_a_delivery_that_runs_again_tells_nobody_twice(system: Callboard, worker: Worker, webhook: Webhook) -> None:
+    raise_one()
+    (alert,) = all_rows(Alert)
+    params = tasks.get_task_status(ended(alert.notices[0]).task_id)
+
+    again = tasks.enqueue_task("alerts.deliver", params=params and params["params"])
+
+    assert ended(again).status == TaskStatus.COMPLETED
+    assert len(webhook.posted) == 1
 
 
 def test_with_nobody_to_tell_the_alert_is_kept_and_nothing_sent(system: Callboard) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from models import database, direct, schedule_claim, task_moves
+from models import database, direct, schedule_claim, task_moves, worker_rows
 from models.alert import Alert
 from models.health import ProviderSample
 from models.schedule import RunOutcome, Schedule
@@ -18,7 +18,6 @@ from tests.workers.actors.running import all_rows
 from workers import Callboard, callboard, tasks
 from workers.alerts import watch
 from workers.errors import InvalidTask
-from workers.ledger.presence import Presence
 from workers.registry import ImportFailure
 
 LONG = timedelta(hours=2)
@@ -72,18 +71,17 @@ def plant_message_without_worker() -> Callable[[], None]:
     probes.add.send(1, 2)
 
     def serve() -> None:
-        presence = Presence(heartbeat_s=3_600, threads=1)
-        presence.take_id()
-        presence.start(lambda: ["jobs"])
-        presence.thread and presence._stopping.set()
+        at = datetime.now(UTC) + timedelta(minutes=2)
+        with direct.transaction() as to:
+            worker_rows.beat(to, worker_id="w", hostname="h", pid=1, threads=1, queues=["jobs"], started_at=at, at=at)
 
     return serve
 
 
 def plant_overdue_schedule() -> Callable[[], None]:
     with database.writing() as session:
-        session.add(Schedule(schedule_id="s", actor="probes.add", trigger={"kind": "crontab", "expression": "0 0 1 1 *"},
-                             next_run_at=datetime.now(UTC) - LONG))  # fmt: skip
+        yearly = {"kind": "crontab", "expression": "0 0 1 1 *"}
+        session.add(Schedule(schedule_id="s", actor="probes.add", trigger=yearly, next_run_at=datetime.now(UTC) - LONG))
 
     def dealt_with() -> None:
         with database.writing() as session:
