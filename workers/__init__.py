@@ -4,6 +4,8 @@ The only composition root: settings, database, broker, middleware, `set_broker`,
 it opens no connection.
 """
 
+import workers.neighbours  # noqa: F401, I001 - first: it explains a clash of names before one can hurt.
+
 import logging
 import os
 import socket
