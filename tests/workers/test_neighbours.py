@@ -33,7 +33,7 @@ def test_a_clash_of_names_is_explained_at_import(made: str, tmp_path: Path) -> N
 
 
 def test_a_package_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ImportError, match="'never_there' .* but there is none"):
+    with pytest.raises(ImportError, match=r"'never_there' .* but there is none"):
         neighbours.check("never_there", house=tmp_path)
 
 
