@@ -35,6 +35,7 @@ import msgspec
 
 from models import totals
 from models.direct import Direct, marked, stamp
+from models.redaction import redact_text
 from models.task import DEFAULT_PRIORITY, AttemptOutcome, TaskStatus
 from models.text import clean_text
 
@@ -520,11 +521,11 @@ def _end_values(dialect: str, one: End) -> list[Any]:
         stamp(dialect, one.finished_at),
         one.status.value,
         one.outcome.value,
-        one.reason and clean_text(one.reason, REASON_MAX_CHARS),
+        one.reason and clean_text(redact_text(one.reason), REASON_MAX_CHARS),
         one.result,
         one.error_type and clean_text(one.error_type, 200),
-        one.error_message and clean_text(one.error_message, ERROR_MAX_CHARS),
-        one.traceback and clean_text(one.traceback, ERROR_MAX_CHARS),
+        one.error_message and clean_text(redact_text(one.error_message), ERROR_MAX_CHARS),
+        one.traceback and clean_text(redact_text(one.traceback), ERROR_MAX_CHARS),
         stamp(dialect, one.eta),
         int(one.retried),
         one.waited_s,

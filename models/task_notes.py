@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from models.direct import Direct, marked, stamp
+from models.redaction import redact_text
 from models.text import clean_text
 
 LOG_LINE_MAX_CHARS: Final = 2_000
@@ -61,10 +62,10 @@ def write(to: Direct, notes: Sequence[LogLine | Progress]) -> None:
             for line in new[: max(0, LOG_LINES_PER_ATTEMPT - kept)]:
                 to.run(marked(to, _LINE), _line_values(to, line))
         for one in latest.values():
-            words = one.message and clean_text(one.message, 500)
+            words = one.message and clean_text(redact_text(one.message), 500)
             to.run(marked(to, _PROGRESS), (min(max(0.0, one.progress), 1.0), words, one.task_id, one.attempt))
 
 
 def _line_values(to: Direct, line: LogLine) -> tuple[Any, ...]:
-    words = clean_text(line.message, LOG_LINE_MAX_CHARS)
+    words = clean_text(redact_text(line.message), LOG_LINE_MAX_CHARS)
     return line.task_id, line.attempt, stamp(to.dialect, line.logged_at), line.level[:16], words

@@ -40,7 +40,8 @@ from workers.middleware.status import Status
 from workers.middleware.surround import Surround
 from workers.middleware.time_limit import TimeLimit
 from workers.middleware.watch import Watch
-from workers.registry import Registry, RegistryMiddleware
+from workers.registry import Registry, RegistryMiddleware, secrets_of
+from workers.runner import current, log_format
 from workers.runner.broker import MaskedBroker
 from workers.runner.isolated import Isolation
 from workers.settings import Settings
@@ -132,6 +133,8 @@ def _compose(settings: Settings) -> Callboard:
     ledger = Ledger(
         heartbeat_s=settings.heartbeat_s, threads=settings.threads, result_max_bytes=settings.result_max_bytes
     )
+    ledger.secrets_of = lambda message: secrets_of(registry, message)
+    current.find_secrets_by(ledger.secrets_of)
     ledger.fails_when_lost = lambda name: _must_not_run_twice(registry.find(name))
     client = make_client(
         settings.redis_url,
@@ -191,6 +194,8 @@ def _compose(settings: Settings) -> Callboard:
 
 callboard = _compose(_load_settings())
 database.bind(callboard.settings.database)
+if Path(sys.argv[0]).name in ("dramatiq", "periodiq"):
+    log_format.install(callboard.settings.log_format)  # why here: they have set up their logging, and import this next.
 logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_NoResultWarning())
 dramatiq.set_encoder(MessageCodec(size_limit_bytes=callboard.settings.params_max_bytes + MESSAGE_OVERHEAD_BYTES))
 dramatiq.set_broker(callboard.broker)

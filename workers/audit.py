@@ -23,6 +23,7 @@ from typing import Any
 
 from models import database
 from models.audit import MAX_PAGE, AuditEntry, AuditFilter, page
+from models.redaction import redact, redact_text
 from models.text import clean_text, words_of
 from workers.errors import InvalidTask
 
@@ -133,9 +134,9 @@ def _write(
         via=via,
         from_address=clean_text(from_address, 100),
         action=clean_text(action, 100),
-        target=clean_text(target, 200),
+        target=clean_text(redact_text(target), 200),
         outcome=outcome,
-        details=details,
+        details=redact(details),
     )
     try:
         with database.writing() as session:

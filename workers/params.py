@@ -18,8 +18,9 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr, ValidationError, create_model
 
+from models.redaction import REDACTED, is_secret_name, redact_text, secrets_in
 from workers.errors import InvalidTask
 
 MAX_NESTING = 100
@@ -178,7 +179,9 @@ def validate(function: Callable[..., Any], params: Mapping[str, Any]) -> dict[st
     for name in params:
         if name not in model.model_fields and model.model_config.get("extra") != "allow":
             raise _unknown_parameter(name, function)
-    return _checked(model, function, params).model_dump(mode="json", exclude_unset=True)
+    checked = _checked(model, function, params)
+    dumped = checked.model_dump(mode="json", exclude_unset=True)
+    return typing.cast("dict[str, Any]", _revealed(checked, dumped)) if secret_types(function) else dumped
 
 
 def check_values(function: Callable[..., Any], named: Mapping[str, Any]) -> None:
@@ -190,6 +193,85 @@ def check_values(function: Callable[..., Any], named: Mapping[str, Any]) -> None
     model = model_of(function)
     known = {name: value for name, value in named.items() if name in model.model_fields}
     _checked(model, function, known)
+
+
+def secret_parameters(function: Callable[..., Any]) -> frozenset[str]:
+    """Names of the parameters that hold secrets: by their type (`SecretStr`, also inside), or by their name."""
+    return _secret_parameters(function)
+
+
+@lru_cache(maxsize=4096)
+def _secret_parameters(function: Callable[..., Any]) -> frozenset[str]:
+    names = {name for name in signature_of(function).parameters if is_secret_name(name)}
+    return frozenset(names | secret_types(function).keys())
+
+
+@lru_cache(maxsize=4096)
+def secret_types(function: Callable[..., Any]) -> Mapping[str, type[SecretStr] | type[SecretBytes] | None]:
+    """The parameters whose type holds a secret → the class of the secret; None: it is somewhere inside the type."""
+    found: dict[str, type[SecretStr | SecretBytes] | None] = {}
+    for name, parameter in signature_of(function).parameters.items():
+        if _holds_secret(parameter.annotation, frozenset()):
+            parts = (parameter.annotation, *typing.get_args(parameter.annotation))
+            found[name] = next((part for part in parts if part in (SecretStr, SecretBytes)), None)
+    return found
+
+
+def as_secrets(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments as they came off the bus, where the function declares a `SecretStr` as that: it prints as stars.
+
+    For a function without such parameters they are returned as they are.
+    """
+    types_ = secret_types(function)
+    if not types_:
+        return args, kwargs
+    names = list(signature_of(function).parameters)
+    positional = tuple(_as_secret(types_.get(name), value) for name, value in zip(names, args, strict=False))
+    named = {name: _as_secret(types_.get(name), value) for name, value in kwargs.items()}
+    return positional + args[len(positional) :], named
+
+
+def secret_values(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> frozenset[str]:
+    """The secrets among the arguments, to be looked for in what the function says. Raises nothing."""
+    names = signature_of(function).parameters
+    named = {**dict(zip(names, args, strict=False)), **kwargs}
+    return secrets_in({name: _plain_secret(value) for name, value in named.items()}, secret_parameters(function))
+
+
+def _plain_secret(value: Any) -> Any:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _as_secret(kind: type[SecretStr] | type[SecretBytes] | None, value: Any) -> Any:
+    if kind is None or not isinstance(value, str):
+        return value
+    return SecretStr(value) if kind is SecretStr else SecretBytes(value.encode())
+
+
+def _holds_secret(annotation: Any, seen: frozenset[Any]) -> bool:
+    if annotation in (SecretStr, SecretBytes):
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+        fields = annotation.model_fields.values()
+        return any(_holds_secret(field.annotation, seen | {annotation}) for field in fields)
+    return any(_holds_secret(part, seen) for part in typing.get_args(annotation))
+
+
+def _revealed(value: Any, dumped: Any) -> Any:
+    """What pydantic wrote as stars, as it is: the task needs it; whoever shows it redacts it."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, SecretBytes):
+        return value.get_secret_value().decode()
+    if isinstance(value, BaseModel) and isinstance(dumped, dict):
+        return {name: _revealed(getattr(value, name, None), part) for name, part in dumped.items()}
+    if isinstance(value, dict) and isinstance(dumped, dict):
+        return {name: _revealed(part, dumped.get(name)) for name, part in value.items()}
+    if isinstance(value, (list, tuple)) and isinstance(dumped, list):
+        return [_revealed(part, kept) for part, kept in zip(value, dumped, strict=False)]
+    return dumped
 
 
 @lru_cache(maxsize=4096)
@@ -229,7 +311,9 @@ def _checked(model: type[BaseModel], function: Callable[..., Any], params: Mappi
     except ValidationError as error:
         problem = error.errors()[0]
         field = "params." + ".".join(str(part) for part in problem["loc"])
-        said = problem["msg"].removeprefix("Value error, ")
+        said = redact_text(
+            problem["msg"].removeprefix("Value error, "), secrets_in(params, secret_parameters(function))
+        )
         raise InvalidTask(f"{field}: {said}; expected {_expected(function)}", field=field) from None
 
 
@@ -239,7 +323,7 @@ _PLACE_MAX_CHARS = 200
 
 def _written(value: Any) -> str:
     _check_nesting(value, MAX_NESTING)
-    return json.dumps(msgspec.to_builtins(value, enc_hook=_unwrap_model), allow_nan=False, separators=(",", ":"))
+    return json.dumps(msgspec.to_builtins(value, enc_hook=unwrap), allow_nan=False, separators=(",", ":"))
 
 
 def _place_of(value: Any) -> str:
@@ -278,9 +362,12 @@ def _words(error: Exception) -> str:
     return str(error)[:_PLACE_MAX_CHARS]
 
 
-def _unwrap_model(value: Any) -> Any:
+def unwrap(value: Any) -> Any:
+    """A pydantic model or secret as JSON's own types; raises TypeError for anything else."""
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        return _revealed(value, value.model_dump(mode="json"))
+    if isinstance(value, (SecretStr, SecretBytes)):
+        return _revealed(value, None)
     raise TypeError(f"a {type(value).__name__} is not JSON")
 
 
@@ -315,5 +402,6 @@ def _expected(function: Callable[..., Any]) -> str:
     parts = []
     for parameter in signature_of(function).parameters.values():
         required = parameter.default is inspect.Parameter.empty
-        parts.append(parameter.name if required else f"{parameter.name}={parameter.default!r}")
+        shown = REDACTED if is_secret_name(parameter.name) else repr(parameter.default)
+        parts.append(parameter.name if required else f"{parameter.name}={shown}")
     return "(" + ", ".join(parts) + ")"

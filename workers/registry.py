@@ -19,12 +19,14 @@ from typing import Any, Literal, cast
 
 import dramatiq
 from dramatiq import Message
-from dramatiq.broker import Broker
+from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import MiddlewareError
 
+from models.redaction import secrets_in
 from models.task import DEFAULT_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, TaskType, new_task_id
 from models.text import clean_text
 from workers.errors import CallboardError, InvalidTask, UnknownActor
+from workers.params import secret_values
 
 TYPE_DEFAULTS: dict[TaskType, tuple[str, int]] = {
     TaskType.EMAIL: ("email", 3),
@@ -527,6 +529,14 @@ def default_priority_of(declared: dramatiq.Actor[..., Any]) -> int:
 def type_of(declared: dramatiq.Actor[..., Any]) -> str | None:
     """The TaskType's name; None for an actor without."""
     return cast("str | None", declared.options.get("task_type"))
+
+
+def secrets_of(registry: "Registry", message: Message[Any] | MessageProxy) -> frozenset[str]:
+    """The secret values among a message's arguments; those of an actor that is not known by their names alone."""
+    declared = registry.find(message.actor_name)
+    if declared is None:
+        return secrets_in(dict(message.kwargs))
+    return secret_values(function_of(declared), tuple(message.args), message.kwargs)
 
 
 def function_of(declared: dramatiq.Actor[..., Any]) -> Callable[..., Any]:

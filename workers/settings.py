@@ -60,6 +60,13 @@ class Risk(StrEnum):
     CLOCK = "clock"
 
 
+class LogFormat(StrEnum):
+    """Of the lines on standard error."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
 class LogLevel(StrEnum):
     """Python's levels."""
 
@@ -136,9 +143,15 @@ class Settings(BaseSettings):
     audit_retention_days: int = Field(default=365, ge=1, le=36_500)
     """How long the audit log remembers."""
 
+    log_format: LogFormat = LogFormat.CONSOLE
+    """Of what processes write to standard error."""
     api_tokens: Annotated[tuple[Token, ...], NoDecode] = ()
     """Who may use the API: `name:role:hash` or `name:role:hash:end`, separated by commas. None: only this machine may,
     and do everything."""
+    api_rate_per_s: float = Field(default=500.0, gt=0, le=1_000_000)
+    """Requests a second of each token, by each API process; twice that at once."""
+    api_body_timeout_s: float = Field(default=20.0, gt=0, le=3_600)
+    """How long a client may take for a request's body."""
     api_host: str = "127.0.0.1"
     """Off loopback only with tokens."""
     api_port: int = Field(default=8000, ge=1, le=65_535)

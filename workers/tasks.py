@@ -10,13 +10,14 @@ from typing import Any
 from dramatiq import Message
 
 from models import database, task_query
+from models.redaction import redact, secrets_in
 from models.task import Task, TaskStatus, TaskType
 from models.task_query import TaskFilter
 from models.text import clean_text
 from workers import callboard, waiting
 from workers.errors import InvalidTask, SendError
 from workers.ledger.cancel import CancelOutcome, cancel
-from workers.params import bind, validate
+from workers.params import bind, secret_parameters, validate
 from workers.registry import check_priority, check_type, function_of, is_duplicate, type_of
 
 __all__ = [
@@ -223,10 +224,18 @@ def make_filter(
 
 
 def as_dict(task: Task) -> dict[str, Any]:
-    """A row for people and programs outside: all columns, `params` as one flat object of named arguments."""
+    """A row for people and programs outside: all columns, `params` as one flat object of named arguments,
+    secrets redacted."""
     shown = {name: getattr(task, name) for name in Task.model_fields if name != "options"}
-    shown["params"] = _named_params(task)
+    shown["params"], shown["result"] = _without_secrets(task)
     return shown
+
+
+def _without_secrets(task: Task) -> tuple[dict[str, Any], Any]:
+    params = _named_params(task)
+    actor = callboard.registry.find(task.task_name)
+    secret_names = frozenset() if actor is None else secret_parameters(function_of(actor))
+    return redact(params, secret_names), redact(task.result, (), secrets_in(params, secret_names))
 
 
 def _named_params(task: Task) -> dict[str, Any]:

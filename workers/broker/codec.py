@@ -13,6 +13,8 @@ from typing import Any, Final, NoReturn, cast
 import msgspec
 from dramatiq import DecodeError, Encoder
 
+from workers.params import unwrap
+
 DEFAULT_SIZE_LIMIT_BYTES: Final = 1024 * 1024
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -25,7 +27,7 @@ class MessageCodec(Encoder):
 
     def __init__(self, *, size_limit_bytes: int = DEFAULT_SIZE_LIMIT_BYTES) -> None:
         self._size_limit_bytes = size_limit_bytes
-        self._encoder = msgspec.json.Encoder()
+        self._encoder = msgspec.json.Encoder(enc_hook=unwrap)
         self._decoder = msgspec.json.Decoder()
 
     def encode(self, data: dict[str, Any]) -> bytes:
@@ -34,7 +36,9 @@ class MessageCodec(Encoder):
             encoded = self._encoder.encode(data)
         except UnicodeEncodeError:
             # Lone surrogates, which UTF-8 has no bytes for, are written as escapes.
-            encoded = json.dumps(msgspec.to_builtins(data), allow_nan=False, separators=(",", ":")).encode()
+            encoded = json.dumps(
+                msgspec.to_builtins(data, enc_hook=unwrap), allow_nan=False, separators=(",", ":")
+            ).encode()
         except RecursionError as error:
             raise ValueError(
                 f"expected arguments of {data.get('actor_name')!r} to nest less deep: JSON is refused"

@@ -95,6 +95,12 @@ class Parcel(MessageProxy):
         # Whoever listens to fetches may note here that he knows it to be unstarted anywhere.
         self.vouched = False
 
+    def __str__(self) -> str:
+        # why: Dramatiq logs failed messages with it, and would show their arguments, secrets and all.
+        return f"{self.actor_name} {self.message_id}"
+
+    __repr__ = __str__
+
     @property
     def message(self) -> Parcel:
         """Itself: Dramatiq's worker threads take `.message` of whatever is in the work queue."""

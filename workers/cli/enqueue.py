@@ -100,7 +100,7 @@ def _show_end(task: Task) -> None:
         assert task.completed_at is not None
         took_s = (task.completed_at - task.started_at).total_seconds()
         typer.echo(f"{task.task_id} completed in {took_s:.2f} s")
-        typer.echo(json.dumps(task.result, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(tasks.as_dict(task)["result"], indent=2, ensure_ascii=False))
     elif task.status in TERMINAL:
         why = f"{task.error_type}: {task.error_message}" if task.error_type else ""
         typer.echo(f"callboard: {task.task_id} {task.status} ({task.reason}) {why}".rstrip(), err=True)

@@ -1,5 +1,6 @@
 """`up`, `migrate`, `sample`: bringing the system into being."""
 
+import json
 import sys
 import zlib
 from contextlib import suppress
@@ -9,6 +10,7 @@ import typer
 
 from models import schema
 from workers import audit, callboard, sample
+from workers.settings import LogFormat
 
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
 
@@ -42,6 +44,13 @@ def load_sample() -> None:
 
 def say(name: str, line: str) -> None:
     """Show a line of one of several processes."""
+    if callboard.settings.log_format is LogFormat.JSON:
+        # why: whoever reads the lines as JSON wants each of them to be, also those of Redis and of print().
+        line = line if line.startswith("{") else json.dumps({"process": name, "message": line})
+        with suppress(OSError):
+            typer.echo(line)
+            sys.stdout.flush()
+        return
     colour = "white" if name in ("up", "supervisor") else _COLOURS[zlib.crc32(name.encode()) % len(_COLOURS)]
     with suppress(OSError):  # whoever was reading is gone; the processes go on
         typer.echo(typer.style(f"{name:<10}| ", fg=colour) + line)  # in one write, for several threads say things

@@ -38,11 +38,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from dramatiq import Message
+from dramatiq import Message, MessageProxy
 from dramatiq.middleware import SkipMessage
 
 from models import direct, task_moves
 from models.database import DatabaseError
+from models.redaction import redact_text
 from models.task import AttemptOutcome, FailureReason, TaskStatus
 from models.task_moves import End, Loss, LostDelivery, NewTask, Standing, Start, Started
 from models.text import words_of
@@ -150,6 +151,8 @@ class Ledger:
         """Makes the row of a message that is to be sent; the status middleware's `row_of`."""
         self.fails_when_lost: Callable[[str], bool] = lambda _task_name: False
         """Whether a task of this name must not run twice (`on_lost="fail"`)."""
+        self.secrets_of: Callable[[Message[Any] | MessageProxy], frozenset[str]] = lambda _message: frozenset()
+        """The secret values among a message's arguments, which no error may repeat."""
         self.scribe = Scribe(adopt=self._adopt)
         self._result_max_bytes = result_max_bytes
         self._results: dict[Delivery, Result] = {}
@@ -516,6 +519,11 @@ class Ledger:
         if could_start_us:
             # why not below 0: one is the server's clock, the other this host's.
             waited_s = max(0.0, running.started_at.timestamp() - could_start_us / 1e6)
+        if outcome is not AttemptOutcome.COMPLETED:
+            hidden = self.secrets_of(running.message)
+            for name in ("reason", "error_message", "traceback"):
+                if hidden and isinstance(details.get(name), str):
+                    details[name] = redact_text(details[name], hidden)
         return End(
             waited_s=waited_s,
             task_id=running.task_id,

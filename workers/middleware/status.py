@@ -143,10 +143,12 @@ class Status(dramatiq.Middleware):
         self._local.token = current.enter(
             current.CurrentTask(
                 id=begun.task_id,
+                actor=message.actor_name,
                 attempt=begun.attempt,
                 retry_count=begun.retry_count,
                 correlation_id=begun.correlation_id or begun.task_id,
                 alone=begun.suspicion is not None and begun.suspicion.runs_alone,
+                message=message,
             )
         )
 

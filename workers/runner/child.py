@@ -32,8 +32,8 @@ from dramatiq.asyncio import EventLoopThread, set_event_loop_thread
 from models import database
 from workers import callboard
 from workers.errors import ResultNotStorable
-from workers.params import NotPlain, plain
-from workers.runner import current, wire
+from workers.params import NotPlain, plain, secret_values
+from workers.runner import current, log_format, wire
 from workers.runner.surround import run_here, written_function
 from workers.runner.task_logs import TaskLogHandler
 from workers.runner.window import windows
@@ -100,6 +100,7 @@ class _ToTheWorker:
 
 def _serve(connection: socket.socket, request: dict[str, Any]) -> None:
     logging.basicConfig(level=request["log_level"])
+    log_format.install(callboard.settings.log_format)
     logging.getLogger().addHandler(TaskLogHandler(request["task_log_level"]))
     sink = _ToTheWorker(connection)
     current.report_to(sink)
@@ -125,6 +126,7 @@ def _result_of(request: dict[str, Any]) -> Any:
     task = current.CurrentTask(**request["task"])
     current.enter(task)
     function = written_function(actor)
+    task.log.hide(secret_values(function, tuple(request["args"]), request["kwargs"]))
     if inspect.iscoroutinefunction(function):
         loop = EventLoopThread(_logger)
         loop.daemon = True

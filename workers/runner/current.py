@@ -14,13 +14,15 @@ its worker. No interrupt lands while a sink writes.
 
 import logging
 import time
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from models import direct, task_notes
 from models.database import DatabaseError
+from models.redaction import redact_text
 from models.task_notes import LogLine, Progress
 from workers.runner.window import Window, windows
 
@@ -72,6 +74,13 @@ class DirectSink:
 
 
 _sink: Sink = DirectSink()
+_secrets_of: Callable[[Any], frozenset[str]] = lambda _message: frozenset()  # noqa: E731 - replaced as a whole
+
+
+def find_secrets_by(secrets_of: Callable[[Any], frozenset[str]]) -> None:
+    """How the secret values among a message's arguments are found; called once, where the process is composed."""
+    global _secrets_of
+    _secrets_of = secrets_of
 
 
 def report_to(sink: Sink) -> Sink:
@@ -84,13 +93,13 @@ def report_to(sink: Sink) -> Sink:
 def pass_on_log(task: "CurrentTask", level: str, line: str, at: datetime) -> None:
     """Give the sink a line that an isolated child wrote."""
     if task.id is not None:
-        _sink.log(task.id, task.attempt, level, line, at)
+        _sink.log(task.id, task.attempt, level, task.log.redacted(line), at)
 
 
 def pass_on_progress(task: "CurrentTask", value: float, message: str | None) -> None:
     """Give the sink the progress that an isolated child reported."""
     if task.id is not None:
-        _sink.progress(task.id, task.attempt, value, message)
+        _sink.progress(task.id, task.attempt, value, message and task.log.redacted(message))
 
 
 @dataclass
@@ -101,6 +110,8 @@ class TaskLogger:
     attempt: int
     _kept: int = field(default=0, init=False)
     _later: list[tuple[str, str, datetime]] = field(default_factory=list, init=False)
+    _message: Any = field(default=None, init=False, repr=False)
+    _hidden: frozenset[str] | None = field(default=None, init=False, repr=False)
 
     def debug(self, text: str, *args: object) -> None:
         """Keep a line of level debug; `args` are put into `text` with %."""
@@ -127,12 +138,27 @@ class TaskLogger:
         if self.task_id is None or self._kept >= LINES_PER_ATTEMPT:
             return
         self._kept += 1
-        kept = (logging.getLevelName(level).lower(), line[:LINE_MAX_CHARS], datetime.now(UTC))
+        shown = self.redacted(line[: 2 * LINE_MAX_CHARS])[:LINE_MAX_CHARS]
+        kept = (logging.getLevelName(level).lower(), shown, datetime.now(UTC))
         with windows.masked():
             if _sink.waits and not at_once:
                 self._later.append(kept)
             else:
                 _sink.log(self.task_id, self.attempt, *kept)
+
+    def hide_secrets_of(self, message: Any) -> None:
+        """Whose secret arguments are not to be in its lines."""
+        self._message = message
+
+    def hide(self, values: frozenset[str]) -> None:
+        """What is not to be in its lines."""
+        self._hidden = values
+
+    def redacted(self, line: str) -> str:
+        """The line without secrets."""
+        if self._hidden is None:
+            self._hidden = frozenset() if self._message is None else _secrets_of(self._message)
+        return redact_text(line, self._hidden)
 
     def flush(self) -> None:
         """The function has ended: give the sink what was kept for then."""
@@ -141,7 +167,7 @@ class TaskLogger:
             _sink.log(self.task_id or "", self.attempt, *kept)
 
     def _write(self, level: int, text: str, args: tuple[object, ...]) -> None:
-        line = text % args if args else text
+        line = self.redacted(text % args if args else text)
         with windows.masked():
             _logger.log(level, "%s", line)
             self.keep(level, line, at_once=True)
@@ -158,6 +184,7 @@ class CurrentTask:
     """
 
     id: str | None = None
+    actor: str | None = None
     attempt: int = 1
     retry_count: int = 0
     correlation_id: str | None = None
@@ -165,11 +192,13 @@ class CurrentTask:
     time_limit_s: float | None = None
     window: Window | None = field(default=None, repr=False)
     fencing_token: int | None = None
+    message: Any = field(default=None, repr=False)
     log: TaskLogger = field(init=False)
     _written_at_s: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         self.log = TaskLogger(self.id, self.attempt)
+        self.log.hide_secrets_of(self.message)
 
     def progress(self, done: float, total: float, message: str | None = None) -> None:
         """Report that `done` of `total` (> 0, any unit) is done."""
@@ -180,7 +209,7 @@ class CurrentTask:
             return
         self._written_at_s = now_s
         with windows.masked():
-            _sink.progress(self.id, self.attempt, done / total, message)
+            _sink.progress(self.id, self.attempt, done / total, message and self.log.redacted(message))
 
     def checkpoint(self) -> None:
         """A place where it is safe to stop.

@@ -17,6 +17,7 @@ from typing import Any
 
 import dramatiq
 
+from workers.params import as_secrets
 from workers.registry import CallboardActor
 from workers.runner import coroutines
 from workers.runner.current import CurrentTask, current_task
@@ -67,6 +68,8 @@ def run_here(task: CurrentTask, function: Callable[..., Any], args: tuple[Any, .
     """Run it in this thread's window, for the task, which is the current one."""
     assert task.id is not None
 
+    args, kwargs = as_secrets(function, args, kwargs)
+
     def body(window: Window) -> Any:
         task.window = window
         if inspect.iscoroutinefunction(function):
@@ -78,6 +81,7 @@ def run_here(task: CurrentTask, function: Callable[..., Any], args: tuple[Any, .
 
 
 def _in_place(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = as_secrets(function, args, kwargs)
     if not inspect.iscoroutinefunction(function):
         return function(*args, **kwargs)
     try:

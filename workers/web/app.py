@@ -3,13 +3,15 @@
 from fastapi import FastAPI
 
 from workers import callboard
-from workers.web import problems
+from workers.web import openapi, problems
 from workers.web.alerts import create_alert_router
 from workers.web.audit import Audited, create_audit_router
 from workers.web.auth import Guard
 from workers.web.chores import create_chore_router
+from workers.web.cross_site import SameSiteOnly
 from workers.web.limits import BodyLimit
 from workers.web.metrics import create_metrics_router
+from workers.web.rate import RateLimit
 from workers.web.routes import create_task_router
 
 BODY_OVERHEAD_BYTES = 16 * 1024
@@ -30,13 +32,22 @@ def create_app() -> FastAPI:
     app.include_router(create_alert_router())
     app.include_router(create_audit_router())
     app.include_router(create_metrics_router())
-    app.add_middleware(BodyLimit, max_bytes=callboard.settings.params_max_bytes + BODY_OVERHEAD_BYTES)
+    settings = callboard.settings
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.params_max_bytes + BODY_OVERHEAD_BYTES,
+        timeout_s=settings.api_body_timeout_s,
+    )
+    # why in this order (the last is the outermost): nothing of a stranger's request is read, and what is refused for
+    # its site, its size or its rate did nothing that the audit log would name.
     app.add_middleware(Audited)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, limit=RateLimit(settings.api_rate_per_s))
+    app.add_middleware(SameSiteOnly)
 
     @app.get("/health/live", tags=["health"])
     async def live() -> dict[str, str]:
         """The process answers."""
         return {"status": "live"}
 
+    openapi.install(app)
     return app

@@ -2,6 +2,7 @@
 
     Guard (middleware)   a token that is wrong or over: 401. None shown: 401, unless the path is public, or no tokens
                          are set and the caller is on this machine, who may then do everything.
+                         More requests than CALLBOARD_API_RATE_PER_S: 429.
     needs(Role.X)        a dependency of every route: 403 for a caller whose role is less.
 
 So a route that forgets `needs` still wants a token, and a test (call × role) fails until it says which role. In an
@@ -15,6 +16,8 @@ Must not: hold secrets; those are in the settings, hashed (workers.access).
 
 import inspect
 import ipaddress
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from workers import audit, callboard
 from workers.access import Caller, Role, caller_of
 from workers.web.problems import problem
+from workers.web.rate import RateLimit
 
 __all__ = ["LOCAL", "PUBLIC", "Caller", "Guard", "Needs", "Role", "needs", "trusting"]
 
@@ -88,10 +92,12 @@ class Guard:
 
     Args:
         app: the application behind it.
+        limit: of the requests of each token.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, limit: RateLimit) -> None:
         self._app = app
+        self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Say who calls in the request's state, or refuse before anything of the body is read."""
@@ -100,11 +106,17 @@ class Guard:
                 caller = identified(scope)
             except Unknown as error:
                 if scope["path"] not in PUBLIC:
-                    answer = problem(401, str(error), slug="unauthenticated")
-                    answer.headers.update(_CHALLENGE)
+                    answer = problem(401, str(error), slug="unauthenticated", headers=_CHALLENGE)
                     await answer(scope, receive, send)
                     return
             else:
+                wait_s = 0.0 if caller == LOCAL else self._limit.take(caller.name, time.monotonic())
+                if wait_s:
+                    answer = problem(429, f"{caller.name} asks too often: go on in {wait_s:.1f} s, or raise "
+                                          "CALLBOARD_API_RATE_PER_S", slug="too-many",
+                                     headers={"Retry-After": str(math.ceil(wait_s))})  # fmt: skip
+                    await answer(scope, receive, send)
+                    return
                 scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
 

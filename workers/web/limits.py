@@ -1,19 +1,24 @@
 """Bounds on what a request may bring, before anything of it is parsed."""
 
+import asyncio
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workers.web.problems import problem
 
 
 class BodyLimit:
-    """Refuses a body above `max_bytes` with 413, whether its length is announced or not.
+    """Refuses a body above `max_bytes` with 413, whether its length is announced or not, and one that takes longer than
+    `timeout_s` with 408.
 
     Args:
         app: the application behind it.
         max_bytes: bound of the body.
+        timeout_s: for the whole of it.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         self._app = app
         self._max_bytes = max_bytes
 
@@ -26,17 +31,19 @@ class BodyLimit:
         if not announced.isdigit() or int(announced) > self._max_bytes:
             await self._refuse(scope, receive, send)
             return
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self._max_bytes:
-                await self._refuse(scope, receive, send)
-                return
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                body = await self._read(receive)
+        except TimeoutError:
+            slow = problem(408, f"the body took longer than {self._timeout_s:g} s: send it at once", slug="too-slow",
+                           headers={"Connection": "close"})  # fmt: skip
+            await slow(scope, receive, send)
+            return
+        if body is None:
+            return
+        if len(body) > self._max_bytes:
+            await self._refuse(scope, receive, send)
+            return
         delivered = False
 
         async def replay() -> Message:
@@ -47,6 +54,19 @@ class BodyLimit:
             return {"type": "http.request", "body": body, "more_body": False}
 
         await self._app(scope, replay, send)
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        """The body, or so much of it that it is too much; None if the client has gone."""
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._max_bytes or not message.get("more_body", False):
+                return b"".join(parts)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = problem(413, f"the body may have at most {self._max_bytes:,} bytes: store large data and send its id",

@@ -1,6 +1,7 @@
 """Errors as problem+json (RFC 9457): type, title, status, detail, and the field that is wrong where there is one."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -9,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from models.database import DatabaseError
+from models.redaction import redact_text
 from models.text import clean_text
 from workers.broker import BusFull, BusRefused, BusUnavailable
 from workers.errors import InvalidTask, LedgerUnavailable, OutcomeUnknown
@@ -50,23 +52,26 @@ def described(**descriptions: str) -> dict[int | str, dict[str, Any]]:
     return {int(status[1:]): {"description": said, "content": content} for status, said in descriptions.items()}
 
 
-def problem(status: int, detail: str, *, slug: str = "about:blank", **more: Any) -> JSONResponse:
+def problem(
+    status: int, detail: str, *, slug: str = "about:blank", headers: Mapping[str, str] | None = None, **more: Any
+) -> JSONResponse:
     """A problem document.
 
     Args:
         status: HTTP status.
         detail: what was expected, what came, what to do.
         slug: the problem's type.
+        headers: of the answer.
         more: further members, for instance field="priority".
     """
     said = clean_text(detail, DETAIL_MAX_CHARS)
     body = {"type": slug, "title": _TITLES.get(status, "Error"), "status": status, "detail": said, **more}
-    return AsciiJson(body, status_code=status, media_type=MEDIA_TYPE)
+    return AsciiJson(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def _shown(given: object) -> str:
     """What came, where it is one plain value; never a whole body, which may hold secrets."""
-    return f", got {str(given)[:60]!r}" if isinstance(given, (str, int, float)) else ""
+    return f", got {redact_text(str(given))[:60]!r}" if isinstance(given, (str, int, float)) else ""
 
 
 def install(app: FastAPI) -> None:

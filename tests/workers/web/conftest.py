@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from tests.servers import wait_until
 from tests.workers.refusing import migrated, refusing
 from workers.web import create_app
+from workers.web.server import make_config
 
 __all__ = ["api", "api_url", "migrated", "refusing"]
 
@@ -19,7 +20,7 @@ __all__ = ["api", "api_url", "migrated", "refusing"]
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
     """An application on a loopback port, for the length of the block."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    server = uvicorn.Server(make_config(app, host="127.0.0.1", port=0))
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started, within_s=10, what="the start of the API")
