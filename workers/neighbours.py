@@ -18,8 +18,8 @@ def check(*names: str, house: Path = HOUSE) -> None:
             found = f"{places[0]} is found" if places else "there is none"
             raise ImportError(
                 f"Callboard needs its own package {name!r} ({house / name}), but {found}: the name is taken by "
-                "a module of yours or another distribution. Run Callboard from its own checkout and environment and talk to it "
-                "by REST, or rename yours (README, 'Adopt it')"
+                "a module of yours or another distribution. Run Callboard from its own checkout and environment and "
+                "talk to it by REST, or rename yours (README, 'Adopt it')"
             )
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from models import alert_moves, schedule_claim, totals
+from models import alert_moves, totals
 from models.alert_moves import Totals
 from models.direct import Direct, marked, stamp
 from models.task_moves import unstamp
@@ -131,11 +131,16 @@ def _queues(callboard: "Callboard", to: Direct, now: datetime) -> list[Condition
 
 def _schedules(callboard: "Callboard", to: Direct, now: datetime) -> list[Condition]:
     late = now - timedelta(seconds=callboard.settings.alert_late_s)
+    sql = (
+        "SELECT s.schedule_id, s.next_run_at, s.error FROM schedules AS s"
+        " LEFT JOIN background_tasks AS t ON t.task_id = s.last_task_id"
+        " WHERE s.enabled AND s.removed_at IS NULL AND s.next_run_at <= ?"
+        " AND (t.status IS NULL OR t.status NOT IN ('pending', 'running'))"
+    )
     found = {
-        one.schedule_id: f"schedule {one.schedule_id} was due at {one.next_run_at:%Y-%m-%d %H:%M:%S} UTC and was not "
-        f"sent: {one.error or 'is `periodiq periodic` running?'}"
-        for one in schedule_claim.due(to, late)
-        if not one.last_is_unfinished
+        schedule_id: f"schedule {schedule_id} was due at {unstamp(due_at):%Y-%m-%d %H:%M:%S} UTC and was not sent: "
+        f"{error or 'is `periodiq periodic` running?'}"
+        for schedule_id, due_at, error in to.run(marked(to, sql), (stamp(to.dialect, late),))
     }
     sql = (
         "SELECT schedule_id, sum(coalesce(due_count, 1)) FROM schedule_runs"

@@ -1,8 +1,6 @@
 """The route that Prometheus scrapes."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Request, Response
 
 from workers.web.auth import Role, needs
 
@@ -22,11 +20,11 @@ def create_metrics_router() -> APIRouter:
             }
         },
     )
-    def metrics(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
+    def metrics(request: Request) -> Response:
         """What this installation does, for Prometheus; the same from every process."""
         from workers.metrics import exposition  # why: the library is loaded by who is scraped only.
 
-        text, content_type = exposition(accept)
+        text, content_type = exposition(request.headers.get("accept", ""))
         return Response(text, headers={"Content-Type": content_type})
 
     return router

@@ -14,7 +14,10 @@ PROBLEMS = {
     ("/api/tasks/{task_id}", "get"): {"404", "422", "503"},
     ("/api/tasks/{task_id}/cancel", "post"): {"404", "409", "422", "503"},
     ("/api/chores/", "get"): {"503"},
+    ("/api/alerts/", "get"): {"422", "503"},
+    ("/api/alerts/{alert_id}/acknowledge", "post"): {"404", "422", "503"},
     ("/api/audit/", "get"): {"422", "503"},
+    ("/metrics", "get"): set(),
     ("/health/live", "get"): set(),
 }
 
