@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from models import totals
 from models.direct import Direct, marked, stamp
 from models.schedule import RunOutcome
 from models.task import TERMINAL
@@ -107,7 +108,19 @@ def record(to: Direct, schedule_id: str, run: Run, *, task_id: str | None, now: 
     reason = None if run.reason is None else clean_text(run.reason, ERROR_MAX_CHARS)
     times = stamp(to.dialect, run.due_at), stamp(to.dialect, run.due_until)
     values = (schedule_id, *times, run.due_count, str(run.outcome), reason, task_id, lateness_ms)
-    return to.run_counted(marked(to, sql), values) == 1
+    if to.run_counted(marked(to, sql), values) != 1:
+        return False
+    tally = totals.Tally(totals.SCHEDULES)
+    tally.count((), _COUNTED_AS[run.outcome], run.due_count or 1)
+    if run.outcome is RunOutcome.SENT:
+        tally.observe((), "late", lateness_ms / 1000)
+    tally.write(to)
+    return True
+
+
+_COUNTED_AS: Final = {
+    RunOutcome.SENT: "sent", RunOutcome.SKIPPED_MISFIRE: "missed", RunOutcome.SKIPPED_OVERLAP: "overlapped"
+}  # fmt: skip
 
 
 def note_sent(to: Direct, schedule_id: str, task_id: str, now: datetime) -> None:

@@ -18,6 +18,8 @@ whether what is on record is its own.
 Each takes a `models.direct` connection (or `models.direct.Within(session)`) and leaves the commit to its owner. On
 PostgreSQL a batch is one statement, and so one round trip; on SQLite one prepared statement a row.
 
+Each move is counted, with it or not at all (models.totals): whoever writes one more must count it too.
+
 What a crash leaves: a transaction is done or not, so the row is as before or after the move. Who mends which state
 stands in workers/ledger/upkeep.py.
 
@@ -31,6 +33,7 @@ from typing import Any, Final
 
 import msgspec
 
+from models import totals
 from models.direct import Direct, marked, stamp
 from models.redaction import redact_text
 from models.task import DEFAULT_PRIORITY, AttemptOutcome, TaskStatus
@@ -98,7 +101,8 @@ class End(msgspec.Struct, frozen=True):
     """How an attempt ended, and where that takes its row.
 
     status: what the row is to be; PENDING for another attempt, not before `eta`.
-    result: JSON text. retried: counts as one of the task's retries.
+    result: JSON text. retried: counts as one of the task's retries. waited_s: how long the attempt could have started
+        before it did; None: not known.
     """
 
     task_id: str
@@ -115,6 +119,7 @@ class End(msgspec.Struct, frozen=True):
     traceback: str | None = None
     eta: datetime | None = None
     retried: bool = False
+    waited_s: float | None = None
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -235,7 +240,7 @@ _WITHDRAW: Final = "DELETE FROM background_tasks WHERE task_id = ? AND status = 
 
 def withdraw(to: Direct, task_id: str) -> bool:
     """pending → gone: take back a row that was never sent. False if a worker has started it."""
-    return to.run_counted(marked(to, _WITHDRAW), (task_id,)) == 1
+    return totals.counted(to, _WITHDRAW, (task_id,), "withdrawn")
 
 
 def mark_published(to: Direct, task_ids: Sequence[str], at: datetime | None) -> None:
@@ -350,6 +355,7 @@ _END_FIELDS: Final = {
     "task_id": "text", "attempt": "int", "worker_id": "text", "started_at": "timestamptz",
     "finished_at": "timestamptz", "status": "text", "outcome": "text", "reason": "text", "result": "text",
     "error_type": "text", "error_message": "text", "traceback": "text", "eta": "timestamptz", "retried": "int",
+    "waited_s": "float8",
 }  # fmt: skip
 _END_SET: Final = (
     "status = {status}, attempt = {attempt}, worker_id = {worker_id}, started_at = {started_at}, "
@@ -376,9 +382,9 @@ _END_ATTEMPT_AGAIN: Final = (
     "ON CONFLICT (task_id, number) DO UPDATE SET finished_at = excluded.finished_at, outcome = excluded.outcome, "
     "error_type = excluded.error_type, error_message = excluded.error_message, traceback = excluded.traceback"
 )
-_END_SQLITE: Final = (f"UPDATE background_tasks AS t SET {_END_SET} WHERE t.task_id = ?1 AND {_END_IF}").format(
-    **_numbered(_END_FIELDS), result_json="?9"
-)
+_END_SQLITE: Final = (
+    f"UPDATE background_tasks AS t SET {_END_SET} WHERE t.task_id = ?1 AND {_END_IF} RETURNING task_name, queue"
+).format(**_numbered(_END_FIELDS), result_json="?9")
 _END_ATTEMPT_SQLITE: Final = (
     f"INSERT INTO task_attempts ({_END_ATTEMPT_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?7, ?10, ?11, ?12) "
     + _END_ATTEMPT_AGAIN
@@ -400,22 +406,46 @@ _COMPLETED_SQLITE: Final = (
         },
         result_json="v.result",
     )
-    + f" FROM v WHERE t.task_id = v.task_id AND {_END_IF.format(attempt='v.attempt')} RETURNING task_id, attempt"
+    + f" FROM v WHERE t.task_id = v.task_id AND {_END_IF.format(attempt='v.attempt')}"
+    " RETURNING task_id, attempt, task_name, queue"
 )
 _COMPLETED_ATTEMPTS_SQLITE: Final = (
     "INSERT INTO task_attempts (task_id, number, worker_id, started_at, finished_at, outcome)"
     " SELECT e.value ->> 0, e.value ->> 1, ?2, e.value ->> 2, e.value ->> 3, 'completed' FROM json_each(?1) AS e"
     " WHERE true " + _END_ATTEMPT_AGAIN
 )
+_COUNTED_STATUSES: Final = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
+
+
+def _bucket_counts(name: str, seconds: str) -> dict[str, str]:
+    # Of how many bounds a value is above, as `Tally.observe` has it: a value that is a bound belongs below it.
+    bounds = ", ".join(f"{-bound}" for bound in reversed(totals.SECONDS))
+    above = f"{len(totals.SECONDS)} - width_bucket(-({seconds})::float8, ARRAY[{bounds}]::float8[])"
+    counts = {
+        column: f"count(*) FILTER (WHERE {above} = {number})" for number, column in enumerate(totals.buckets(name))
+    }
+    return {f"{name}_sum": f"coalesce(sum({seconds}), 0)", **counts}
+
+
+_COUNTS_POSTGRES: Final = {
+    **{status.value: f"count(*) FILTER (WHERE status = '{status}')" for status in _COUNTED_STATUSES},
+    "retried": "sum(retried)",
+    **_bucket_counts("wait", "waited_s"),
+    **_bucket_counts("run", "run_s"),
+}
+_COUNT_POSTGRES: Final = (
+    f"INSERT INTO task_totals (task_name, queue, {', '.join(_COUNTS_POSTGRES)})"
+    f" SELECT task_name, queue, {', '.join(_COUNTS_POSTGRES.values())} FROM u GROUP BY task_name, queue"
+)
 _END_POSTGRES: Final = (
     _unnest(_END_FIELDS)
     + (
         f", u AS (UPDATE background_tasks AS t SET {_END_SET} FROM v WHERE t.task_id = v.task_id AND {_END_IF} "
-        "RETURNING v.*)"
+        "RETURNING v.*, t.task_name, t.queue, extract(epoch FROM v.finished_at - v.started_at) AS run_s)"
     ).format(**_prefixed(_END_FIELDS), result_json="v.result::json")
-    + f" INSERT INTO task_attempts ({_END_ATTEMPT_COLUMNS}) SELECT task_id, attempt, worker_id, started_at,"
-    f" finished_at, outcome, error_type, error_message, traceback FROM u {_END_ATTEMPT_AGAIN}"
-    " RETURNING task_id, number"
+    + f", i AS (INSERT INTO task_attempts ({_END_ATTEMPT_COLUMNS}) SELECT task_id, attempt, worker_id, started_at,"
+    f" finished_at, outcome, error_type, error_message, traceback FROM u {_END_ATTEMPT_AGAIN})"
+    f", c AS ({_COUNT_POSTGRES}) SELECT task_id, attempt FROM u"
 )
 
 
@@ -435,17 +465,32 @@ def end(to: Direct, ends: Sequence[End]) -> set[Attempt]:
             # One that waited for rescue's commit saw the row as rescue left it, but its attempt as it was before.
             ended |= {(row[0], row[1]) for row in to.run(_END_POSTGRES, _columns(left))}
         return ended
-    moved = _complete_in_sqlite(to, [one for one in ends if one.status is TaskStatus.COMPLETED])
-    for row in [_end_values(to.dialect, one) for one in ends if one.status is not TaskStatus.COMPLETED]:
-        if to.run_counted(_END_SQLITE, row) == 1:
+    tally = totals.Tally(totals.TASKS)
+    moved = _complete_in_sqlite(to, [one for one in ends if one.status is TaskStatus.COMPLETED], tally)
+    for one in [one for one in ends if one.status is not TaskStatus.COMPLETED]:
+        row = _end_values(to.dialect, one)[:_SQLITE_END_VALUES]
+        for task_name, queue in to.run(_END_SQLITE, row):
             to.run(_END_ATTEMPT_SQLITE, row[:12])
-            moved.add((row[0], row[1]))
+            moved.add((one.task_id, one.attempt))
+            _count_end(tally, (task_name, queue), one)
+    tally.write(to)
     return moved
 
 
-def _complete_in_sqlite(to: Direct, ends: Sequence[End]) -> set[Attempt]:
+def _count_end(tally: totals.Tally, keys: tuple[str, str], one: End) -> None:
+    if one.status in _COUNTED_STATUSES:
+        tally.count(keys, one.status.value)
+    elif one.retried:
+        tally.count(keys, "retried")
+    tally.observe(keys, "run", (one.finished_at - one.started_at).total_seconds())
+    if one.waited_s is not None:
+        tally.observe(keys, "wait", one.waited_s)
+
+
+def _complete_in_sqlite(to: Direct, ends: Sequence[End], tally: totals.Tally) -> set[Attempt]:
     if not ends:
         return set()
+    by_attempt = {(one.task_id, one.attempt): one for one in ends}
     values = {
         (one.task_id, one.attempt): (
             *(one.task_id, one.attempt, stamp("sqlite", one.started_at), stamp("sqlite", one.finished_at)),
@@ -454,7 +499,10 @@ def _complete_in_sqlite(to: Direct, ends: Sequence[End]) -> set[Attempt]:
         for one in ends
     }
     worker_id = ends[0].worker_id
-    moved = {(row[0], row[1]) for row in to.run(_COMPLETED_SQLITE, (_json_of(values.values()), worker_id))}
+    moved: set[Attempt] = set()
+    for task_id, attempt, *keys in to.run(_COMPLETED_SQLITE, (_json_of(values.values()), worker_id)):
+        moved.add((task_id, attempt))
+        _count_end(tally, (keys[0], keys[1]), by_attempt[task_id, attempt])
     recorded = _json_of(values[attempt] for attempt in values if attempt in moved)
     to.run(_COMPLETED_ATTEMPTS_SQLITE, (recorded, worker_id))
     return moved
@@ -480,7 +528,12 @@ def _end_values(dialect: str, one: End) -> list[Any]:
         one.traceback and clean_text(redact_text(one.traceback), ERROR_MAX_CHARS),
         stamp(dialect, one.eta),
         int(one.retried),
+        one.waited_s,
     ]
+
+
+_SQLITE_END_VALUES: Final = len(_END_FIELDS) - 1
+"""What it only counts is counted here."""
 
 
 def outcome_of(to: Direct, task_id: str, attempt: int) -> AttemptOutcome | None:
@@ -517,7 +570,7 @@ def lose(to: Direct, losses: Sequence[Loss], now: datetime) -> set[Attempt]:
                 *(at if failed else None, "WorkerLost" if failed else None, said if failed else None),
                 *(loss.task_id, loss.attempt, loss.worker_id),
             )
-            if to.run_counted(marked(to, _LOSE), values) == 1:
+            if totals.counted(to, _LOSE, values, *(("lost", "failed") if failed else ("lost",))):
                 to.run(marked(to, _LOSE_ATTEMPT), (loss.task_id, loss.attempt, loss.worker_id, at, "WorkerLost", said))
                 moved.add((loss.task_id, loss.attempt))
     return moved
@@ -525,8 +578,13 @@ def lose(to: Direct, losses: Sequence[Loss], now: datetime) -> set[Attempt]:
 
 def note_lost_delivery(to: Direct, task_id: str, number: int, worker_id: str, now: datetime) -> None:
     """Record an attempt that the bus had handed to a worker which vanished before the row heard of it."""
-    at = stamp(to.dialect, now)
-    to.run(marked(to, _LOSE_ATTEMPT), (task_id, number, worker_id, at, "WorkerLost", _lost_words(worker_id)))
+    values = (task_id, number, worker_id, stamp(to.dialect, now), "WorkerLost", _lost_words(worker_id))
+    count = "INSERT INTO task_totals (task_name, queue, lost) SELECT task_name, queue, 1 FROM background_tasks AS t"
+    if to.dialect != "sqlite":
+        noted = f"WITH noted AS ({_LOSE_ATTEMPT} RETURNING task_id)"
+        to.run_counted(marked(to, f"{noted} {count} JOIN noted USING (task_id)"), values)
+    elif to.run_counted(_LOSE_ATTEMPT, values) == 1:
+        to.run(f"{count} WHERE task_id = ?", (task_id,))
 
 
 def _lost_words(worker_id: str) -> str:
@@ -566,9 +624,9 @@ def cancel(to: Direct, task_id: str, *, reason: str, now: datetime, lost: LostDe
     number, worker_id = (0, None) if lost is None else (lost.number, lost.worker_id)
     values = (clean_text(reason, REASON_MAX_CHARS), at, at, number, worker_id, number, number, task_id)
     if lost is None:
-        return to.run_counted(marked(to, _CANCEL), values) == 1
+        return totals.counted(to, _CANCEL, values, "cancelled")
     with to.atomic():
-        is_moved = to.run_counted(marked(to, _CANCEL), values) == 1
+        is_moved = totals.counted(to, _CANCEL, values, "cancelled")
         if is_moved:
             note_lost_delivery(to, task_id, lost.number, lost.worker_id, now)
     return is_moved
@@ -586,12 +644,12 @@ def refuse(to: Direct, task_id: str, *, reason: str, error_type: str, error_mess
         *(clean_text(reason, REASON_MAX_CHARS), stamp(to.dialect, now)),
         *(clean_text(error_type, 200), clean_text(error_message, ERROR_MAX_CHARS), task_id),
     )
-    return to.run_counted(marked(to, _REFUSE), values) == 1
+    return totals.counted(to, _REFUSE, values, "failed")
 
 
 def reopen(to: Direct, task_id: str) -> bool:
     """failed|cancelled → pending, attempts numbered on; the relay sends it. False if it has another status."""
-    return to.run_counted(marked(to, _REOPEN), (task_id,)) == 1
+    return totals.counted(to, _REOPEN, (task_id,), "reopened")
 
 
 # --- how the statements are passed ----------------------------------------------------------------------------------

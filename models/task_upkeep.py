@@ -161,6 +161,11 @@ def standings(to: Direct) -> dict[str, Standing]:
     return {name: Standing(_instant(held_until), unstamp(last_run_at)) for name, held_until, last_run_at in rows}
 
 
+def findings(to: Direct) -> dict[str, dict[str, int]]:
+    """What each chore found in its last run that succeeded, by its name."""
+    return {name: _json(found) for name, found in to.run("SELECT name, findings FROM chores")}
+
+
 CLOCKS_DIFFER_BY: Final = timedelta(minutes=2)
 """A time that lies further in the future comes from a clock that was set back since: it counts as long past."""
 

@@ -4,6 +4,8 @@ The only composition root: settings, database, broker, middleware, `set_broker`,
 it opens no connection.
 """
 
+import workers.neighbours  # noqa: F401, I001 - first: it explains a clash of names before one can hurt.
+
 import logging
 import os
 import socket
@@ -116,7 +118,14 @@ def _upkeep(
         interrupt=interrupt,
         prune=lambda: retention.turn(datetime.now(UTC)),
         groups=GroupChore(broker),
+        alerts=_look_for_alerts,
     )
+
+
+def _look_for_alerts() -> dict[str, int]:
+    from workers.alerts import watch  # why: it asks for the composed whole.
+
+    return watch.turn(callboard)
 
 
 def _compose(settings: Settings) -> Callboard:

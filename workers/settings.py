@@ -38,7 +38,7 @@ PROJECT_DIR = _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() else Path.cwd
 _URL_PASSWORD = re.compile(r"((?:^|//|[\s'\"(=,])[^:@/\s]*:)(?!//)\S+(?=@)")
 """From the first colon to the last @: a password may hold both, unescaped."""
 _QUERY_SECRET = re.compile(r"([?&][^=&\s]*(?:password|secret|token|key)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
-_SECRET_NAME = re.compile(r"PASSWORD|SECRET|TOKEN|KEY", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"PASSWORD|SECRET|TOKEN|KEY|CHANNELS", re.IGNORECASE)
 
 
 class Mode(StrEnum):
@@ -162,7 +162,18 @@ class Settings(BaseSettings):
     mail_from: str = "Callboard <no-reply@callboard.localhost>"
     mail_catcher_port: int = Field(default=1025, ge=1, le=65_535)
     alert_recipients: Annotated[tuple[str, ...], NoDecode] = ()
-    """Who is mailed when an alert opens, separated by commas."""
+    """Who is mailed when an alert opens and when it is over, separated by commas."""
+    alert_channels: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Where else it is told: URLs separated by spaces, as `jsons://host/path` for a webhook, `slack://…`."""
+    alert_window_s: float = Field(default=600.0, gt=0, le=86_400)
+    """The span that failures are counted in."""
+    alert_clear_s: float = Field(default=60.0, ge=0, le=86_400)
+    """An alert is over when its condition has not held for so long."""
+    alert_failure_percent: float = Field(default=50.0, gt=0, le=100)
+    alert_late_s: float = Field(default=60.0, gt=0, le=86_400)
+    """A schedule that is overdue for so long is missed."""
+    alert_stuck_s: float = Field(default=60.0, gt=0, le=86_400)
+    """A task that runs on for so long after its time limit is stuck."""
 
     health_cpu_percent: float = Field(default=95.0, gt=0, le=100)
     health_memory_percent: float = Field(default=92.0, gt=0, le=100)
@@ -177,6 +188,17 @@ class Settings(BaseSettings):
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("alert_channels", mode="before")
+    @classmethod
+    def _split_channels(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        urls = value.split()
+        if not all(re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", url) for url in urls):
+            raise ValueError("expected URLs separated by spaces, as jsons://host/path or slack://…; mail goes to "
+                             "CALLBOARD_ALERT_RECIPIENTS")  # fmt: skip
+        return tuple(urls)
 
     @field_validator("redis_url", "database_url", "smtp_url", mode="before")
     @classmethod

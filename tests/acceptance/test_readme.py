@@ -16,13 +16,16 @@ import pytest
 import uvicorn
 from dramatiq import Worker
 from fastapi import FastAPI
+from sqlmodel import Session
 
+from models import database
 from models.task import FailureReason, TaskStatus
 from periodic import duplicates, schedules, timetable
 from periodic.declaration import problems
 from periodic.elsewhere import look
 from periodic.timetable import TIMETABLE
 from tests.conftest import FAST
+from tests.models.rows import in_status
 from tests.servers import wait_until
 from workers import Callboard, audit, callboard, tasks
 from workers.settings import Settings
@@ -173,6 +176,87 @@ def test_the_settings_table_names_every_setting_and_no_other() -> None:
     named = set(re.findall(r"CALLBOARD_[A-Z_]+[A-Z]", table))
 
     assert named == {f"CALLBOARD_{field.upper()}" for field in Settings.model_fields}
+
+
+SQL = re.findall(r"<!-- test: sql ([a-z -]+) -->\n```sql\n(.*?);\n```", README, re.DOTALL)
+
+
+def test_there_are_four_queries_for_monitoring() -> None:
+    assert [name for name, _ in SQL] == ["by status", "recent failures", "long-running", "success rate"]
+
+
+@pytest.mark.parametrize(("name", "query"), SQL, ids=[name for name, _ in SQL])
+def test_a_query_for_monitoring_says_what_it_is_to_say(name: str, query: str, ledger_database: str) -> None:
+    in_status(TaskStatus.PENDING)
+    running = in_status(TaskStatus.RUNNING)
+    failed = in_status(TaskStatus.FAILED)
+    for _ in range(2):
+        in_status(TaskStatus.COMPLETED)
+
+    with database.reading() as session:
+        rows = [tuple(row) for row in session.connection().exec_driver_sql(query)]
+
+    if name == "by status":
+        assert rows == [("completed", 2), ("failed", 1), ("pending", 1), ("running", 1)]
+    elif name == "success rate":
+        assert [(row[0], row[1], float(row[2])) for row in rows] == [("diagnostics.run_self_test", 3, 66.7)]
+    else:
+        assert [row[0] for row in rows] == [failed if name == "recent failures" else running]
+
+
+def test_the_example_of_best_practices_fails_for_good_and_logs(
+    system: Callboard, worker: Worker, tmp_path: Path
+) -> None:
+    example = types.ModuleType("example")
+    exec(compile(block("best practices"), "README.md", "exec", dont_inherit=True), example.__dict__)
+    example.SOURCE = tmp_path
+    (tmp_path / "three").write_text("1\n2\n3\n")
+
+    counted = example.count_lines.send("three").message_id
+    missing = example.count_lines.send("../three/none").message_id
+    wait_until(lambda: tasks.get_task_count(TaskStatus.FAILED) == 1, within_s=20, what="the failure")
+    wait_until(lambda: tasks.get_task_count(TaskStatus.COMPLETED) == 1, within_s=20, what="the count")
+
+    rows = [tasks.get_task(task_id) for task_id in (counted, missing)]
+    assert [(row.result, row.reason, row.priority) for row in rows if row] == [(3, None, 6), (None, "not retryable", 6)]
+
+
+def test_the_example_of_kinds_is_sent_with_the_commit_or_not_at_all(system: Callboard) -> None:
+    example = types.ModuleType("example")
+    exec(compile(block("kinds"), "README.md", "exec", dont_inherit=True), example.__dict__)
+
+    with Session(database.engine()) as session:
+        example.register(session, "Ada")
+        session.rollback()
+        example.register(session, "Bob")
+        session.commit()
+    example.transcode.send("film")
+
+    rows = {(row["task_name"], row["queue"]): row["params"] for row in tasks.list_tasks()}
+    assert rows == {("readme.greet", "email"): {"name": "Bob"}, ("readme.transcode", "heavy"): {"video": "film"}}
+
+
+def test_every_metric_is_in_the_table_and_the_table_has_no_other(system: Callboard) -> None:
+    from workers.metrics import exposition  # why: the library is only needed here.
+
+    chapter = README[README.index("### Metrics") : README.index("### Alerts")]
+    cells = " ".join(line.split("|")[1] for line in chapter.splitlines() if line.startswith("| `"))
+    named = set(re.findall(r"`([a-z_]+)", cells))
+
+    shown = re.findall(r"^# TYPE callboard_([a-z_]+) ", exposition()[0].decode(), re.MULTILINE)
+
+    assert named == set(shown)
+
+
+def test_every_rule_of_alerts_is_in_the_table() -> None:
+    from workers.alerts import rules  # why: its docstring is the list.
+
+    chapter = README[README.index("### Alerts") : README.index("## Best practices")]
+    said = rules.__doc__ or ""
+
+    assert re.findall(r"^\| `([a-z_]+)` \|", chapter, re.MULTILINE) == [
+        *re.findall(r"^    ([a-z_]+)  +\S", said, re.MULTILINE), "health"
+    ]  # fmt: skip
 
 
 def test_every_reason_of_a_failed_task_is_explained() -> None:

@@ -4,7 +4,7 @@ Idempotency key: task + recipient (`email_deliveries`). The mechanism is `worker
 """
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 from pydantic import AfterValidator
@@ -110,16 +110,20 @@ def send_confirmation(fir_id: Reference, recipient_email: EmailAddress) -> dict[
     task_type=TaskType.EMAIL, priority=8, max_retries=MAX_RETRIES, min_backoff_s=FIRST_RETRY_S,
     time_limit_s=TIME_LIMIT_S,
 )  # fmt: skip
-def send_alert(alert_id: Annotated[int, Ge(1), Le(2**31 - 1)]) -> dict[str, Any]:
+def send_alert(
+    alert_id: Annotated[int, Ge(1), Le(2**31 - 1)], event: Literal["opened", "recovered"] = "opened"
+) -> dict[str, Any]:
     """Mail an alert to the people of CALLBOARD_ALERT_RECIPIENTS.
 
     Args:
         alert_id: of the table `alerts`.
+        event: opened or recovered.
     """
-    from models.health import Alert
+    from models.alert import Alert
 
     with database.reading() as session:
         alert = session.get(Alert, alert_id)
     if alert is None:
         raise PermanentError(f"there is no alert {alert_id}")
-    return notify("alert", list(callboard.settings.alert_recipients), {"alert": alert})
+    context = {"alert": alert, "recovered": event == "recovered"}
+    return notify("alert", list(callboard.settings.alert_recipients), context)

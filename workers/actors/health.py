@@ -1,20 +1,20 @@
 """Health: what the machine, the database and the bus are like, and an alert where a threshold is passed.
 
 Idempotency key of a sample: its task. Of an alert: its key, of which at most one is open (a unique index); it is closed
-by the first sample below the threshold.
+by the first sample below the threshold (workers.alerts.watch). How long tasks wait is measured here too; of that the
+rule `queue_age` makes an alert.
 """
 
-import logging
 import shutil
 import socket
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from models import database
+from models import alert_moves, database, direct
 from models.task import TaskType
 from workers import callboard
-from workers.actors.email import send_alert
+from workers.alerts import watch
 from workers.registry import actor
 from workers.runner.current import current_task
 from workers.settings import Settings
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 CPU_WINDOW_S = 0.5
 TIME_LIMIT_S = 30.0
 MAX_RETRIES = 1
-NOTICE_GRACE_S = 60.0
-"""A notice that was decided on this long ago and has no task was lost with its process, and is sent again."""
-
-_logger = logging.getLogger(__name__)
 
 
 def measure(task_id: str) -> "HealthSample":
@@ -71,62 +67,35 @@ def thresholds(settings: Settings) -> dict[str, float]:
         "disk_percent": settings.health_disk_percent,
         "database_ms": settings.health_round_trip_ms,
         "redis_ms": settings.health_round_trip_ms,
-        "queue_age_s": settings.health_queue_age_s,
     }
 
 
 def judge(sample: "HealthSample", limits: dict[str, float]) -> list[str]:
-    """Store the sample and open and close alerts by it, in one transaction.
+    """Store the sample, and open and close alerts by it.
+
+    A crash between the two leaves a sample without its alert; the next one says the same.
 
     Returns:
         The keys of the alerts that are open after it.
     """
-    from models.health import Alert, add_alert, open_alert
-
     opened: list[str] = []
     with database.writing() as session:
         session.merge(sample)
-        for column, limit in limits.items():
-            key = f"health.{column}@{sample.hostname}"
-            value = float(getattr(sample, column))
-            alert = open_alert(session, key)
-            if value > limit:
-                opened.append(key)
-                if alert is None:
-                    said = f"{column} of {sample.hostname} is {value:.1f}, above {limit:g}"
-                    if add_alert(session, Alert(key=key, message=said, opened_at=sample.sampled_at)):
-                        _logger.warning("alert: %s", said)
-            elif alert is not None:
-                alert.closed_at = sample.sampled_at
-                _logger.warning("alert over: %s", alert.message)
+        measured = {column: float(getattr(sample, column)) for column in limits}
+        hostname, at = sample.hostname, sample.sampled_at
+    with direct.reading() as to:
+        known = alert_moves.open_alerts(to)
+    for column, limit in limits.items():
+        key, value = f"health.{column}@{hostname}", measured[column]
+        alert = known.get(key)
+        if value > limit:
+            opened.append(key)
+            if alert is None:
+                said = f"{column} of {hostname} is {value:.1f}, above {limit:g}"
+                watch.open_(callboard, key, rule="health", message=said, now=at)
+        elif alert is not None:
+            watch.close(callboard, alert, at)
     return opened
-
-
-def send_notices() -> None:
-    """Mail each open alert once.
-
-    The task's id is put on the alert first, compare and set, so that of two checks only one sends. A crash before the
-    send leaves an id without a task: after NOTICE_GRACE_S the notice is sent again.
-    """
-    from models.health import take_notice, untold_alerts
-
-    if not callboard.settings.alert_recipients:
-        return
-    lost_before = _first_id_at(datetime.now(UTC) - timedelta(seconds=NOTICE_GRACE_S))
-    with database.reading() as session:
-        untold = untold_alerts(session, lost_before=lost_before)
-    for alert in untold:
-        message = send_alert.message(alert_id=alert.alert_id)
-        with database.writing() as session:
-            mine = take_notice(session, alert, message.message_id)
-        if mine:
-            callboard.broker.enqueue(message)
-
-
-def _first_id_at(moment: datetime) -> str:
-    """Sorts before every task id made from this moment on: a UUIDv7 begins with its milliseconds."""
-    digits = f"{int(moment.timestamp() * 1000):012x}"
-    return f"{digits[:8]}-{digits[8:]}"
 
 
 @actor(
@@ -139,6 +108,5 @@ def check_system() -> dict[str, Any]:
     """Measure CPU, memory, disk, database, Redis and queue age; store the sample; alert over a threshold."""
     task = current_task()
     sample = measure(task.id or f"direct-{time.time_ns()}")
-    alerts = judge(sample, thresholds(callboard.settings))
-    send_notices()
-    return {**sample.model_dump(mode="json", exclude={"task_id"}), "alerts": alerts}
+    shown = sample.model_dump(mode="json", exclude={"task_id"})
+    return {**shown, "alerts": judge(sample, thresholds(callboard.settings))}

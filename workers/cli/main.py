@@ -11,8 +11,22 @@ import typer
 from models.database import DatabaseError
 from workers import audit
 from workers.broker import BusFull, BusRefused, BusUnavailable
+from workers.cli import (
+    alerts,
+    check,
+    chores,
+    doctor,
+    enqueue,
+    inventory,
+    queues,
+    schedules,
+    tasks,
+    tokens,
+    top,
+    up,
+    worker,
+)
 from workers.cli import audit as audit_verbs
-from workers.cli import check, chores, doctor, enqueue, inventory, queues, schedules, tasks, tokens, top, up, worker
 from workers.errors import CallboardError, LedgerUnavailable, OutcomeUnknown
 
 EXIT_FAILED = 1
@@ -38,6 +52,7 @@ app.command("inventory")(inventory.inventory)
 app.command("enqueue")(enqueue.enqueue)
 app.command("chores")(chores.show)
 app.command("audit")(audit_verbs.show)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(queues.app, name="queues")

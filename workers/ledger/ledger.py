@@ -515,12 +515,17 @@ class Ledger:
 
     def _ending(self, running: Running, status: TaskStatus, outcome: AttemptOutcome, **details: Any) -> End:
         details.setdefault("finished_at", datetime.now(UTC))
+        could_start_us, waited_s = running.message.arrived_us, None
+        if could_start_us:
+            # why not below 0: one is the server's clock, the other this host's.
+            waited_s = max(0.0, running.started_at.timestamp() - could_start_us / 1e6)
         if outcome is not AttemptOutcome.COMPLETED:
             hidden = self.secrets_of(running.message)
             for name in ("reason", "error_message", "traceback"):
                 if hidden and isinstance(details.get(name), str):
                     details[name] = redact_text(details[name], hidden)
         return End(
+            waited_s=waited_s,
             task_id=running.task_id,
             attempt=running.attempt,
             worker_id=self.presence.worker_id,

@@ -30,7 +30,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from dramatiq import Message
 
-from models import direct, task_moves, task_notes
+from models import direct, task_moves, task_notes, totals
 from models.database import DatabaseError
 from models.task import AttemptOutcome, FailureReason, TaskStatus
 from models.task_moves import Attempt, End, NewTask, Start, Started
@@ -42,6 +42,8 @@ LINGER_S: Final = 0.004
 SHOW_AFTER_S: Final = 0.05
 """A task that has run for this long is shown as running."""
 OVERDUE_S: Final = 0.25
+MEASURED_EVERY_S: Final = 1.0
+"""How often the times of flushes are added to the totals, by a flush of then."""
 REFUSED_AGAIN_S: Final = 2.0
 """After this an outcome is tried again that the database refused in every form."""
 _MOST_A_FLUSH: Final = 1_000
@@ -122,6 +124,8 @@ class Scribe:
         self._idle = True
         self._rests_long = False
         self._flush_since_s: float | None = None
+        self._measured = totals.Tally(totals.FLUSHES)
+        self._measured_at_s = 0.0
         self._is_held = False
         self._clear = threading.Event()
         self._clear.set()
@@ -264,11 +268,13 @@ class Scribe:
             if self._is_held:
                 self._probe()
             return
-        self._flush_since_s = time.monotonic()
+        began_s = self._flush_since_s = time.monotonic()
         try:
             granted, moved = self._write([*(one.start for one in asked), *shown], ends, notes)
         finally:
             self._flush_since_s = None
+        self._measured.observe((), "seconds", time.monotonic() - began_s)
+        self._measured.observe((), "rows", len(ends))
         del self._notes[: len(notes)]
         for start in shown:
             self._begun.pop((start.task_id, start.attempt), None)
@@ -321,12 +327,22 @@ class Scribe:
                 if notes:
                     task_notes.write(to, notes)  # why: before the ends, as an ended task takes no progress any more.
                 moved = write_ends(to, ends)
+                measured = self._add_measured(to)
         except DatabaseError:
             raise
         except Exception as error:
             _logger.warning("a flush of the ledger was refused and is taken apart: %s", error)
             return self._write_one_by_one(starts, ends, notes)
+        if measured:
+            self._measured, self._measured_at_s = totals.Tally(totals.FLUSHES), time.monotonic()
         return granted, moved
+
+    def _add_measured(self, to: direct.Direct) -> bool:
+        """Add the times of earlier flushes to the totals, if it is time for that."""
+        if not self._measured or time.monotonic() - self._measured_at_s < MEASURED_EVERY_S:
+            return False
+        self._measured.write(to)
+        return True
 
     def _write_one_by_one(
         self, starts: Sequence[Start], ends: Sequence[Ended], notes: Sequence[LogLine | Progress]

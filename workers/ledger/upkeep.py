@@ -20,6 +20,8 @@ Two that do a chore at once do no harm: each is safe to be done twice. So a cras
                                                                                restarted or emptied
     groups       groups whose last member was not counted are completed        every 10 s
     prune        what is older than its retention goes                         every minute, or at once if there is more
+    totals       the rows of running totals are put together, tasks counted    every reconcile_s
+    alerts       rules are looked at, alerts opened and closed                 every 10 s, if it is passed in
 
 A chore that fails is logged once by each process that tries it.
 """
@@ -33,7 +35,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from models import direct, task_upkeep
+from models import direct, task_upkeep, totals
 from models.database import DatabaseError
 from models.task_upkeep import Standing
 from workers.broker import BusFull, BusUnavailable, Generation
@@ -93,6 +95,7 @@ class Upkeep:
         settle_after_s: how long after a change of the bus's generation its workers have put back what they hold.
         prune: removes what is too old for a while.
         interrupt: ends a task that runs in this process.
+        alerts: looks at the rules of alerts, every alerts_s.
     """
 
     def __init__(
@@ -107,6 +110,8 @@ class Upkeep:
         prune: Callable[[], Findings] | None = None,
         interrupt: Callable[[str], object] | None = None,
         groups: Callable[[], Findings] | None = None,
+        alerts: Callable[[], Findings] | None = None,
+        alerts_s: float = 10.0,
     ) -> None:
         self._broker = broker
         self._ledger = broker.ledger
@@ -124,7 +129,10 @@ class Upkeep:
             self._rescue,
             Chore("reconcile", reconcile_s, self._do_reconcile),
             self._sweep,
+            Chore("totals", reconcile_s, self._do_totals, held_s=HELD_LONG_S),
         ]
+        if alerts is not None:
+            self._chores.append(Chore("alerts", alerts_s, alerts))
         if groups is not None:
             self._chores.append(Chore("groups", reconcile_s, groups))
         if prune is not None:
@@ -242,6 +250,15 @@ class Upkeep:
             "without_message": reconcile.to_bus(self._ledger, self._broker),
             "without_row": reconcile.to_ledger(self._ledger, self._broker),
         }
+
+    @staticmethod
+    def _do_totals() -> Findings:
+        folded = 0
+        for journal in totals.ALL:
+            with direct.transaction() as to:
+                folded += totals.fold(to, journal)
+        with direct.reading() as to:
+            return {"folded": folded, **totals.enqueued(to)}
 
     def _obey(self, interrupt: Callable[[str], object]) -> None:
         """End the tasks of this process that somebody wants cancelled."""

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from workers import callboard
 from workers.web import openapi, problems
+from workers.web.alerts import create_alert_router
 from workers.web.audit import Audited, create_audit_router
 from workers.web.auth import Guard
 from workers.web.chores import create_chore_router
@@ -12,6 +13,7 @@ from workers.web.events import create_event_router
 from workers.web.fleet import create_fleet_router
 from workers.web.health import create_health_router
 from workers.web.limits import BodyLimit
+from workers.web.metrics import create_metrics_router
 from workers.web.queues import create_queue_router
 from workers.web.rate import RateLimit
 from workers.web.routes import create_task_router
@@ -42,7 +44,9 @@ def create_app() -> FastAPI:
     app.include_router(create_statistics_router())
     app.include_router(create_event_router())
     app.include_router(create_health_router())
+    app.include_router(create_alert_router())
     app.include_router(create_audit_router())
+    app.include_router(create_metrics_router())
     settings = callboard.settings
     app.add_middleware(
         BodyLimit,

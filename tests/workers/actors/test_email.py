@@ -6,7 +6,7 @@ import pytest
 from dramatiq import Worker
 
 from models import database, task_query
-from models.health import Alert
+from models.alert import Alert
 from models.mail import EmailDelivery
 from models.task import TaskStatus
 from tests.servers import wait_until

@@ -8,13 +8,15 @@ from dramatiq import Worker
 from sqlalchemy import update
 
 from models import database
-from models.health import Alert, HealthSample
+from models.alert import Alert
+from models.health import HealthSample
 from models.task import Task, TaskStatus
 from tests.servers import wait_until
 from tests.workers.actors.running import all_rows, ended
 from tests.workers.clients.smtp_server import MailServer
 from workers import callboard, tasks
-from workers.actors.health import NOTICE_GRACE_S, judge, measure, send_notices, thresholds
+from workers.actors.health import judge, measure, thresholds
+from workers.ledger.relay import relay
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LIMITS = {"disk_percent": 92.0, "cpu_percent": 95.0}
@@ -112,69 +114,24 @@ def test_two_checks_at_the_same_moment_open_one_alert_and_keep_both_samples(ledg
     assert len(all_rows(HealthSample)) == 15
 
 
-def test_an_alert_is_mailed_once_to_those_whom_the_settings_name(
+def test_an_alert_and_its_end_are_mailed_once_each_to_those_whom_the_settings_name(
     system: object, worker: Worker, mails: MailServer, told: None
 ) -> None:
     judge(sample("t1", disk_percent=99), LIMITS)
 
-    send_notices()
-    send_notices()
+    judge(sample("t2", disk_percent=99), LIMITS)
+    judge(sample("t3", disk_percent=9), LIMITS)
+    relay(callboard.broker, grace_s=-1)
 
     (alert,) = all_rows(Alert)
-    assert alert.notice_task_id is not None
-    assert ended(alert.notice_task_id).status == TaskStatus.COMPLETED
-    assert [mail["To"] for mail in mails.mails] == ["ops@example.org"]
-    assert tasks.get_task_count() == 1
-
-
-def test_two_checks_that_tell_at_the_same_moment_tell_once(ledger_database: str, bus: object, told: None) -> None:
-    for round_number in range(1, 6):
-        together = threading.Barrier(2)
-
-        def tell(together: threading.Barrier = together) -> None:
-            together.wait()
-            send_notices()
-
-        judge(sample(f"t{round_number}", disk_percent=99), LIMITS)
-        threads = [threading.Thread(target=tell) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-        assert tasks.get_task_count() == round_number
-        judge(sample(f"t{round_number}-over"), LIMITS)
-
-
-@pytest.mark.parametrize(("age_s", "sent"), [(NOTICE_GRACE_S / 2, 0), (NOTICE_GRACE_S + 1, 1)])
-def test_a_notice_whose_process_died_before_the_send_is_sent_by_a_later_check(
-    ledger_database: str, bus: object, told: None, age_s: float, sent: int
-) -> None:
-    decided_at = datetime.now(UTC) - timedelta(seconds=age_s)
-    digits = f"{int(decided_at.timestamp() * 1000):012x}"
-    with database.writing() as session:
-        never_sent = f"{digits[:8]}-{digits[8:]}-7000-8000-000000000000"
-        session.add(Alert(key="k", message="m", opened_at=AT, notice_task_id=never_sent))
-
-    send_notices()
-    send_notices()
-
-    assert tasks.get_task_count() == sent
-
-
-def test_a_closed_alert_is_not_mailed(system: object, told: None) -> None:
-    judge(sample("t1", disk_percent=99), LIMITS)
-    judge(sample("t2", disk_percent=9), LIMITS)
-
-    send_notices()
-
-    assert tasks.get_task_count() == 0
+    assert [ended(task_id).status for task_id in alert.notices] == [TaskStatus.COMPLETED] * 2
+    assert sorted(str(mail["Subject"])[:6] for mail in mails.mails) == ["Alert:", "Recove"]
+    assert {mail["To"] for mail in mails.mails} == {"ops@example.org"}
+    assert tasks.get_task_count() == 2
 
 
 def test_with_nobody_to_tell_the_alert_is_kept_and_nothing_sent(system: object) -> None:
     judge(sample("t1", disk_percent=99), LIMITS)
-
-    send_notices()
 
     assert len(open_alerts()) == 1
     assert tasks.get_task_count() == 0
@@ -188,4 +145,5 @@ def test_over_a_threshold_the_check_itself_opens_the_alert_and_sends_the_notice(
     task_id = tasks.enqueue_task("health.check_system")
 
     assert any(key.startswith("health.memory_percent@") for key in ended(task_id).result["alerts"])
+    relay(callboard.broker, grace_s=-1)
     wait_until(lambda: any("memory_percent" in mail["Subject"] for mail in mails.mails), within_s=10, what="the mail")

@@ -9,14 +9,19 @@ from typing import Any
 import pytest
 
 from models import database
-from models.health import Alert, HealthSample
+from models.alert import Alert
+from models.health import HealthSample
 from models.mail import EmailDelivery
 from models.report import ReportDocument
 from models.task import Task
 from tests.workers.actors.running import all_rows, as_task, file_report
+from tests.workers.alerts.conftest import Webhook, webhook
 from tests.workers.clients.smtp_server import MailServer
 from workers import callboard
+from workers.alerts.watch import channels
 from workers.registry import function_of
+
+__all__ = ["webhook"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,13 @@ def _documents(_mails: MailServer, documents: Path) -> Any:
     return [document.model_dump() for document in all_rows(ReportDocument)], files
 
 
+def _an_alert_for_a_channel() -> dict[str, Any]:
+    (channel,) = channels(callboard.settings)
+    return {**_an_alert(), "channel": channel}
+
+
 CASES = {
+    "alerts.deliver": Case(_an_alert_for_a_channel, lambda *_: [alert.told for alert in all_rows(Alert)]),
     "diagnostics.run_self_test": Case(lambda: {"steps": 2, "seconds": 0}, lambda *_: None),
     "email.send_alert": Case(_an_alert, _mails),
     "email.send_confirmation": Case(lambda: {"fir_id": "FIR-1", "recipient_email": "a@example.org"}, _mails),
@@ -73,7 +84,13 @@ def test_every_actor_has_its_row_in_the_table() -> None:
 
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_run_twice_one_effect(
-    name: str, bus: object, sqlite_database: str, mails: MailServer, documents: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    bus: object,
+    sqlite_database: str,
+    mails: MailServer,
+    documents: Path,
+    webhook: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(callboard.settings, "alert_recipients", ("ops@example.org",))
     monkeypatch.setattr(callboard.settings, "health_memory_percent", 0.001)
@@ -88,3 +105,4 @@ def test_run_twice_one_effect(
         function(**arguments)
 
     assert case.effect(mails, documents) == once
+    assert len(webhook.posted) <= 1

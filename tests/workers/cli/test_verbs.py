@@ -15,7 +15,7 @@ from tests.workers.cli.conftest import Run, run_script
 from workers import callboard, tasks
 from workers.ledger import cancel
 
-BEFORE = "0004"
+BEFORE = "0006"
 """The step before the newest."""
 SELF_TEST = "diagnostics.run_self_test"
 VERBS = (

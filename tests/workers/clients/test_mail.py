@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlmodel import select
 
 from models import database
-from models.health import Alert
+from models.alert import Alert
 from models.mail import EmailDelivery
 from models.report import InformationReport
 from tests.servers import end
@@ -67,8 +67,11 @@ def readable(markup: str) -> str:
     [
         ("confirmation", CONTEXT),
         ("confirmation", {"reference": "FIR-UNKNOWN", "report": None}),
-        ("alert", {"alert": Alert(key="k", message="disk is 99, above 92", opened_at=FILED)}),
-        ("alert", {"alert": Alert(key="k", message="disk was full", opened_at=FILED, closed_at=FILED)}),
+        ("alert", {"alert": Alert(key="k", message="disk is 99, above 92", opened_at=FILED), "recovered": False}),
+        (
+            "alert",
+            {"alert": Alert(key="k", message="disk was full", opened_at=FILED, closed_at=FILED), "recovered": True},
+        ),
     ],
 )
 def test_the_text_and_the_html_part_say_the_same(template: str, context: dict[str, object]) -> None:

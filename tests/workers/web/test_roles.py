@@ -21,6 +21,9 @@ CALLS: dict[tuple[str, str], Role] = {
     ("GET", "/api/tasks/{task_id}"): READ,
     ("POST", "/api/tasks/{task_id}/cancel"): OPERATE,
     ("GET", "/api/chores/"): READ,
+    ("GET", "/api/alerts/"): READ,
+    ("POST", "/api/alerts/{alert_id}/acknowledge"): OPERATE,
+    ("GET", "/metrics"): READ,
     ("GET", "/api/audit/"): READ,
 }
 STRANGERS = {
