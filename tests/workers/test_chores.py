@@ -45,7 +45,7 @@ def test_python_and_rest_say_the_same_of_each(api: httpx2.Client) -> None:
         "name": "sweep", "holder": "worker:h:1", "steady_since": began, "last_run_at": began, "took_ms": 12,
         "findings": {"without_message": 2, "without_row": 0}, "error": None,
     }  # fmt: skip
-    shown = api.get("/api/chores/").json()
+    shown = api.get("/api/chores").json()
     assert [{**row, "last_run_at": None, "steady_since": None} for row in shown] == [
         {**row, "last_run_at": None, "steady_since": None} for row in (relay, sweep)
     ]

@@ -68,7 +68,7 @@ def create_alert_router() -> APIRouter:
         responses=described(_422="Unprocessable content", _503="Unavailable"),
     )
 
-    @router.get("/", dependencies=[needs(Role.READ)])
+    @router.get("", dependencies=[needs(Role.READ)])
     def list_alerts(
         only_open: Annotated[bool, Query(description="Leave out those that are over.")] = True,
         limit: Annotated[int, Query(ge=1, le=alerts.MAX_PAGE)] = 100,

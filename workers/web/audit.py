@@ -113,7 +113,7 @@ def create_audit_router() -> APIRouter:
         dependencies=[needs(Role.READ)],
     )
 
-    @router.get("/")
+    @router.get("")
     def list_entries(
         who: _Text = None,
         action: _Text = None,

@@ -36,7 +36,7 @@ def create_chore_router() -> APIRouter:
         responses=described(_503="Unavailable"),
     )
 
-    @router.get("/", dependencies=[needs(Role.READ)])
+    @router.get("", dependencies=[needs(Role.READ)])
     def list_chores() -> list[ChoreRow]:
         """Every chore that was ever begun, by name."""
         return [ChoreRow(**row) for row in chores.list_chores()]

@@ -23,21 +23,21 @@ def two_alerts(ledger_database: str) -> None:
 
 
 def test_alerts_are_listed_newest_first_a_page_at_a_time(api: httpx2.Client) -> None:
-    first = api.get("/api/alerts/", params={"limit": 1}).json()
-    second = api.get("/api/alerts/", params={"limit": 1, "before_id": first["next_before_id"]}).json()
+    first = api.get("/api/alerts", params={"limit": 1}).json()
+    second = api.get("/api/alerts", params={"limit": 1, "before_id": first["next_before_id"]}).json()
 
     assert [one["key"] for one in (*first["alerts"], *second["alerts"])] == ["k:b", "k:a"]
     assert first["alerts"][0]["count"] == 3
-    assert api.get("/api/alerts/", params={"limit": 0}).status_code == 422
+    assert api.get("/api/alerts", params={"limit": 0}).status_code == 422
 
 
 def test_an_alert_is_acknowledged_and_unknown_ones_are_not_found(api: httpx2.Client) -> None:
-    alert_id = api.get("/api/alerts/").json()["alerts"][0]["alert_id"]
+    alert_id = api.get("/api/alerts").json()["alerts"][0]["alert_id"]
 
     answer = api.post(f"/api/alerts/{alert_id}/acknowledge")
 
     assert answer.json() == {"alert_id": alert_id, "message": "Alert acknowledged"}
-    assert api.get("/api/alerts/").json()["alerts"][0]["acknowledged_by"] == "local"
+    assert api.get("/api/alerts").json()["alerts"][0]["acknowledged_by"] == "local"
     assert api.post("/api/alerts/4711/acknowledge").status_code == 404
 
 
