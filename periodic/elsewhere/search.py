@@ -160,9 +160,7 @@ class _Search:
             if why or (hit.line, name) in seen:
                 continue
             seen.add((hit.line, name))
-            self.found.hits.append(
-                dataclasses.replace(hit, name=name, path=shown_path(path), has_empty_mark=why == "")
-            )
+            self.found.hits.append(dataclasses.replace(hit, name=name, path=shown_path(path), has_empty_mark=why == ""))
 
 
 def _has(data: bytes, words: Iterable[bytes]) -> bool:
