@@ -79,11 +79,10 @@ def find(source: Source) -> Iterator[Loop]:
         if isinstance(node, ast.FunctionDef) or any(isinstance(one, ast.Yield | ast.YieldFrom) for one in inside):
             continue
         for loop in inside:
-            if isinstance(loop, ast.While | ast.For) and _is_endless(source, loop) and _pauses(source, loop):
-                if not _ends(loop.body):
-                    hit = Hit(loop.lineno, KIND, node.name, f"{node.name} {_calls(loop)}")
-                    yield Loop(node.name, hit, owners.get(node, ""), is_importable=node in owners)
-                    break
+            if isinstance(loop, ast.While | ast.For) and _is_schedule(source, loop):
+                hit = Hit(loop.lineno, KIND, node.name, f"{node.name} {_calls(loop)}")
+                yield Loop(node.name, hit, owners.get(node, ""), is_importable=node in owners)
+                break
 
 
 def started(source: Source) -> set[str]:
@@ -159,6 +158,10 @@ def _own(body: Iterable[ast.AST], stop: tuple[type[ast.AST], ...] = ()) -> Itera
         if not isinstance(node, _SCOPES):
             yield node
             waiting += [child for child in ast.iter_child_nodes(node) if not isinstance(child, stop)]
+
+
+def _is_schedule(source: Source, loop: ast.While | ast.For) -> bool:
+    return _is_endless(source, loop) and _pauses(source, loop) and not _ends(loop.body)
 
 
 def _is_endless(source: Source, loop: ast.While | ast.For) -> bool:
@@ -261,29 +264,29 @@ def _always(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 def _ends(body: Iterable[ast.AST], *, is_inner_loop: bool = False) -> bool:
     """Whether these statements can leave the loop other than by cancellation or a stop flag."""
-    for node in body:
-        match node:
-            case ast.Return():
-                return True
-            case ast.Break() if not is_inner_loop:
-                return True
-            case ast.ExceptHandler(type=ast.expr() as kind) if "Cancelled" in ast.unparse(kind):
-                continue
-            case ast.If(test=test, orelse=orelse) if _STOP_FLAG.search(ast.unparse(test)):
-                if _ends(orelse, is_inner_loop=is_inner_loop):
-                    return True
-            case ast.Try(body=tried) if any(_waits_to_stop(one) for one in _own(tried)):
-                if _ends([*node.handlers, *node.finalbody], is_inner_loop=is_inner_loop):
-                    return True
-            case ast.For() | ast.AsyncFor() | ast.While():
-                if _ends(node.body, is_inner_loop=True) or _ends(node.orelse, is_inner_loop=is_inner_loop):
-                    return True
-            case ast.stmt() | ast.ExceptHandler() | ast.match_case() if not isinstance(node, _SCOPES):
-                if _ends(ast.iter_child_nodes(node), is_inner_loop=is_inner_loop):
-                    return True
-            case _:
-                pass
-    return False
+    return any(_can_leave(node, is_inner_loop=is_inner_loop) for node in body)
+
+
+def _can_leave(node: ast.AST, *, is_inner_loop: bool) -> bool:
+    inside: Iterable[ast.AST] = ()
+    match node:
+        case ast.Return():
+            return True
+        case ast.Break():
+            return not is_inner_loop
+        case ast.ExceptHandler(type=ast.expr() as kind) if "Cancelled" in ast.unparse(kind):
+            pass
+        case ast.If(test=test, orelse=orelse) if _STOP_FLAG.search(ast.unparse(test)):
+            inside = orelse
+        case ast.Try(body=tried) if any(_waits_to_stop(one) for one in _own(tried)):
+            inside = [*node.handlers, *node.finalbody]
+        case ast.For() | ast.AsyncFor() | ast.While():
+            return _ends(node.body, is_inner_loop=True) or _ends(node.orelse, is_inner_loop=is_inner_loop)
+        case ast.stmt() | ast.ExceptHandler() | ast.match_case() if not isinstance(node, _SCOPES):
+            inside = ast.iter_child_nodes(node)
+        case _:
+            pass
+    return _ends(inside, is_inner_loop=is_inner_loop)
 
 
 def _waits_to_stop(node: ast.AST) -> bool:

@@ -95,8 +95,10 @@ class _Search:
         self._keep(path, lines, hits)
         for line in kubernetes.unread(lines, hits):
             if mark_of(lines, line) is None:
-                self.found.warnings.append(f"{shown_path(path)}:{line}: kind: CronJob, but no apiVersion and spec could "
-                                           "be read beside it: mend the file, or look at it yourself")  # fmt: skip
+                self.found.warnings.append(
+                    f"{shown_path(path)}:{line}: kind: CronJob, but no apiVersion and spec could be read beside it: "
+                    "mend the file, or look at it yourself"
+                )
 
     def _look_at_python(self, path: Path, data: bytes) -> None:
         if loops.may_start(data):

@@ -40,7 +40,8 @@ def test_a_script_that_run_parts_runs_is_an_entry(hits: Planted) -> None:
     [
         ("Dockerfile", 'FROM debian\nRUN echo "0 3 * * * root /srv/backup" >> /etc/crontab\n', 2,
          "0 3 * * * root /srv/backup"),
-        ("b.dockerfile", 'RUN echo "0 3 * * * root echo \\"x\\"" > /etc/cron.d/job\n', 1, '0 3 * * * root echo \\"x\\"'),
+        ("b.dockerfile", 'RUN echo "0 3 * * * root echo \\"x\\"" > /etc/cron.d/job\n', 1,
+         '0 3 * * * root echo \\"x\\"'),
         ("install.sh", '(crontab -l; echo "*/5 * * * * /srv/poll") | crontab -\n', 1, "*/5 * * * * /srv/poll"),
         ("setup", "#!/usr/bin/env bash\ncat > /etc/cron.d/app <<EOF\n0 3 * * * root /srv/backup > /dev/null\nEOF\n", 3,
          "0 3 * * * root /srv/backup > /dev/null"),

@@ -172,8 +172,10 @@ def test_a_cron_job_that_cannot_be_read_is_a_warning(tmp_path: Path, file: str, 
     found = look([plant(tmp_path, {file: content.encode()})])
 
     assert found.hits == []
-    assert found.warnings == [f"{tmp_path}/{file}:{line}: kind: CronJob, but no apiVersion and spec could be read beside "
-                              "it: mend the file, or look at it yourself"]  # fmt: skip
+    assert found.warnings == [
+        f"{tmp_path}/{file}:{line}: kind: CronJob, but no apiVersion and spec could be read beside it: mend the "
+        "file, or look at it yourself"
+    ]
 
 
 def test_a_mapping_that_says_its_kind_very_often_is_read_once(tmp_path: Path) -> None:
