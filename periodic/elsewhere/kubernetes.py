@@ -7,17 +7,24 @@ Two readers, neither of which needs the file to be valid, because a Helm templat
 
 A `kind: CronJob` counts if `apiVersion` and `spec` stand beside it: a reference to a CronJob (an owner, the target of a
 policy or a patch) has no `spec`. One that begins a line or a file, where no reference stands, and whose `apiVersion` or
-`spec` is not found, is in a file that is broken: a warning. Both readers take time in proportion to the file.
+`spec` is not found, is in a file that is broken: a warning. What a hostile file can cost is bounded.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from periodic.elsewhere.found import Hit
 
 WORDS = (b"CronJob",)
 KIND = "Kubernetes CronJob"
+MAX_IN_BRACES = 1_000
+"""So many of a file are named: one is enough to fail a check, and each costs time."""
+MAX_CHARS = 64 * 1024
+"""So much of a manifest is searched for its name and an actor's."""
+MAX_COLUMN = 200
+"""Nobody indents further by hand."""
 _KIND = re.compile(r"""^(?P<lead>[\s\-]*)["']?kind["']?\s*:\s*(?:[!&]\S+\s+)*["']?CronJob["']?\s*,?\s*(?:\#.*)?$""")
 _KEY = re.compile(r"""^(?P<lead>[\s\-]*)(?:(["'])(?P<quoted>[\w.$/-]+)\2\s*:|(?P<key>[\w.$/-]+)\s*:(?:\s|$))""")
 _TEMPLATE = re.compile(r"^\s*\{\{.*\}\}\s*$")
@@ -49,7 +56,7 @@ class _Braces:
 
 def find(lines: Sequence[str]) -> Iterator[Hit]:
     """A CronJob each; the line is that of its `kind`."""
-    in_braces = list(_in_braces(lines))
+    in_braces = list(islice(_in_braces(lines), MAX_IN_BRACES))
     found = {hit.line for hit in in_braces}
     yield from in_braces
     for index, first, last, lead in _blocks(lines):
@@ -79,18 +86,16 @@ def _in_braces(lines: Sequence[str]) -> Iterator[Hit]:
             waiting.append(_Braces(token.start()))
         elif token["close"] and waiting:
             done = waiting.pop()
-            if done.keys >= _NEEDED:
-                for index in done.kinds:
-                    yield _hit(index, text[done.start : token.end()])
+            if done.keys >= _NEEDED and done.kinds:
+                yield _hit(done.kinds[0], text[done.start : min(token.end(), done.start + MAX_CHARS)])
         elif waiting and token["key"]:
             waiting[-1].keys.add(token["key"].strip("\"'"))
         elif waiting and token["kind"]:
             line, counted = line + text.count("\n", counted, token.start()), token.start()
             waiting[-1].kinds.append(line)
     for cut in waiting if _is_json(text) else ():  # why: a file that ends too early says what it is all the same.
-        if cut.keys >= _NEEDED:
-            for index in cut.kinds:
-                yield _hit(index, text[cut.start :])
+        if cut.keys >= _NEEDED and cut.kinds:
+            yield _hit(cut.kinds[0], text[cut.start : cut.start + MAX_CHARS])
 
 
 def _is_json(text: str) -> bool:
@@ -103,7 +108,7 @@ def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
     for index, line in enumerate(lines):
         if found := _KIND.match(line):
             column = len(found["lead"])
-            if index < ends.get(column, 0):
+            if column > MAX_COLUMN or index < ends.get(column, 0):
                 continue  # why: said twice in one mapping; to look at that again for each would take squared time.
             first, last = _mapping(lines, index, column)
             ends[column] = last

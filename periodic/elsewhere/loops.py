@@ -4,8 +4,8 @@ A loop counts if all of this is true:
   - it stands in an `async def` that is no generator, and is `while True:`, `for … in itertools.count():`, or ends by a
     flag that others set and that says so (`while not self.stopped`, `while not stop.is_set()`, `while self.running`);
     a flag that the loop sets itself, or that it does nothing but wait for, is a condition;
-  - it pauses: `await asyncio.sleep(…)` in it, or a wait with a time-out for an event (`wait_for(stop.wait(), 60)`),
-    outside of `except` (there it is the back-off of something else);
+  - it pauses: `await asyncio.sleep(…)` in it, or a wait with a time-out (`wait_for(stop.wait(), 60)`, `wait(…,
+    timeout=60)`), outside of `except` (there it is the back-off of something else);
   - it has no end of its own: no `break` and no `return`, but for those after a cancellation or behind a stop flag;
   - the coroutine is started as a task, or awaited by one that is: by `create_task`, `ensure_future`, `gather`,
     `asyncio.run` …, in its own file or in one that imports it or its class.
@@ -219,10 +219,15 @@ def _is_pause(source: Source, node: ast.AST) -> bool:
         ) and any(isinstance(one, ast.Await) and _is_wait(one.value) for one in _own(node.body))
     if not isinstance(node, ast.Await) or not isinstance(node.value, ast.Call):
         return False
-    called = source.origin(node.value.func)
-    if called == "asyncio.sleep":  # why: sleep(0) only lets others run.
-        return not any(isinstance(one, ast.Constant) and one.value == 0 for one in node.value.args[:1])
-    return called == "asyncio.wait_for" and bool(node.value.args) and _is_wait(node.value.args[0])
+    match source.origin(node.value.func):
+        case "asyncio.sleep":  # why: sleep(0) only lets others run.
+            return not any(isinstance(one, ast.Constant) and one.value == 0 for one in node.value.args[:1])
+        case "asyncio.wait_for":
+            return bool(node.value.args) and _is_wait(node.value.args[0])
+        case "asyncio.wait":
+            return any(one.arg == "timeout" for one in node.value.keywords)
+        case _:
+            return False
 
 
 def _is_wait(call: ast.expr) -> bool:

@@ -156,8 +156,11 @@ class _Search:
 
     def _keep(self, path: Path, lines: list[str], hits: Iterable[Hit]) -> None:
         seen = {(hit.line, hit.name) for hit in self.found.hits if hit.path == shown_path(path)}
+        marks: dict[int, str | None] = {}  # why: a line of 4 MB with many hits is searched once.
         for hit in hits:
-            why = mark_of(lines, hit.line)
+            if hit.line not in marks:
+                marks[hit.line] = mark_of(lines, hit.line)
+            why = marks[hit.line]
             name = shown(hit.name)
             if why or (hit.line, name) in seen:
                 continue

@@ -35,6 +35,7 @@ def test_a_loop_that_is_started_as_a_task_is_found(hits: Planted, start: str) ->
         LOOP.replace("work()", "try:\n            work()\n        except asyncio.CancelledError:\n            break"),
         LOOP.replace("work()", "if self.stopping:\n            return"),
         LOOP.replace("while True:", "while not self.stopped:"),
+        LOOP.replace("asyncio.sleep(60)", "asyncio.wait([task], timeout=60)"),
         LOOP.replace("while True:", "while not self._stop.is_set():"),
         LOOP.replace("while True:", "while not (shutdown or stopping.is_set()):"),
         LOOP.replace("while True:", "while self.running:"),
