@@ -3,34 +3,35 @@
 A job is an actor with its arguments, as they are after aliases are resolved and defaults filled in. It is scheduled
 twice if
   - two declarations have it, and the second does not say `also_scheduled='why'` (enabled or not: people enable them);
-  - a declaration has it and a user's row, which is enabled, unless the declaration says so;
+  - a declaration has it and a user's row, both of which will be due again (not paused, not ended, not in error), unless
+    one of them says `also_scheduled`;
   - it is run by a scheduler outside this system: `periodic.elsewhere` finds those, and each is a failure even where no
     declaration has its job, because its runs have no row.
 
-Pure but for `place_of` and `user_rows`: nothing here is changed or sent.
+Pure but for `placed` and `all_rows`: nothing here is changed or sent.
 """
 
 import ast
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlmodel import Session, col, select
 
-from models.schedule import Schedule
+from models.schedule import Origin, Schedule
+from periodic import declaration as declarations
 from periodic import timetable as default_timetable
 from periodic.elsewhere.found import MARK, Found, Hit
 from periodic.timetable import Declaration
-from workers.errors import InvalidTask
+from workers.errors import InvalidSchedule, InvalidTask
 from workers.params import signature_of, validate
 from workers.registry import Registry, function_of
 
-USER = "user"
-"""Origin of a row that a person added."""
 _WORD = re.compile(r"[A-Za-z_][\w.]*")
 
 
@@ -44,7 +45,7 @@ class Declared:
     @property
     def why(self) -> str | None:
         """Why its job is scheduled elsewhere too; None if it does not say."""
-        return getattr(self.declaration, "also_scheduled", None) or None
+        return self.declaration.also_scheduled or None
 
 
 def placed(declarations: Sequence[Declaration], file: Path | None = None) -> list[Declared]:
@@ -59,11 +60,18 @@ def placed(declarations: Sequence[Declaration], file: Path | None = None) -> lis
     shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
     found = []
     for one in declarations:
-        at = lines.get(one.schedule_id, [])
+        at = lines.get(str(one.schedule_id), [])
         # why: of two with one name, the first stands first; a declaration that is made in a loop has no line of its own
         line = at.pop(0) if len(at) > 1 else at[0] if at else None
         found.append(Declared(one, f"{shown}:{line}" if line else str(shown)))
     return found
+
+
+def bad(declared: Sequence[Declared], registry: Registry) -> list[str]:
+    """What is wrong with declarations by themselves, a line each with its place."""
+    return [
+        f"{one.place}: {problem}" for one in declared for problem in declarations.problems([one.declaration], registry)
+    ]
 
 
 def among(declared: Sequence[Declared], registry: Registry) -> list[str]:
@@ -72,7 +80,7 @@ def among(declared: Sequence[Declared], registry: Registry) -> list[str]:
     names: dict[str, Declared] = {}
     jobs: dict[str, Declared] = {}
     for one in declared:
-        schedule_id = one.declaration.schedule_id
+        schedule_id = str(one.declaration.schedule_id)  # why: a line may say anything; `problems` says what is wrong.
         if first := names.get(schedule_id):
             problems.append(f"{one.place}: schedule {schedule_id} is declared at {first.place} already: rename one of "
                             "them")  # fmt: skip
@@ -88,25 +96,47 @@ def among(declared: Sequence[Declared], registry: Registry) -> list[str]:
     return problems
 
 
-def with_rows(declared: Sequence[Declared], rows: Iterable[Schedule], registry: Registry) -> list[str]:
-    """What users' rows run that a declaration runs already, a line each."""
-    jobs = {_job(one.declaration.actor, one.declaration.params, registry): one for one in reversed(declared)}
+def with_rows(declared: Sequence[Declared], rows: Sequence[Schedule], registry: Registry, now: datetime) -> list[str]:
+    """What users' rows run that a declaration runs already, a line each.
+
+    Args:
+        rows: all that there are: a declaration is as its own row says, if it has one, for people edit and pause it.
+        now: aware; a schedule that is never due after it counts for nothing.
+    """
+    own = {row.schedule_id: row for row in rows if row.origin == Origin.DECLARED}
+    jobs: dict[str, Declared] = {}
+    for one in declared:
+        row = own.get(one.declaration.schedule_id)
+        if one.why or (row is not None and (row.also_scheduled or not _will_be_due(row, now))):
+            continue
+        of = row or one.declaration
+        if row is not None or one.declaration.enabled:
+            jobs.setdefault(_job(of.actor, of.params, registry), one)
     problems = []
     for row in rows:
-        first = jobs.get(_job(row.actor, row.params, registry))
-        if row.enabled and first is not None and not first.why:
+        first = jobs.get(_job(row.actor, row.params, registry)) if row.origin == Origin.USER else None
+        if first is not None and not row.also_scheduled and _will_be_due(row, now):
             problems.append(
                 f"database, schedules.schedule_id={row.schedule_id!r}: this user's schedule runs {row.actor} with the "
                 f"same arguments as schedule {first.declaration.schedule_id} at {first.place}: pause or delete one of "
-                "them, or say also_scheduled='why' in the declaration"
+                f"them, or say why there are two: callboard schedules edit {row.schedule_id} --also-scheduled WHY"
             )
     return problems
 
 
-def user_rows(session: Session) -> list[Schedule]:
-    """The schedules that people added and that are enabled, by name."""
-    statement = select(Schedule).where(col(Schedule.origin) == USER, col(Schedule.enabled))
-    return list(session.exec(statement.order_by(col(Schedule.schedule_id))))
+def all_rows(session: Session) -> list[Schedule]:
+    """The schedules of the database, in the order of their ids."""
+    return list(session.exec(select(Schedule).order_by(col(Schedule.schedule_id))))
+
+
+def _will_be_due(row: Schedule, now: datetime) -> bool:
+    if not row.enabled or row.next_run_at is None or row.removed_at is not None or row.error is not None:
+        return False
+    try:
+        trigger = declarations.checked_trigger(row.trigger, row.time_zone, row.start_at, row.end_at)
+    except InvalidSchedule:
+        return False  # why: it cannot run.
+    return trigger.next_after(now) is not None
 
 
 def elsewhere(found: Found, declared: Sequence[Declared], registry: Registry) -> list[str]:
@@ -145,7 +175,10 @@ def _job(actor_name: str, params: Mapping[str, Any], registry: Registry) -> str:
             named = bound.arguments
         except (InvalidTask, TypeError):  # why: said by the agenda; two that are wrong alike are the same job.
             named = params
-    return json.dumps([actor.actor_name if actor else actor_name, named], sort_keys=True, default=repr)
+    try:
+        return json.dumps([actor.actor_name if actor else actor_name, named], sort_keys=True, default=repr)
+    except (TypeError, ValueError):  # why: names that are no text; said as above.
+        return repr((actor_name, named))
 
 
 def _lines_of(file: Path) -> dict[str, list[int]]:

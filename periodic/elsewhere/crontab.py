@@ -25,7 +25,11 @@ _WHEN = (
     rf"|(?:{_NUMBER}\s+){{3}}{_FIELD}\s+{_FIELD})"
 )
 _ENTRY = re.compile(rf"^\s*-?(?P<when>{_WHEN})\s+(?P<what>\S.*)$")
-_IN_SHELL = re.compile(rf"(?:^\s*|[\"']|\becho\s+)(?P<when>{_WHEN})\s+(?P<what>[^\s\"'].*)$")
+_IN_SHELL = re.compile(
+    rf"(?:^\s*|(?P<quote>[\"'])|(?P<echo>\becho\s+(?:-\w+\s+)*))(?P<when>{_WHEN})\s+(?P<what>[^\s\"'].*)$"
+)
+_AFTER_ECHO = re.compile(r"\s*(?:[|>;)]|&&)")
+"""What ends the words of an `echo` without quotes."""
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}")
 
 
@@ -61,4 +65,18 @@ def _find(lines: Sequence[str], pattern: re.Pattern[str]) -> Iterator[Hit]:
         if line.lstrip().startswith("#"):
             continue
         if found := pattern.search(_PLACEHOLDER.sub("*", line)):
-            yield Hit(index + 1, KIND, f"{found['when']} {found['what']}", line)
+            yield Hit(index + 1, KIND, f"{found['when']} {_entry_of(found)}", line)
+
+
+def _entry_of(found: re.Match[str]) -> str:
+    """What is run, without the rest of the script's line that writes it: `" > /etc/cron.d/app`, `") | crontab -`."""
+    what, by = found["what"], found.groupdict()
+    if by.get("echo"):
+        what = _AFTER_ECHO.split(what)[0]
+    elif quote := by.get("quote"):
+        what = re.split(rf"(?<!\\){quote}", what)[0]
+    elif "quote" in by:  # why: a line within quotes that were opened above, and are closed here if one has no partner.
+        for quote in "\"'":
+            if what.count(quote) % 2:
+                what = what.rpartition(quote)[0]
+    return what.removesuffix("\\n").rstrip()

@@ -64,13 +64,13 @@ class _Search:
             self._look_at_python(path, data)
         elif found == "crontab":
             lines = _lines(data)
-            self._keep(path, lines, [*crontab.find(lines), *kubernetes.find(lines)])  # _cron.tpl may be Helm's
+            self._keep(path, lines, crontab.find(lines))
+            self._look_at_manifest(path, data, lines)  # _cron.tpl may be Helm's
         elif found == "shell" and _has(data, crontab.WORDS):
             lines = _lines(data)
             self._keep(path, lines, crontab.find_in_shell(lines))
-        elif found == "manifest" and _has(data, kubernetes.WORDS):
-            lines = _lines(data)
-            self._keep(path, lines, kubernetes.find(lines))
+        elif found == "manifest":
+            self._look_at_manifest(path, data, _lines(data))
 
     def join_loops(self) -> None:
         """Report the loops that another file starts."""
@@ -87,6 +87,18 @@ class _Search:
                 if loop.hit.path != str(path) and loops.is_started_from(loop, names, source):
                     self._loops.remove((loop, lines))
                     self._keep(Path(loop.hit.path), lines, [loop.hit])
+
+    def _look_at_manifest(self, path: Path, data: bytes, lines: list[str]) -> None:
+        if not _has(data, kubernetes.WORDS):
+            return
+        hits = list(kubernetes.find(lines))
+        self._keep(path, lines, hits)
+        for line in kubernetes.unread(lines, hits):
+            if mark_of(lines, line) is None:
+                self.found.warnings.append(
+                    f"{shown_path(path)}:{line}: kind: CronJob, but no apiVersion and spec could be read beside it: "
+                    "mend the file, or look at it yourself"
+                )
 
     def _look_at_python(self, path: Path, data: bytes) -> None:
         if loops.may_start(data):
@@ -143,15 +155,17 @@ class _Search:
             self.found.warnings.append(text)
 
     def _keep(self, path: Path, lines: list[str], hits: Iterable[Hit]) -> None:
-        seen: set[int] = {hit.line for hit in self.found.hits if hit.path == shown_path(path)}
+        seen = {(hit.line, hit.name) for hit in self.found.hits if hit.path == shown_path(path)}
+        marks: dict[int, str | None] = {}  # why: a line of 4 MB with many hits is searched once.
         for hit in hits:
-            why = mark_of(lines, hit.line)
-            if why or hit.line in seen:
+            if hit.line not in marks:
+                marks[hit.line] = mark_of(lines, hit.line)
+            why = marks[hit.line]
+            name = shown(hit.name)
+            if why or (hit.line, name) in seen:
                 continue
-            seen.add(hit.line)
-            self.found.hits.append(
-                dataclasses.replace(hit, name=shown(hit.name), path=shown_path(path), has_empty_mark=why == "")
-            )
+            seen.add((hit.line, name))
+            self.found.hits.append(dataclasses.replace(hit, name=name, path=shown_path(path), has_empty_mark=why == ""))
 
 
 def _has(data: bytes, words: Iterable[bytes]) -> bool:

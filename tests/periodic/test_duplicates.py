@@ -1,8 +1,10 @@
 """A job is scheduled once: what schedules it twice is named with both places and the mend."""
 
+import dataclasses
 import inspect
-from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from models import database
 from models.schedule import Schedule
 from periodic import duplicates, timetable
 from periodic.elsewhere import look
-from periodic.timetable import TIMETABLE, Declaration
+from periodic.timetable import TIMETABLE, Declaration, crontab
 from tests.periodic.elsewhere.conftest import plant
 from workers import Callboard, callboard
 
@@ -18,24 +20,23 @@ SELF_TEST = "diagnostics.run_self_test"
 REGISTRY = callboard.registry
 
 
-@dataclass(frozen=True)
-class Said(Declaration):
-    """A declaration that says why its job is scheduled elsewhere too."""
-
-    also_scheduled: str | None = None
+NOW = datetime(2026, 7, 1, tzinfo=UTC)
+DUE = {"trigger": {"kind": "interval", "seconds": 60}, "next_run_at": NOW}
 
 
 def declared(*ones: Declaration) -> list[duplicates.Declared]:
     return [duplicates.Declared(one, f"t.py:{number}") for number, one in enumerate(ones, 1)]
 
 
-def one(name: str, params: dict[str, object] | None = None, actor: str = SELF_TEST, why: str | None = None) -> Said:
-    return Said(name, actor, TIMETABLE[0].trigger, params or {}, also_scheduled=why)
+def one(
+    name: str, params: dict[str, object] | None = None, actor: str = SELF_TEST, why: str | None = None
+) -> Declaration:
+    return Declaration(name, actor, TIMETABLE[0].trigger, params or {}, also_scheduled=why)
 
 
 def user_row(**columns: object) -> Schedule:
-    return Schedule(**{"schedule_id": "mine", "actor": SELF_TEST, "trigger": {"kind": "interval", "seconds": 60},
-                       "params": {}, "origin": "user"} | columns)  # fmt: skip
+    return Schedule(**{"schedule_id": "mine", "actor": SELF_TEST, "params": {}, "origin": "user"} | DUE
+                    | columns)  # fmt: skip
 
 
 def test_the_default_timetable_schedules_nothing_twice() -> None:
@@ -99,16 +100,77 @@ def test_a_user_s_row_of_a_declared_job_is_found(system: Callboard) -> None:
         session.add(user_row(schedule_id="declared", origin="declared"))
 
     with database.reading() as session:
-        problems = duplicates.with_rows(declared(one("a", {"steps": 5})), duplicates.user_rows(session), REGISTRY)
+        problems = duplicates.with_rows(declared(one("a", {"steps": 5})), duplicates.all_rows(session), REGISTRY, NOW)
 
     assert problems == [
         f"database, schedules.schedule_id='mine': this user's schedule runs {SELF_TEST} with the same arguments as "
-        "schedule a at t.py:1: pause or delete one of them, or say also_scheduled='why' in the declaration"
+        "schedule a at t.py:1: pause or delete one of them, or say why there are two: callboard schedules edit mine "
+        "--also-scheduled WHY"
     ]
 
 
 def test_a_declaration_that_says_why_allows_a_user_s_row() -> None:
-    assert duplicates.with_rows(declared(one("a", why="people add their own")), [user_row()], REGISTRY) == []
+    assert duplicates.with_rows(declared(one("a", why="people add their own")), [user_row()], REGISTRY, NOW) == []
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"enabled": False},
+        {"next_run_at": None},
+        {"also_scheduled": "a second look at noon"},
+        {"trigger": {"kind": "date", "run_date": "2026-06-30 12:00:00"}},
+        {"end_at": NOW - timedelta(days=1)},
+        {"error": "actor: gone", "next_run_at": None},
+        {"trigger": {"kind": "nonsense"}},
+    ],
+)
+def test_a_user_s_row_that_is_never_due_again_or_says_why_does_not_count(columns: dict[str, object]) -> None:
+    row = user_row(**columns)
+
+    assert duplicates.with_rows(declared(one("a")), [row], REGISTRY, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "is_twice"),
+    [
+        ({}, True),
+        ({"enabled": False}, False),
+        ({"next_run_at": None}, False),
+        ({"also_scheduled": "people add their own"}, False),
+        ({"params": {"steps": 9}}, False),
+        ({"removed_at": NOW, "enabled": False}, False),
+    ],
+)
+def test_a_declaration_is_as_its_row_says(columns: dict[str, object], is_twice: bool) -> None:
+    twin = user_row(schedule_id="a", origin="declared", **columns)
+
+    assert len(duplicates.with_rows(declared(one("a")), [twin, user_row()], REGISTRY, NOW)) == is_twice
+
+
+def test_a_declaration_that_starts_paused_and_has_no_row_does_not_count() -> None:
+    paused = dataclasses.replace(one("a"), enabled=False)
+
+    assert duplicates.with_rows(declared(paused), [user_row()], REGISTRY, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"time_zone": "Mars/Base"}, "t.py:1: schedule a: time_zone: "),
+        ({"actor": "gone.actor"}, "t.py:1: schedule a: "),
+        ({"params": {1: 2, "x": 3}}, "t.py:1: schedule a: params: "),
+        ({"schedule_id": ["a"]}, "t.py:1: schedule ['a']: id: "),
+        ({"trigger": crontab("61 * * * *")}, "t.py:1: schedule a: "),
+    ],
+)
+def test_a_bad_declaration_is_named_with_its_line_and_stops_no_other_check(changes: dict[str, Any], said: str) -> None:
+    ones = declared(dataclasses.replace(one("a"), **changes), one("b", {"steps": 2}))
+
+    (problem,) = duplicates.bad(ones, REGISTRY)
+
+    assert problem.startswith(said)
+    assert duplicates.among(ones, REGISTRY) == []
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from models import database
-from periodic import declaration, duplicates, elsewhere
+from periodic import duplicates, elsewhere
 from periodic.timetable import TIMETABLE
 from workers import callboard, fleet, start_checks
 from workers.settings import Mode
@@ -29,9 +30,10 @@ def check(
     is named in the settings, or any in production mode, has to answer: exit code 3. Where none is named, nothing has to
     run: `callboard up` would start it.
 
-    A job that is scheduled twice is a failure, with both places as file:line. In PATH it looks for Kubernetes CronJobs,
-    Celery beat, crontabs, APScheduler jobs and asyncio loops that run for ever; a comment on the line, or above it,
-    accepts one: # callboard: also-scheduled WHY
+    A job that is scheduled twice is a failure, with both places as file:line; a schedule that a person added may say
+    why (--also-scheduled), and one that is paused or never due again does not count. In PATH it looks for Kubernetes
+    CronJobs, Celery beat, crontabs, APScheduler jobs and asyncio loops that run for ever; a comment on the line, or
+    above it, accepts one: # callboard: also-scheduled WHY
     """
     problems = [
         f"{failure.module} cannot be imported ({failure.error}): mend it, its actors are missing"
@@ -39,9 +41,8 @@ def check(
     ]
     problems += _shard_problems()
     count = len(callboard.registry.actors)
-    problems += declaration.problems(TIMETABLE, callboard.registry)
-    scheduled_twice, warnings = _scheduled_twice(paths or [])
-    problems += scheduled_twice
+    schedule_problems, warnings = _about_schedules(paths or [])
+    problems += schedule_problems
     schema_problems = _schema_problems()
     problems += schema_problems
     if not schema_problems and _has_database():
@@ -97,21 +98,22 @@ def _shard_problems() -> list[str]:
     ]
 
 
-def _scheduled_twice(paths: list[Path]) -> tuple[list[str], list[str]]:
-    """Jobs that declarations schedule twice or another scheduler runs, and what could not be looked at."""
+def _about_schedules(paths: list[Path]) -> tuple[list[str], list[str]]:
+    """Bad declarations, jobs that they schedule twice or another scheduler runs; and what could not be looked at."""
     declared = duplicates.placed(TIMETABLE)
     found = elsewhere.look(paths)
     registry = callboard.registry
-    return duplicates.among(declared, registry) + duplicates.elsewhere(found, declared, registry), found.warnings
+    problems = duplicates.bad(declared, registry) + duplicates.among(declared, registry)
+    return problems + duplicates.elsewhere(found, declared, registry), found.warnings
 
 
 def _rows_scheduled_twice() -> list[str]:
     try:
         with database.reading() as session:
-            rows = duplicates.user_rows(session)
+            rows = duplicates.all_rows(session)
     except database.DatabaseError:
         return []  # why: a server that is away is found among the servers.
-    return duplicates.with_rows(duplicates.placed(TIMETABLE), rows, callboard.registry)
+    return duplicates.with_rows(duplicates.placed(TIMETABLE), rows, callboard.registry, datetime.now(UTC))
 
 
 def _around_the_worker() -> list[Finding]:

@@ -36,18 +36,26 @@ def test_a_script_that_run_parts_runs_is_an_entry(hits: Planted) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "line"),
+    ("file", "content", "line", "entry"),
     [
-        ("Dockerfile", 'FROM debian\nRUN echo "0 3 * * * root /srv/backup" >> /etc/crontab\n', 2),
-        ("install.sh", '(crontab -l; echo "*/5 * * * * /srv/poll") | crontab -\n', 1),
-        ("setup", "#!/usr/bin/env bash\ncat > /etc/cron.d/app <<EOF\n0 3 * * * root /srv/backup\nEOF\n", 3),
-        ("deploy.sh", "echo 0 3 \\* \\* \\* /srv/backup | crontab -\n", 1),
-        ("entry.sh", 'LINE="@hourly /srv/poll"\necho "$LINE" | crontab -\n', 1),
-        ("Makefile", "cron:\n\techo '0 3 * * * /srv/backup' | crontab -\n", 2),
+        ("Dockerfile", 'FROM debian\nRUN echo "0 3 * * * root /srv/backup" >> /etc/crontab\n', 2,
+         "0 3 * * * root /srv/backup"),
+        ("b.dockerfile", 'RUN echo "0 3 * * * root echo \\"x\\"" > /etc/cron.d/job\n', 1,
+         '0 3 * * * root echo \\"x\\"'),
+        ("install.sh", '(crontab -l; echo "*/5 * * * * /srv/poll") | crontab -\n', 1, "*/5 * * * * /srv/poll"),
+        ("setup", "#!/usr/bin/env bash\ncat > /etc/cron.d/app <<EOF\n0 3 * * * root /srv/backup > /dev/null\nEOF\n", 3,
+         "0 3 * * * root /srv/backup > /dev/null"),
+        ("deploy.sh", "echo 0 3 \\* \\* \\* /srv/backup | crontab -\n", 1, "0 3 * * * /srv/backup"),
+        ("entry.sh", 'LINE="@hourly /srv/poll"\necho "$LINE" | crontab -\n', 1, "@hourly /srv/poll"),
+        ("lines.sh", 'echo "# jobs\n@hourly /srv/poll" > /etc/cron.d/job\n', 2, "@hourly /srv/poll"),
+        ("print.sh", "printf '@daily /srv/poll\\n' | crontab -\n", 1, "@daily /srv/poll"),
+        ("Makefile", "cron:\n\techo '0 3 * * * /srv/backup' | crontab -\n", 2, "0 3 * * * /srv/backup"),
     ],
-)
-def test_an_entry_that_a_script_writes_is_found(hits: Planted, file: str, content: str, line: int) -> None:
-    assert [(found, at) for found, at, _ in hits({file: content})] == [(file, line)]
+)  # fmt: skip
+def test_an_entry_that_a_script_writes_is_found_without_the_rest_of_its_line(
+    hits: Planted, file: str, content: str, line: int, entry: str
+) -> None:
+    assert hits({file: content}) == [(file, line, entry)]
 
 
 def test_what_only_looks_like_an_entry_is_none(hits: Planted) -> None:

@@ -18,7 +18,7 @@ CELERY = [
     ("app.conf['beat_schedule'] = {'a': {'task': 't.a'}}\n", [(1, "a")]),
     ("app.conf.beat_schedule |= {'a': {'task': 't.a'}}\n", [(1, "a")]),
     ("JOBS = {\n  'a': {'task': 't.a'}}\napp.conf.beat_schedule = JOBS\n", [(2, "a")]),
-    ("app.conf.beat_schedule = {**make(), 'a': {'task': 't.a'}}\n", [(1, "make()")]),
+    ("app.conf.beat_schedule = {**make(), 'a': {'task': 't.a'}}\n", [(1, "make()"), (1, "a")]),
     ("app.conf.beat_schedule = load('beat.yaml')\n", [(1, "load('beat.yaml')")]),
     ("CELERY_BEAT_SCHEDULE = build()\n", [(1, "build()")]),
     ("@app.on_after_configure.connect\ndef setup(s, **_):\n    s.add_periodic_task(10.0, a.s(), name='every')\n"

@@ -1,6 +1,8 @@
 """`callboard check PATH…`: each planted duplicate fails it with file:line, and a clean tree does not."""
 
+import dataclasses
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from models.schedule import Schedule
 from periodic.timetable import TIMETABLE
 from tests.periodic.elsewhere.conftest import plant
 from tests.workers.cli.conftest import Run, run_script
+from workers.cli import check
 
 PLANTS = {
     "app/jobs.py": "from apscheduler.schedulers.background import BackgroundScheduler\ns = BackgroundScheduler()\n"
@@ -75,7 +78,11 @@ def test_a_user_s_schedule_of_a_declared_job_fails_the_check(run: Run) -> None:
     with database.writing() as session:
         session.add(
             Schedule(
-                schedule_id="mine", actor=declared.actor, trigger={"kind": "interval", "seconds": 60}, origin="user"
+                schedule_id="mine",
+                actor=declared.actor,
+                trigger={"kind": "interval", "seconds": 60},
+                origin="user",
+                next_run_at=datetime.now(UTC),
             )
         )
 
@@ -92,8 +99,21 @@ def test_the_pre_commit_hook_is_this_command_here_and_for_other_repositories() -
     project = Path(__file__).resolve().parents[3]
 
     for file, entry in (
-        (".pre-commit-hooks.yaml", "callboard check"),
+        (".pre-commit-hooks.yaml", "callboard check ."),
         (".pre-commit-config.yaml", "callboard check ."),
     ):
         _, _, hook = (project / file).read_text().partition("- id: check-background-tasks\n")
         assert re.search(rf"^ +entry: (?:\S+/)?{re.escape(entry)}$", hook, re.MULTILINE)
+        assert re.search(r"^ +pass_filenames: false\b", hook, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("system")
+def test_a_bad_declaration_fails_the_check_with_its_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = dataclasses.replace(TIMETABLE[0], time_zone="Mars/Base")
+    monkeypatch.setattr(check, "TIMETABLE", (bad,))
+
+    ended = run("check")
+
+    assert ended.code == 1
+    (line,) = ended.error_lines
+    assert re.match(rf"\S*periodic/timetable\.py:\d+: schedule {bad.schedule_id}: time_zone: ", line)
