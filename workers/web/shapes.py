@@ -1,13 +1,25 @@
 """The shapes of requests and answers, as pydantic models: what OpenAPI shows is what is checked."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from models.task import MAX_PRIORITY, MIN_PRIORITY, TaskStatus, TaskType
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _is_written_out(given: object) -> object:
+    """Refuse a bare number, which pydantic would take for seconds since 1970 and the document does not offer."""
+    if isinstance(given, str) and not re.match(r"\d{4}-\d{2}-\d{2}[Tt ]", given):
+        raise ValueError("expected a time with its offset, as 2026-12-01T00:00:00+01:00")
+    return given
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_written_out)]
+"""A time in a query or a body: RFC 3339, with its offset."""
 
 
 class EnqueueRequest(BaseModel):
