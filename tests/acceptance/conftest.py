@@ -110,7 +110,7 @@ class System:
 
     def worker_pids(self) -> list[int]:
         """The processes that run tasks, by what the system printed of them."""
-        return [int(pid) for pid in re.findall(r"PID (\d+)\].*Worker process is ready", self.output)]
+        return [int(pid) for pid in re.findall(r" \[(\d+)\] .*Worker process is ready", self.output)]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tests.soak import evidence
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-READY = re.compile(r"^(worker\.\d+).*\[PID (\d+)\].*Worker process is ready", re.MULTILINE)
+READY = re.compile(r"^(worker\.\d+).* \[(\d+)\] .*Worker process is ready", re.MULTILINE)
 
 StartWorker = Callable[..., "subprocess.Popen[bytes]"]
 """Takes further variables of the environment by name."""

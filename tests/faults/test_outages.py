@@ -168,7 +168,8 @@ def test_what_redis_forgets_under_load_it_is_told_again_from_the_ledger(
     running = [probes.note.send(str(paper), f"running {number}", 2.0).message_id for number in range(THREADS - 1)]
     wait_until(lambda: len(probes.lines(paper)) == len(running), within_s=20, what="the long tasks to start")
     delayed = [probes.note.send_with_options(args=(str(paper), f"delayed {number}"), delay=500) for number in range(20)]
-    waiting = [probes.note.send(str(paper), f"waiting {number}", 0.01).message_id for number in range(MESSAGES)]
+    many = probes.note.send_many([(str(paper), f"waiting {number}", 0.01) for number in range(MESSAGES)])
+    waiting = [one.message_id for one in many]
     before = len(probes.lines(paper))
 
     with redis.Redis.from_url(own_redis.url) as client:

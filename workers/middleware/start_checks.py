@@ -32,7 +32,8 @@ class StartChecks(dramatiq.Middleware):
         try:
             findings = start_checks.enforce(start_checks.run(self._settings, broker.client), self._settings)
         except StartRefused as error:
-            _logger.critical("%s", error)
+            for line in str(error).splitlines():  # why: within a record a line break is written as an escape.
+                _logger.critical("%s", line)
             sys.exit(EXIT_REFUSED)
         for finding in findings:
             _logger.warning("start check: %s", finding)

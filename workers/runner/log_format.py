@@ -53,7 +53,7 @@ class JsonFormatter(_Formatter):
 
 
 class ConsoleFormatter(_Formatter):
-    """`time level logger message [task actor attempt correlation]`, then the traceback, indented."""
+    """`time level [pid] logger message [task actor attempt correlation]`, then the traceback, indented."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, and those of the traceback."""
@@ -62,7 +62,7 @@ class ConsoleFormatter(_Formatter):
         if said.get("task_id"):
             task = f" [{said['task_id']} {said['actor']} attempt {said['attempt']}"
             task += "]" if said["correlation_id"] in (None, said["task_id"]) else f" of {said['correlation_id']}]"
-        head = f"{said['time']} {said['level'].upper():<7} {said['logger']} {said['message']}{task}"
+        head = f"{said['time']} {said['level'].upper():<7} [{said['pid']}] {said['logger']} {said['message']}{task}"
         lines = [escape(head), *("    " + escape(line) for line in said.get("error", "").split("\n") if line)]
         return "\n".join(lines)
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,6 +13,7 @@ from models.task_query import MAX_OFFSET
 from workers import audit
 from workers.web.auth import LOCAL, Role, needs
 from workers.web.problems import AsciiJson, described
+from workers.web.shapes import Moment
 
 _ACTING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -118,8 +119,8 @@ def create_audit_router() -> APIRouter:
         who: _Text = None,
         action: _Text = None,
         target: _Text = None,
-        since: AwareDatetime | None = None,
-        until: AwareDatetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
         before_id: Annotated[int | None, Query(ge=1, le=MAX_OFFSET)] = None,
     ) -> AuditPage:

@@ -1,9 +1,10 @@
 """The shapes of requests and answers, as pydantic models: what OpenAPI shows is what is checked."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from models.task import MAX_PRIORITY, MIN_PRIORITY, TaskStatus, TaskType
 from models.task_query import MAX_OFFSET, MAX_PAGE
@@ -28,13 +29,20 @@ def _example(**fields: Any) -> ConfigDict:
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
+def _is_written_out(given: object) -> object:
+    """Refuse a bare number, which pydantic would take for seconds since 1970 and the document does not offer."""
+    if isinstance(given, str) and not re.match(r"\d{4}-\d{2}-\d{2}[Tt ]", given):
+        raise ValueError("expected a time with its offset, as 2026-12-01T00:00:00+01:00")
+    return given
+
+
 def _in_our_times(moment: datetime) -> datetime:
     if not 1970 < moment.year < 9999:  # why: beyond it is neither every clock's nor every database's.
         raise ValueError("expected a time from 1971 to 9998")
     return moment.astimezone(UTC)
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_our_times)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_written_out), AfterValidator(_in_our_times)]
 """A time with its offset, as UTC."""
 
 

