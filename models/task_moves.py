@@ -26,6 +26,7 @@ stands in workers/ledger/upkeep.py.
 Must not: decide anything about retries, time limits or the bus; read the clock.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter, itemgetter
@@ -500,9 +501,14 @@ def _complete_in_sqlite(to: Direct, ends: Sequence[End], tally: totals.Tally) ->
     }
     worker_id = ends[0].worker_id
     moved: set[Attempt] = set()
-    for task_id, attempt, *keys in to.run(_COMPLETED_SQLITE, (_json_of(values.values()), worker_id)):
+    by_actor: dict[tuple[str, str], list[End]] = defaultdict(list)
+    for task_id, attempt, task_name, queue in to.run(_COMPLETED_SQLITE, (_json_of(values.values()), worker_id)):
         moved.add((task_id, attempt))
-        _count_end(tally, (keys[0], keys[1]), by_attempt[task_id, attempt])
+        by_actor[task_name, queue].append(by_attempt[task_id, attempt])
+    for keys, some in by_actor.items():
+        tally.count(keys, TaskStatus.COMPLETED.value, len(some))
+        tally.observe_all(keys, "run", [(one.finished_at - one.started_at).total_seconds() for one in some])
+        tally.observe_all(keys, "wait", [one.waited_s for one in some if one.waited_s is not None])
     recorded = _json_of(values[attempt] for attempt in values if attempt in moved)
     to.run(_COMPLETED_ATTEMPTS_SQLITE, (recorded, worker_id))
     return moved

@@ -20,8 +20,9 @@ Times of flushes are no moves: a process that dies takes those of its last secon
 Must not: import SQLAlchemy (models.total_tables has the tables); read the clock.
 """
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import Any, Final
 
 import msgspec
@@ -84,6 +85,7 @@ class Tally:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._rows: dict[tuple[str, ...], dict[str, float]] = {}
+        self._values: dict[tuple[tuple[str, ...], str], list[float]] = {}
 
     def count(self, keys: tuple[str, ...], name: str, amount: float = 1) -> None:
         """Add to a column."""
@@ -92,17 +94,33 @@ class Tally:
 
     def observe(self, keys: tuple[str, ...], name: str, value: float) -> None:
         """Add a value to a histogram."""
-        self.count(keys, f"{name}_sum", value)
-        self.count(keys, f"{name}_{bisect_left(self._journal.histograms[name], value)}")
+        self.observe_all(keys, name, (value,))
+
+    def observe_all(self, keys: tuple[str, ...], name: str, values: Iterable[float]) -> None:
+        """Add values to a histogram. They are only kept here: a group commit pays for each of its tasks."""
+        kept = self._values.get((keys, name))
+        if kept is None:
+            kept = self._values[keys, name] = []
+        kept.extend(values)
 
     def write(self, to: Direct) -> None:
         """Append what was counted."""
+        for (keys, name), values in self._values.items():
+            values.sort()
+            self.count(keys, f"{name}_sum", sum(values))
+            below = 0
+            for number, bound in enumerate((*self._journal.histograms[name], inf)):
+                upto = bisect_right(values, bound)
+                if upto > below:
+                    self.count(keys, f"{name}_{number}", upto - below)
+                below = upto
+        self._values.clear()
         amounts = self._journal.amounts
         rows = [[*keys, *(row.get(name, 0) for name in amounts)] for keys, row in self._rows.items()]
         _append(to, self._journal, rows)
 
     def __bool__(self) -> bool:
-        return bool(self._rows)
+        return bool(self._rows or self._values)
 
 
 def _append(to: Direct, journal: Journal, rows: Sequence[Sequence[Any]]) -> None:
