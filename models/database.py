@@ -36,6 +36,8 @@ SQLITE_WAIT_S = 10.0
 """How long a SQLite writer waits for another's transaction before it is an error."""
 SQLITE_TURN_S = 0.5
 """How long of that it keeps the others from trying."""
+SQLITE_PAUSE_S = 0.02
+"""After a turn in vain: else who leaves the gate would be the first there again."""
 SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "wal_autocheckpoint=4000")
 """Of every connection to SQLite. A checkpoint syncs twice and its commit waits for it; a row touches five pages, so at
 SQLite's own 1,000 pages every 200th send pays, and a send costs half as much again. 4,000 are 16 MB."""
@@ -103,6 +105,7 @@ class Gate:
                 execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 self.leave()
+                time.sleep(SQLITE_PAUSE_S)
                 if left_s <= 0 or "locked" not in str(error):
                     raise
             except BaseException:  # why: an interrupt too must not leave with the gate shut behind it.

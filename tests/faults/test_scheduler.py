@@ -189,7 +189,11 @@ def test_three_schedulers_killed_in_turn_deal_with_each_due_time_once(
     for declared in TIMETABLE:
         row = found[declared.schedule_id]
         trigger = checked(declared, callboard.registry).trigger
-        first = min(run.due_at for run in runs_of(row.schedule_id))
+        first = min((run.due_at for run in runs_of(row.schedule_id)), default=None)
+        if first is None:  # on a slow machine its first time has not come yet
+            assert row.next_run_at is not None, declared.schedule_id
+            assert trigger.next_after(BEGIN) == row.next_run_at, declared.schedule_id
+            continue
         due_times = [first]
         while (after := trigger.next_after(due_times[-1])) is not None and after < (row.next_run_at or after):
             due_times.append(after)

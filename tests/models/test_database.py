@@ -231,7 +231,7 @@ def test_who_waits_behind_a_strangers_lock_hears_of_it_in_time_however_many_wait
             took_s.append(time.monotonic() - asked_s)
         return took_s
 
-    found = at_once(*[keep_trying] * 8)
+    found = at_once(*[keep_trying] * 4)
 
     stranger.execute("ROLLBACK")
     stranger.close()

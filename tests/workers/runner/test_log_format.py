@@ -45,7 +45,7 @@ def test_a_line_names_its_task() -> None:
     finally:
         current.leave(token)
 
-    assert shown.endswith("WARNING some.logger hello [t-1 email.send attempt 2 of c-1]")
+    assert shown.endswith(f"WARNING [{said['pid']}] some.logger hello [t-1 email.send attempt 2 of c-1]")
     wanted = {"level": "warning", "logger": "some.logger", "message": "hello", "task_id": "t-1", "actor": "email.send",
               "attempt": 2, "correlation_id": "c-1"}  # fmt: skip
     assert said.items() >= wanted.items()
