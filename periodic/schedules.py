@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from models import database, direct, schedule, schedule_claim, task_moves
-from models.redaction import redact
+from models.redaction import REDACTED, redact
 from models.schedule import Origin, RunOutcome, Schedule, ScheduleRun
 from models.schedule_claim import Run
 from models.task import TERMINAL
@@ -153,6 +153,8 @@ def edit(schedule_id: str, **changes: Any) -> dict[str, Any]:
     now = datetime.now(UTC)
     with database.writing() as session:
         row = _find(session, schedule_id)
+        if "params" in changes:
+            changes["params"] = _with_secrets(changes["params"], row.params)
         found = _checked(definition_of(row, **changes))
         for name in changes:
             setattr(row, name, found.values[name])
@@ -355,6 +357,13 @@ def _note_overrides(row: Schedule) -> None:
 
 def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _with_secrets(given: Any, kept: Mapping[str, Any]) -> Any:
+    """Parameters as they were shown and sent back: where a secret's stars stand, the secret stays."""
+    if not isinstance(given, Mapping):
+        return given
+    return {name: kept.get(name, value) if value == REDACTED else value for name, value in given.items()}
 
 
 def _find(session: Session, schedule_id: str, *, to_change: bool = True) -> Schedule:

@@ -222,6 +222,16 @@ def with_a_secret(password: str, note: str) -> None:
     """Only scheduled here."""
 
 
+def test_parameters_that_are_sent_back_as_they_were_shown_keep_their_secrets(api: httpx2.Client) -> None:
+    shown = add(api, actor="schedules.with_a_secret", params={"password": "hunter2", "note": "seen"})
+
+    changed = api.patch(f"/api/schedules/{shown['id']}", json={"params": {**shown["params"], "note": "edited"}})
+
+    assert changed.status_code == 200
+    with database.reading() as session:
+        assert session.get_one(Schedule, shown["id"]).params == {"password": "hunter2", "note": "edited"}
+
+
 def test_secrets_among_its_parameters_are_stars(api: httpx2.Client) -> None:
     row = add(api, actor="schedules.with_a_secret", params={"password": "hunter2", "note": "seen"})
 
