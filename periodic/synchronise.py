@@ -5,7 +5,7 @@
     not in force           newer code is alive, or was a minute ago: nothing is written
 
 A crash at any line leaves some lines applied; the next process of the same code applies all of them again, which
-changes nothing where it was done. Two that apply at once write the same.
+changes nothing where it was done. Two that apply at once write the same: who is second with a new row starts again.
 
 What a person has set (`overridden`) stays; `declared` always follows the line. A line that is wrong is stored with its
 error and is never due; the others are not touched by it. A line whose id a person's schedule has leaves that alone.
@@ -58,11 +58,14 @@ class Synchroniser:
         try:
             with database.writing() as session:
                 is_in_force = schedule.assert_timetable(session, self._fingerprint, now)
-        except IntegrityError:
-            return  # why: another process has just brought the same timetable; the next wake-up finds it.
-        if is_in_force and not self._is_applied:
-            self._apply(now)
-        elif not is_in_force and (self._is_applied or asserted is None):
+            if is_in_force and not self._is_applied:
+                self._apply(now)
+        except IntegrityError as error:
+            # why: another process brings the same timetable at this moment, and was first with a row; the next wake-up
+            # finds what it has written, and does what is left.
+            _logger.info("another scheduler applies the timetable just now; looked at again soon (%s)", error.orig)
+            return
+        if not is_in_force and (self._is_applied or asserted is None):
             _logger.warning("newer code has brought another timetable: this process's declarations are not applied")
         self._is_applied = is_in_force
         self._asserted_at = now

@@ -155,8 +155,10 @@ def ledger_database(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def system(bus: redis.Redis, sqlite_database: str) -> Callboard:
-    """This process's Callboard over an empty bus and a fresh SQLite database."""
+def system(bus: redis.Redis, request: pytest.FixtureRequest) -> Callboard:
+    """This process's Callboard over an empty bus and a fresh database: SQLite, or the one that the test names."""
+    if not {"ledger_database", "postgres_database", "own_postgres"} & set(request.fixturenames):
+        request.getfixturevalue("sqlite_database")
     return callboard
 
 

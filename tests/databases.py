@@ -44,15 +44,28 @@ END $$
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
 
 
+_bound: list[str] = []
+
+
 @contextmanager
 def bound(url: str) -> Iterator[str]:
-    """Bind a database for the length of the block, then the session's own again."""
+    """Bind a database for the length of the block, then the session's own again.
+
+    Raises RuntimeError where another is bound already: of two fixtures the later would win, and a test that says it
+    runs on PostgreSQL would run on SQLite, unseen.
+    """
     from workers import callboard  # why: it reads the settings, which conftest.py makes first.
 
+    if _bound:
+        raise RuntimeError(f"expected one database a test, got {url} while {_bound[0]} is bound: ask for one fixture")
+    _bound.append(url)
     database.bind(url)
-    yield url
-    database.engine().dispose()
-    database.bind(callboard.settings.database)
+    try:
+        yield url
+    finally:
+        database.engine().dispose()
+        database.bind(callboard.settings.database)
+        _bound.clear()
 
 
 def migrated(url: str) -> None:

@@ -1,5 +1,7 @@
 """Declarations become rows; what a person changed stays; older code takes nothing away."""
 
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -196,14 +198,29 @@ def test_of_two_lines_with_one_id_the_first_counts(caplog: pytest.LogCaptureFixt
     assert "declared twice" in caplog.text
 
 
-def test_many_processes_that_start_at_once_apply_it_once_in_the_end() -> None:
-    processes = [of(HOURLY, NIGHTLY) for _ in range(4)]
+def test_processes_that_bring_the_same_new_lines_at_once_apply_them_once_in_the_end() -> None:
+    processes = [of(HOURLY, NIGHTLY) for _ in range(2)]
+    processes[0]._apply = lambda now: None  # type: ignore[method-assign]  # a third has said which timetable counts, and died
+    processes[0].run(NOON - SECOND)
+    processes[0] = of(HOURLY, NIGHTLY)
+    # Each has seen that there are no rows before any of them writes one (SQLite lets only one in at a time).
+    have_looked = threading.Barrier(len(processes))
+    for one in processes:
 
-    at_once(*[lambda one=one: one.run(NOON) for one in processes])  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
+        def apply_one(*arguments: Any, original: Any = one._apply_one) -> None:
+            with suppress(threading.BrokenBarrierError):
+                have_looked.wait(1)
+            original(*arguments)
+
+        one._apply_one = apply_one  # type: ignore[method-assign]  # the moment of a crossing
+
+    raised = at_once(*[lambda one=one: one.run(NOON) for one in processes])  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
     for one in processes:
         one.run(NOON + SECOND)
 
+    assert raised == [None] * 2
     assert len(schedules.list()) == 2
+    assert [one._is_applied for one in processes] == [True] * 2
 
 
 def test_a_process_that_died_between_two_chunks_is_finished_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,10 @@ def test_run_twice_one_effect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(callboard.settings, "alert_recipients", ("ops@example.org",))
+    # One threshold is passed for certain, the others never, however busy the machine is.
     monkeypatch.setattr(callboard.settings, "health_memory_percent", 0.001)
+    for threshold in ("health_cpu_percent", "health_disk_percent", "health_round_trip_ms"):
+        monkeypatch.setattr(callboard.settings, threshold, float("inf"))
     case = CASES[name]
     arguments = case.prepare()
     function = function_of(callboard.registry.resolve(name))
