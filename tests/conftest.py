@@ -82,6 +82,8 @@ def bus(redis_url: str) -> Iterator[redis.Redis]:
     """The bus, empty."""
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
+        # The test before may have had it killed: sends leave a bus alone for a while that has just not answered.
+        servers.wait_until(lambda: callboard.broker.is_bus_up, within_s=10, what="the bus to be tried again")
         yield client
         client.flushall()
 
