@@ -32,6 +32,7 @@ class ProviderSample(SQLModel, table=True):
     """Whether a service that actors depend on could be reached; the newest of each provider counts."""
 
     __tablename__ = "provider_samples"
+    __table_args__ = (Index("uq_provider_samples_task_id", "task_id", unique=True),)
 
     provider: str = Field(primary_key=True, max_length=100)
     sampled_at: datetime = Field(primary_key=True, sa_type=UtcDateTime)
@@ -39,3 +40,5 @@ class ProviderSample(SQLModel, table=True):
     latency_ms: float | None = None
     error: str | None = Field(default=None, max_length=500)
     """What it answered instead; None if it is up."""
+    task_id: str | None = Field(default=None, max_length=64)
+    """The task that probed it: a second run adds nothing."""

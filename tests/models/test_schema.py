@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 from sqlmodel import SQLModel
 
 from models import database, direct, schema, tables, task_moves, task_query
 from models.database import DatabaseError, DatabaseUnavailable
+from models.document import Document, DocumentKind, find_document
 from models.task import AttemptOutcome
 from tests.models.conftest import fresh_postgres
 from tests.models.rows import LATER, NOW, WORKER, accepted, attempts, end, row, running
@@ -92,6 +93,31 @@ def test_the_step_to_group_commit_and_back_keeps_attempts(empty_database: str) -
     assert before == [(1, WORKER, NOW), (2, "w-2", LATER)]
     assert [(one.number, one.outcome) for one in attempts(task_id)] == [(1, None), (2, AttemptOutcome.LOST)]
     assert end(task_id, attempt=1)
+
+
+def test_the_step_to_documents_and_back_keeps_those_of_information_reports(empty_database: str) -> None:
+    schema.upgrade("0007")
+    facts = {"path": "a.pdf", "sha256": "0" * 64, "size_bytes": 7, "pages": 1, "created_at": NOW}
+    with database.writing() as session:
+        session.execute(
+            text(
+                "INSERT INTO report_documents (report_id, version, path, sha256, size_bytes, pages, created_at)"
+                " VALUES ('R-1', 2, :path, :sha256, :size_bytes, :pages, :created_at)"
+            ),
+            {**facts, "created_at": NOW.replace(tzinfo=None)},
+        )
+
+    schema.upgrade()
+
+    with database.writing() as session:
+        kept = find_document(session, DocumentKind.INFORMATION_REPORT, "R-1", 2)
+        assert kept is not None
+        assert kept.model_dump(include=set(facts)) == facts
+        session.add(Document(kind=DocumentKind.SLA_REPORT, subject="2026-10", version=1, **facts))
+    schema.downgrade("0007")
+    with database.reading() as session:
+        rows = session.execute(text("SELECT report_id, version, path FROM report_documents")).all()
+    assert [tuple(row) for row in rows] == [("R-1", 2, "a.pdf")]
 
 
 def test_below_the_first_step_there_is_nothing_and_the_error_says_so(empty_database: str) -> None:

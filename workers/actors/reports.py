@@ -1,6 +1,6 @@
 """Reports: documents generated from records.
 
-Idempotency key of `generate_pdf`: report + version (`report_documents`). A second run finds the row and the file with
+Idempotency key of `generate_pdf`: report + version (`documents`). A second run finds the row and the file with
 the same checksum and makes nothing; a file that is missing or changed is made again, and comes out byte for byte the
 same, because nothing of the moment is in it: no clock, no random ids.
 """
@@ -23,13 +23,14 @@ from workers.registry import actor
 from workers.runner.current import current_task
 
 if TYPE_CHECKING:
-    from models.report import InformationReport, ReportDocument
+    from models.document import Document
+    from models.report import InformationReport
 
 TIME_LIMIT_S = 120.0
 MAX_NARRATIVE_CHARS = 200_000
 
 
-def generate(report_id: str, documents_dir: Path) -> "ReportDocument":
+def generate(report_id: str, documents_dir: Path) -> "Document":
     """Make the document of a report's present version, or find it.
 
     Args:
@@ -39,7 +40,9 @@ def generate(report_id: str, documents_dir: Path) -> "ReportDocument":
     Raises:
         PermanentError: no such report, or one too long to print.
     """
-    from models.report import InformationReport, find_document  # why: a worker loads SQLAlchemy when a task needs it.
+    # why: a worker loads SQLAlchemy when a task needs it.
+    from models.document import DocumentKind, find_document
+    from models.report import InformationReport
 
     task = current_task()
     report = None
@@ -52,7 +55,7 @@ def generate(report_id: str, documents_dir: Path) -> "ReportDocument":
         raise PermanentError(f"the narrative has {len(report.narrative):,} characters, more than the "
                              f"{MAX_NARRATIVE_CHARS:,} that a document may have: shorten it")  # fmt: skip
     with database.reading() as session:
-        known = find_document(session, report)
+        known = find_document(session, DocumentKind.INFORMATION_REPORT, report.report_id, report.version)
     if known is not None and _is_intact(documents_dir / known.path, known.sha256):
         task.log.info("version %d of %s is there already: %s", report.version, report_id, known.path)
         return known
@@ -134,13 +137,12 @@ def _store(directory: Path, name: str, content: bytes) -> None:
             raise
 
 
-def _record(
-    report: "InformationReport", name: str, content: bytes, pages: int, task_id: str | None
-) -> "ReportDocument":
-    from models.report import ReportDocument, record_document  # why: as above.
+def _record(report: "InformationReport", name: str, content: bytes, pages: int, task_id: str | None) -> "Document":
+    from models.document import Document, DocumentKind, record_document  # why: as above.
 
-    made = ReportDocument(
-        report_id=report.report_id,
+    made = Document(
+        kind=DocumentKind.INFORMATION_REPORT,
+        subject=report.report_id,
         version=report.version,
         path=name,
         sha256=hashlib.sha256(content).hexdigest(),
@@ -150,4 +152,4 @@ def _record(
         created_at=datetime.now(UTC),
     )
     with database.writing() as session:
-        return record_document(session, report, made)
+        return record_document(session, made)

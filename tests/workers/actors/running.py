@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from sqlmodel import SQLModel, select
 
 from models import database
-from models.report import InformationReport
 from models.task import TERMINAL, Task
 from tests.servers import wait_until
 from workers import tasks
@@ -44,22 +42,3 @@ def all_rows(table: type[Row]) -> list[Row]:
     """Every row of a table."""
     with database.reading() as session:
         return list(session.exec(select(table)).all())
-
-
-def file_report(report_id: str = "FIR-2026-000777", **changes: object) -> InformationReport:
-    """Store a report and return it."""
-    columns: dict[str, object] = {
-        "report_id": report_id,
-        "complainant_name": "Fathima Rahman & family",
-        "station": "Lake View",
-        "district": "Alappuzha",
-        "incident_place": "House 12, Canal Street",
-        "filed_at": datetime(2026, 11, 20, 7, 45, tzinfo=UTC),
-        "summary": "Damage to a garden wall and <gate> by a lorry.",
-        "narrative": "A lorry reversed into the wall during the night.",
-        "officer_name": "Sub-Inspector L. Joseph",
-    }
-    with database.writing() as session:
-        report = InformationReport(**(columns | changes))
-        session.add(report)
-    return report

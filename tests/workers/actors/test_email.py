@@ -9,8 +9,9 @@ from models import database, task_query
 from models.alert import Alert
 from models.mail import EmailDelivery
 from models.task import TaskStatus
+from tests.factories.reports import file_report
 from tests.servers import wait_until
-from tests.workers.actors.running import all_rows, ended, file_report, row
+from tests.workers.actors.running import all_rows, ended, row
 from tests.workers.clients.smtp_server import MailServer
 from workers import callboard, tasks
 from workers.actors.email import notify, send_alert, send_confirmation

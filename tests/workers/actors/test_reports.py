@@ -14,10 +14,12 @@ from dramatiq import Worker
 from pypdf import PdfReader
 
 from models import database
-from models.report import InformationReport, ReportDocument
+from models.document import Document
+from models.report import InformationReport
 from models.task import TaskStatus
+from tests.factories.reports import file_report
 from tests.servers import end, wait_until
-from tests.workers.actors.running import all_rows, as_task, ended, file_report, row
+from tests.workers.actors.running import all_rows, as_task, ended, row
 from workers import tasks
 from workers.actors.reports import MAX_NARRATIVE_CHARS, generate, render
 from workers.errors import PermanentError
@@ -28,7 +30,7 @@ def text_of(content: bytes) -> str:
     return " ".join(" ".join(page.extract_text() for page in PdfReader(BytesIO(content)).pages).split())
 
 
-def made(documents: Path, document: ReportDocument) -> bytes:
+def made(documents: Path, document: Document) -> bytes:
     return (documents / document.path).read_bytes()
 
 
@@ -39,7 +41,7 @@ def test_the_document_shows_every_fact_of_the_record(ledger_database: str, worke
 
     found = ended(task_id)
     assert found.status == TaskStatus.COMPLETED, found.error_message
-    (document,) = all_rows(ReportDocument)
+    (document,) = all_rows(Document)
     shown = text_of(made(documents, document))
     for fact in (
         *(report.report_id, report.station, report.district, report.complainant_name, report.complainant_contact),
@@ -57,7 +59,7 @@ def test_the_row_tells_the_truth_about_the_file(sqlite_database: str, documents:
     document = generate(report.report_id, documents)
 
     content = made(documents, document)
-    (stored,) = all_rows(ReportDocument)
+    (stored,) = all_rows(Document)
     assert (stored.sha256, stored.size_bytes) == (hashlib.sha256(content).hexdigest(), len(content))
     assert (stored.pages, stored.version) == (len(PdfReader(BytesIO(content)).pages), 1)
     assert (documents / document.path).stat().st_mode & 0o777 == 0o600
@@ -82,7 +84,7 @@ def test_run_twice_there_is_one_row_and_one_file_with_the_same_bytes(ledger_data
     with as_task("task-2"):
         second = generate(report.report_id, documents)
 
-    assert [stored.task_id for stored in all_rows(ReportDocument)] == ["task-1"]
+    assert [stored.task_id for stored in all_rows(Document)] == ["task-1"]
     assert (second.document_id, made(documents, second)) == (first.document_id, before)
     assert (documents / second.path).stat().st_mtime_ns == written_ns
 
@@ -106,7 +108,7 @@ def test_two_tasks_at_the_same_moment_make_one_document(ledger_database: str, do
         thread.join()
 
     assert failures == []
-    (stored,) = all_rows(ReportDocument)
+    (stored,) = all_rows(Document)
     assert hashlib.sha256(made(documents, stored)).hexdigest() == stored.sha256
 
 
@@ -125,7 +127,7 @@ def test_a_file_that_is_gone_or_changed_is_made_again_byte_for_byte(
     generate(report.report_id, documents)
 
     assert path.read_bytes() == before
-    assert len(all_rows(ReportDocument)) == 1
+    assert len(all_rows(Document)) == 1
 
 
 def test_a_new_version_of_the_report_is_a_new_document(sqlite_database: str, documents: Path) -> None:
@@ -138,7 +140,7 @@ def test_a_new_version_of_the_report_is_a_new_document(sqlite_database: str, doc
     second = generate(report.report_id, documents)
 
     assert first.path != second.path
-    assert [document.version for document in all_rows(ReportDocument)] == [1, 2]
+    assert [document.version for document in all_rows(Document)] == [1, 2]
     assert "Changed." in text_of(made(documents, second))
 
 
@@ -255,12 +257,12 @@ def test_a_worker_that_is_killed_in_mid_work_leaves_one_document_in_the_end(
         os.killpg(process.pid, 9)
         end(process)
     assert row(task_id).status == TaskStatus.RUNNING
-    assert all_rows(ReportDocument) == []
+    assert all_rows(Document) == []
 
     request.getfixturevalue("worker")
 
     found = ended(task_id, within_s=60)
     assert (found.status, found.attempt, found.retry_count) == (TaskStatus.COMPLETED, 2, 0)
-    (stored,) = all_rows(ReportDocument)
+    (stored,) = all_rows(Document)
     assert [path.name for path in documents.iterdir()] == [stored.path]
     assert hashlib.sha256(made(documents, stored)).hexdigest() == stored.sha256

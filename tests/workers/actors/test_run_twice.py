@@ -10,11 +10,12 @@ import pytest
 
 from models import database
 from models.alert import Alert
+from models.document import Document
 from models.health import HealthSample
 from models.mail import EmailDelivery
-from models.report import ReportDocument
 from models.task import Task
-from tests.workers.actors.running import all_rows, as_task, file_report
+from tests.factories.reports import file_report
+from tests.workers.actors.running import all_rows, as_task
 from tests.workers.alerts.conftest import Webhook, webhook
 from tests.workers.clients.smtp_server import MailServer
 from workers import callboard
@@ -54,7 +55,7 @@ def _health(mails: MailServer, _documents: Path) -> Any:
 
 def _documents(_mails: MailServer, documents: Path) -> Any:
     files = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in documents.iterdir()}
-    return [document.model_dump() for document in all_rows(ReportDocument)], files
+    return [document.model_dump() for document in all_rows(Document)], files
 
 
 def _an_alert_for_a_channel() -> dict[str, Any]:
