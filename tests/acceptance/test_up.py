@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(300)
 def test_it_says_what_it_uses(running: System) -> None:
     assert "Redis: starting the embedded server at unix://" in running.output
     assert "migrated to" in running.output
-    assert "sample data: 3 information reports" in running.output
+    assert "among them 3 information reports" in running.output
     assert "mails are caught and kept in" in running.output
     assert f"API: http://127.0.0.1:{running.api_port}" in running.output
 

@@ -36,10 +36,13 @@ def migrate(
 
 
 def load_sample() -> None:
-    """Load the sample reports into the embedded database, if it has no reports yet."""
+    """Load sample records into the embedded database, if it has none of its own yet."""
     audit.record("sample.load")
     loaded = sample.load(callboard.settings)
-    typer.echo(f"{loaded} information reports added" if loaded else "there are reports already; nothing was added")
+    if not loaded:
+        typer.echo("there are records already; nothing was added")
+    for table, count in loaded.items():
+        typer.echo(f"{count:3} {table.replace('_', ' ')}")
 
 
 def say(name: str, line: str) -> None:

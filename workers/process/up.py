@@ -161,7 +161,12 @@ def _prepare_database(settings: Settings, say: Callable[[str, str], None]) -> No
     if settings.is_embedded_database:
         loaded = sample.load(settings)
         if loaded:
-            say("up", f"sample data: {loaded} information reports, FIR-2026-000101 to -00010{loaded}")
+            reports = loaded["information_reports"]
+            say(
+                "up",
+                f"sample data: {sum(loaded.values())} records, among them {reports} information reports, "
+                f"FIR-2026-000101 to -00010{reports}",
+            )
 
 
 def _check_start(settings: Settings, redis_url: str, say: Callable[[str, str], None]) -> None:
