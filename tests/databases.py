@@ -1,13 +1,16 @@
-"""Databases for tests, migrated once a session: a file that is copied, and databases of a server that are emptied.
+"""Databases for tests, migrated once a run: a file and a server's data that are copied, databases that are emptied.
+
+The processes of a run share a folder. Whoever needs a template first makes it there, while the others wait for it.
 
 A PostgreSQL database here, and who moves it:
 
-    free ──take──→ given to a test ──give back──→ free, emptied and under another name
-                                              └─→ dropped, if its schema is not what the migrations made of it
+    a copy of TEMPLATE ──take──→ given to a test ──give back──→ free, emptied and under another name ──take──→ …
+                                                            └─→ dropped, if its schema is no longer TEMPLATE's
 
 The other name keeps out whatever a test has left running: it finds its database no more.
 """
 
+import fcntl
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -18,7 +21,7 @@ from typing import Any
 import psycopg
 
 from models import database, schema
-from tests.servers import wait_until
+from tests.servers import OwnPostgres, wait_until
 
 SHAPE = """
 SELECT md5(string_agg(line, ';' ORDER BY line)) FROM (
@@ -36,11 +39,17 @@ SELECT md5(string_agg(line, ';' ORDER BY line)) FROM (
 """
 """What a database is like but for its rows, in one word."""
 EMPTY = """
-DO $$ BEGIN
-    EXECUTE (SELECT 'TRUNCATE ' || string_agg(format('%I', tablename), ', ') || ' RESTART IDENTITY'
-        FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version');
+DO $$ DECLARE used text; BEGIN
+    SELECT string_agg(oid::regclass::text, ', ') INTO used FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'alembic_version'
+        AND pg_relation_size(oid) > 0;
+    IF used IS NOT NULL THEN EXECUTE 'TRUNCATE ' || used || ' RESTART IDENTITY CASCADE'; END IF;
 END $$
 """
+"""Of the tables in which there was ever anything: each takes a millisecond, and most tests use few."""
+SHARED_DIR_VARIABLE = "CALLBOARD_TEST_SHARED_DIR"
+"""The environment variable that names the folder of a run, in its processes."""
+TEMPLATE = "migrated"
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
 
 
@@ -74,13 +83,58 @@ def migrated(url: str) -> None:
         schema.upgrade()
 
 
-def sqlite_template(path: Path) -> Path:
+@contextmanager
+def _one_at_a_time(directory: Path) -> Iterator[None]:
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def sqlite_template(directory: Path) -> Path:
     """A migrated SQLite file, to be copied."""
-    migrated(f"sqlite:///{path}")
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    return path
+    made = directory / "template.db"
+    with _one_at_a_time(directory):
+        if not made.exists():
+            path = directory / "unfinished.db"
+            migrated(f"sqlite:///{path}")
+            with sqlite3.connect(path) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.close()
+            path.rename(made)
+    return made
+
+
+def postgres_template(directory: Path) -> Path:
+    """The data of a stopped server with two migrated databases: `postgres`, and TEMPLATE to copy others from."""
+    made = directory / "postgres-template"
+    with _one_at_a_time(directory):
+        if not made.exists():
+            unfinished = directory / "unfinished"
+            unfinished.mkdir()
+            server = OwnPostgres(unfinished)
+            migrated(server.url)
+            with psycopg.connect(server.url, autocommit=True) as connection:
+                connection.execute(EMPTY)
+            with psycopg.connect(server.url.replace("/postgres?", "/template1?"), autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE postgres")
+            server.stop()
+            (unfinished / "data").rename(made)
+    return made
+
+
+@contextmanager
+def shared_postgres(directory: Path) -> Iterator[str]:
+    """One server for all processes of a run; yields the URL of its database `postgres`."""
+    template = postgres_template(directory)
+    place = directory / "postgres"
+    with _one_at_a_time(directory):
+        place.mkdir(exist_ok=True)
+        server = OwnPostgres(place, like=template)
+    try:
+        yield server.url
+    finally:
+        with _one_at_a_time(directory):  # why: who comes just now must not begin with data that are being removed.
+            server.cleanup()
 
 
 class Pool:
@@ -104,16 +158,14 @@ class Pool:
         """The URL of an empty, migrated database that nobody else has."""
         if self._free:
             return self._url_of(self._free.pop())
-        name = _new_name()
-        self._server.execute(f"CREATE DATABASE {name}")
-        migrated(self._url_of(name))
+        url = copy_of_template(self._url)
         if self._shape is None:
-            self._shape = self._emptied(name)
-        return self._url_of(name)
+            self._shape = self._emptied(self._name_of(url))
+        return url
 
     def give_back(self, url: str) -> None:
         """Take it from whoever still uses it, and keep it for the next if it is as it was."""
-        name = url.removeprefix(self._url.split("/postgres?")[0] + "/").split("?")[0]
+        name = self._name_of(url)
         try:
             self._clear(name)
             if self._emptied(name) == self._shape:
@@ -137,8 +189,19 @@ class Pool:
         assert shape is not None
         return str(shape[0])
 
+    def _name_of(self, url: str) -> str:
+        return url.removeprefix(self._url.split("/postgres?")[0] + "/").split("?")[0]
+
     def _url_of(self, name: str) -> str:
         return self._url.replace("/postgres?", f"/{name}?")
+
+
+def copy_of_template(url: str) -> str:
+    """The URL of a new, migrated database of this server."""
+    name = _new_name()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")  # type: ignore[arg-type]  # made above
+    return url.replace("/postgres?", f"/{name}?")
 
 
 def _new_name() -> str:

@@ -10,8 +10,8 @@ from queue import SimpleQueue
 from models.task import TERMINAL, TaskStatus
 from tests import probes
 from tests.faults.conftest import StartWorker
+from tests.scale import FULL
 from tests.servers import wait_until
-from tests.workers.broker.scale import FULL
 from workers import tasks
 
 PAIRS = 10_000 if FULL else 300

@@ -26,11 +26,11 @@ from models import database, task_query
 from models.task import TERMINAL, Task, TaskStatus
 from tests import probes
 from tests.faults.conftest import StartWorker, kill_tree
+from tests.scale import FULL
 from tests.servers import OwnPostgres, OwnRedis, wait_until
 from tests.soak import actors, evidence
 from tests.soak.plan import Plan
 from tests.soak.run import run
-from tests.workers.broker.scale import FULL
 from workers import tasks
 from workers.errors import SendError
 

@@ -23,9 +23,9 @@ import pytest
 from models.task import TaskStatus
 from tests.faults import new_code
 from tests.faults.conftest import StartWorker
+from tests.scale import FULL
 from tests.servers import wait_until
 from tests.soak import actors, evidence
-from tests.workers.broker.scale import FULL
 from tests.workers.rows import row
 from workers import callboard, tasks
 

@@ -29,8 +29,8 @@ from tests.conftest import FAST
 from tests.faults.conftest import PROJECT_DIR
 from tests.faults.scheduler_process import BEGIN, TIMETABLE
 from tests.faults.test_outages import hang_sqlite
+from tests.scale import FULL
 from tests.servers import OwnPostgres, OwnRedis, wait_until
-from tests.workers.broker.scale import FULL
 from workers import callboard
 
 PROCESSES = 3

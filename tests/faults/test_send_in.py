@@ -13,8 +13,8 @@ from models import database
 from models.task import TERMINAL, TaskStatus
 from tests import probes
 from tests.faults.conftest import PROJECT_DIR, StartWorker
+from tests.scale import FULL
 from tests.servers import OwnRedis, wait_until
-from tests.workers.broker.scale import FULL
 from workers import tasks
 
 TIMES = 1_000 if FULL else 50

@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import FAST
+from tests.scale import FULL
 from tests.soak.plan import Plan
 from tests.soak.run import Report, run
-from tests.workers.broker.scale import FULL
 from workers.settings import Settings
 
 SEED = int(os.environ.get("CALLBOARD_TEST_SEED", random.SystemRandom().randrange(10**6)))

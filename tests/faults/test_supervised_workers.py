@@ -29,8 +29,8 @@ from tests.conftest import FAST
 from tests.faults import mortal_probes
 from tests.faults.conftest import BIN, Started, StartWorkers, kill_tree
 from tests.faults.test_deaths import ended, row
+from tests.scale import FULL
 from tests.servers import OwnRedis, wait_until
-from tests.workers.broker.scale import FULL
 from workers import callboard
 from workers.middleware.watch import EXIT_UNWELL
 

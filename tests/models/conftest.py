@@ -1,27 +1,32 @@
 """Databases that many quick tests share: each test makes rows under ids of its own."""
 
+import shutil
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import delete
 from sqlmodel import SQLModel
 
-from models import database, schema
+from models import database
+from tests import databases
 from workers import callboard
 
 
 @pytest.fixture(scope="session")
-def shared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
+def shared_sqlite(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A migrated SQLite database of this session."""
-    return _migrated(f"sqlite:///{tmp_path_factory.mktemp('shared') / 'shared.db'}")
+    path = tmp_path_factory.mktemp("shared") / "shared.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture(scope="session")
 def shared_postgres(postgres_url: str) -> str:
     """A migrated PostgreSQL database of this session."""
-    return _migrated(fresh_postgres(postgres_url))
+    return databases.copy_of_template(postgres_url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -63,10 +68,3 @@ def fresh_postgres(postgres_url: str) -> str:
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]  # the name is made above
     return postgres_url.replace("/postgres?", f"/{name}?")
-
-
-def _migrated(url: str) -> str:
-    database.bind(url)
-    schema.upgrade()
-    database.bind(callboard.settings.database)
-    return url

@@ -19,9 +19,9 @@ from models.database import DatabaseUnavailable, SchemaMissing
 from models.direct import Direct
 from tests.models.conftest import fresh_postgres
 from tests.models.rows import NOW, accepted, at_once, new_row, row
+from tests.scale import FULL
 from tests.servers import OwnPostgres
 
-FULL = os.environ.get("CALLBOARD_TEST_FULL") == "1"
 PROCESSES, EACH = (8, 500) if FULL else (2, 500)
 """EACH: writes of each of four threads."""
 WORST_WAIT_S = 10.0

@@ -7,7 +7,6 @@ the promises   nothing leaves a terminal state but by reopen; attempt never fall
                as long as no later attempt has started; the attempts on record agree with the row
 """
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +21,8 @@ from models.task_moves import Loss
 from models.task_notes import Progress
 from tests.models.rows import LATER, NOW, accepted, everything, start
 from tests.models.rows import end as write_end
+from tests.scale import FULL
 
-FULL = os.environ.get("CALLBOARD_TEST_FULL") == "1"
 PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = TaskStatus
 ENDS: dict[AttemptOutcome, dict[str, Any]] = {
     AttemptOutcome.COMPLETED: {"status": COMPLETED},

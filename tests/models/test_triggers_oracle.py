@@ -3,7 +3,6 @@
 With CALLBOARD_TEST_FULL=1 (`make soak`) 1,000 crontabs and 1,000 crons in each of five zones; else few, in a year.
 """
 
-import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +19,8 @@ from hypothesis import strategies as st
 
 from models.triggers import Cron, Crontab, Trigger, TriggerError
 from tests.models.oracle import Clock, utc
+from tests.scale import FULL
 
-FULL = os.environ.get("CALLBOARD_TEST_FULL") == "1"
 EXPRESSIONS = 1_000 if FULL else 12
 MOMENTS = 500 if FULL else 100
 DAYS = 731 if FULL else 366

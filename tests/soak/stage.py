@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 import redis
 
-from tests import servers
+from tests import databases, servers
 from tests.soak import evidence
 from tests.soak.plan import Plan
 
@@ -123,8 +123,7 @@ class Stage:
     def start(self) -> None:
         """Servers, tables, workers."""
         self.redis.start()
-        migrate = [str(COMMANDS / "callboard"), "migrate"]
-        subprocess.run(migrate, cwd=PROJECT_DIR, env=self.environment, check=True, stdout=subprocess.DEVNULL)
+        databases.migrated(self.database)
         self.workers = [Worker(number, self) for number in range(self.plan.workers)]
 
     def stop(self) -> None:
@@ -247,7 +246,9 @@ def stage(plan: Plan) -> Iterator[Stage]:
         if plan.database == "postgresql":
             directory.chmod(0o755)
             (directory / "postgres").mkdir()
-            postgres = servers.OwnPostgres(directory / "postgres")
+            shared = os.environ.get(databases.SHARED_DIR_VARIABLE)
+            like = databases.postgres_template(Path(shared)) if shared else None
+            postgres = servers.OwnPostgres(directory / "postgres", like=like)
             database = postgres.url
         made = Stage(plan, directory, database, postgres)
         try:

@@ -1,23 +1,23 @@
 """A database that stays empty, for tests of what is refused: migrated once a module, bound for each test."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from models import database, schema
+from models import database
 from workers import callboard, tasks
 
 __all__ = ["migrated", "refusing"]
 
 
 @pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> str:
+def migrated(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of a migrated SQLite database."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('refusing') / 'test.db'}"
-    database.bind(url)
-    schema.upgrade()
-    database.bind(callboard.settings.database)
-    return url
+    path = tmp_path_factory.mktemp("refusing") / "test.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture

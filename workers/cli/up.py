@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from models import schema
 from workers import audit, callboard, sample
 from workers.settings import LogFormat
 
@@ -29,6 +28,8 @@ def migrate(
     down: Annotated[bool, typer.Option("--down", help="Go back one step instead of up to the newest.")] = False,
 ) -> None:
     """Bring the database's tables up to this version, or one step back."""
+    from models import schema  # why: Alembic is slow to import, and every verb would wait for it.
+
     if not down:  # why: a step back may take the log's own table with it.
         audit.record("database.migrate")
     revision = schema.downgrade() if down else schema.upgrade()

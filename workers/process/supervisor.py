@@ -8,8 +8,12 @@ States of a child, and who moves it:
                      └─stop → stopping ─exits, or is killed after its grace, or by a second Ctrl-C→ stopped
 
 A child with a stall time-out has a pipe on which its workers write while they are well (workers/middleware/watch.py).
-Its first byte says that it is up. Renewing (`request_renewal`, a rolling restart) takes one such child after the other:
-told to stop, started anew, up, then the next. If the new one does not come up, the ones behind it are left as they are.
+Its first byte says that it is up. Dramatiq's main process does not notice each death of its worker: one that dies while
+it says that it has booted takes the lock of that with it, and the main process waits for ever. So where the pipe is
+silent for HEADLESS_AFTER_S, it is looked whether any worker is left.
+
+Renewing (`request_renewal`, a rolling restart) takes one such child after the other: told to stop, started anew, up,
+then the next. If the new one does not come up, the ones behind it are left as they are.
 
 Each child leads a session of its own: Ctrl-C in the terminal reaches the supervisor alone, which then stops the
 children in reverse order of their start, so that workers finish while Redis is still there: a child is told to stop
@@ -37,6 +41,8 @@ STEADY_AFTER_S = 30.0
 """A child that ran for this long starts again with the first back-off."""
 BOOT_TIMEOUT_S = 60.0
 """How long a child may take until its first pulse; more if its stall time-out is."""
+HEADLESS_AFTER_S = 3.0
+"""A child without a pulse for this long, whose own children have all died, is killed without waiting any longer."""
 PULSE_VARIABLE = "CALLBOARD_PULSE_FD"
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.1
@@ -88,6 +94,12 @@ class Child:
             return False
         patience_s = self.stall_timeout_s if self.is_up else max(self.stall_timeout_s, BOOT_TIMEOUT_S)
         return now_s - self.heard_at_s > patience_s
+
+    def is_headless(self, now_s: float) -> bool:
+        """Whether it is silent, and each worker that it started is dead and was not collected."""
+        if self.process is None or self.stall_timeout_s is None or now_s - self.heard_at_s < HEADLESS_AFTER_S:
+            return False
+        return _has_only_zombies(self.process.pid)
 
 
 class ChildFailed(Exception):
@@ -194,9 +206,9 @@ class Supervisor:
             if now_s >= child.kill_at_s:
                 self._kill_late(child)
         elif child.process is not None and child.is_stalled(now_s):
-            self._say(child.name, f"has given no sign of life for {now_s - child.heard_at_s:.0f} s and is killed")
-            _kill_session(child.process.pid)
-            child.process.wait()
+            self._kill(child, f"has given no sign of life for {now_s - child.heard_at_s:.0f} s and is killed")
+        elif child.is_headless(now_s):
+            self._kill(child, "has lost its worker process without noticing and is killed")
 
     def _bury(self, child: Child, now_s: float) -> None:
         assert child.process is not None
@@ -290,8 +302,11 @@ class Supervisor:
             child.process.send_signal(signal.SIGTERM)
 
     def _kill_late(self, child: Child) -> None:
+        self._kill(child, f"did not stop within {child.grace_s:g} s and is killed")
+
+    def _kill(self, child: Child, why: str) -> None:
         assert child.process is not None
-        self._say(child.name, f"did not stop within {child.grace_s:g} s and is killed")
+        self._say(child.name, why)
         _kill_session(child.process.pid)
         child.process.wait()
 
@@ -302,9 +317,7 @@ class Supervisor:
         self._tell(child)
         while child.kill_at_s is not None and child.is_running:
             if self._is_hurried and child.ready is None:
-                self._say(child.name, "is killed, for it was asked twice")
-                _kill_session(process.pid)
-                process.wait()
+                self._kill(child, "is killed, for it was asked twice")
             elif time.monotonic() >= child.kill_at_s:
                 self._kill_late(child)
             else:
@@ -322,6 +335,17 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 def _die_with_parent() -> None:
     assert _libc is not None
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _has_only_zombies(pid: int) -> bool:
+    """Whether a process has children, and none that lives."""
+    import psutil  # why: it costs memory, and only a child that is silent asks for it.
+
+    try:
+        statuses = [one.status() for one in psutil.Process(pid).children()]
+    except psutil.Error:  # why: who goes between the two looks is found dead at the next.
+        return False
+    return bool(statuses) and all(status == psutil.STATUS_ZOMBIE for status in statuses)
 
 
 def _kill_session(leader_pid: int) -> None:

@@ -25,7 +25,7 @@ BOOT_UNWATCHED_S = 5
 """For so long at most Dramatiq waits for a worker to boot before it looks whether it lives and listens to signals (its
 own default is 30 s). A slower start is not cut short: Dramatiq only goes on without having seen it. A worker
 that is killed while it says that it has booted takes the lock of that with it, and Dramatiq's main process waits for
-ever: only the silence of its pulse tells (supervisor)."""
+ever: the supervisor finds it without a worker (HEADLESS_AFTER_S there)."""
 EXIT_DONE = 0
 EXIT_DIED = 1
 

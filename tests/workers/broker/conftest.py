@@ -12,6 +12,7 @@ import dramatiq
 import pytest
 import redis
 
+from tests.scale import PATIENCE
 from tests.workers.broker.server import REDIS, REDIS_6, VALKEY, Server, require
 from workers import callboard
 from workers.broker import CallboardBroker, MessageCodec
@@ -87,9 +88,10 @@ def running(broker: dramatiq.Broker, *, threads: int = 8, timeout_ms: int = 100)
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
-    """Returns as soon as the condition is true. Raises AssertionError if it does not become so in time."""
-    deadline_s = time.monotonic() + timeout_s
+    """Returns as soon as the condition is true. Raises AssertionError if it does not become so in time, of which a busy
+    machine gets PATIENCE times as much."""
+    deadline_s = time.monotonic() + timeout_s * PATIENCE
     while not condition():
         if time.monotonic() > deadline_s:
-            raise AssertionError(f"not within {timeout_s} s: {condition}")
-        time.sleep(0.002)  # why: the condition is another process's or thread's; this is the waiting on it
+            raise AssertionError(f"not within {timeout_s * PATIENCE:g} s: {condition}")
+        time.sleep(0.004)  # why: the condition is another process's or thread's; this is the waiting on it

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
-FULL: Final = os.environ.get("CALLBOARD_TEST_FULL") == "1"
+from tests.scale import FULL
 
 
 def _of(full: int) -> int:
     return full if FULL else full // 10
 
 
-MODEL_EXAMPLES: Final = 1_200 if FULL else 40
+MODEL_EXAMPLES: Final = 1_200 if FULL else 25
 MODEL_STEPS: Final = 60
 MIXED_PRIORITY_MESSAGES: Final = _of(10_000)
 FAR_DELAYED_MESSAGES: Final = _of(1_000_000)

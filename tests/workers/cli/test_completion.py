@@ -9,22 +9,19 @@ import pytest
 
 from models import database
 from periodic import schedules
-from tests.workers.cli.conftest import Ended, Run, run_script
+from tests.workers.cli.conftest import Run, run_script
 from workers.cli import complete
 
 SHELLS = ("bash", "zsh", "fish")
 COMMAND = str(Path(sys.executable).parent / "callboard")
 
 
-def completed(shell: str, line: str) -> Ended:
-    """What the shell would offer at the end of this line."""
-    words = line.split(" ")
-    asked = {"_CALLBOARD_COMPLETE": f"complete_{shell}", "DATABASE_URL": database.bound_url()}
+def asking(shell: str, line: str) -> dict[str, str]:
+    """The environment in which the shell asks what it may offer at the end of this line."""
+    asked = {"_CALLBOARD_COMPLETE": f"complete_{shell}"}
     if shell == "bash":
-        asked |= {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-    else:
-        asked |= {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    return run_script(**asked)
+        return asked | {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    return asked | {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
 
 
 @pytest.fixture
@@ -35,29 +32,48 @@ def often(system: object) -> None:
 
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("shell", SHELLS)
-def test_names_are_completed(shell: str) -> None:
-    for line, expected in (
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
         ("callboard enqueue diag", "diagnostics.run_self_test"),
         ("callboard schedules show oft", "often-enough"),
         ("callboard queues pause em", "email"),
         ("callboard doctor of", "often-enough"),
         ("callboard sched", "schedules"),
-    ):
-        ended = completed(shell, line)
-        assert expected in ended.out, (line, ended)
-        assert ended.err == ""
+    ],
+)
+def test_names_are_completed(run: Run, monkeypatch: pytest.MonkeyPatch, shell: str, line: str, expected: str) -> None:
+    for name, value in asking(shell, line).items():
+        monkeypatch.setenv(name, value)
+
+    ended = run()
+
+    assert expected in ended.out
+    assert ended.err == ""
+
+
+@pytest.mark.usefixtures("often")
+def test_the_console_script_completes_a_name_of_the_database() -> None:
+    ended = run_script(**asking("zsh", "callboard schedules show oft"), DATABASE_URL=database.bound_url())
+
+    assert "often-enough" in ended.out, ended
+    assert ended.err == ""
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_the_script_for_each_shell_is_one_that_it_reads(shell: str, tmp_path: Path) -> None:
-    ended = run_script(_CALLBOARD_COMPLETE=f"source_{shell}")
+def test_the_script_for_each_shell_is_one_that_it_reads(
+    run: Run, monkeypatch: pytest.MonkeyPatch, shell: str, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("_CALLBOARD_COMPLETE", f"source_{shell}")
+
+    ended = run()
 
     assert ended.code == 0, ended.err
     assert "_CALLBOARD_COMPLETE" in ended.out
     script = tmp_path / f"callboard.{shell}"
     script.write_text(ended.out)
     if shell == "bash":
-        checked = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, timeout=20)
+        checked = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, timeout=60)
         assert checked.stderr == ""
 
 
@@ -65,14 +81,14 @@ def test_the_script_for_each_shell_is_one_that_it_reads(shell: str, tmp_path: Pa
 def test_bash_itself_completes_an_actor(tmp_path: Path) -> None:
     script = tmp_path / "callboard.bash"
     script.write_text(run_script(_CALLBOARD_COMPLETE="source_bash").out)
-    asking = (
+    questions = (
         f'source {script}; COMP_WORDS=(callboard enqueue diag); COMP_CWORD=2; COMP_LINE="callboard enqueue diag"; '
         'declare -F | grep -o "_callboard_completion" >/dev/null; _callboard_completion callboard; '
         'printf "%s\\n" "${COMPREPLY[@]}"'
     )
 
     ended = subprocess.run(
-        ["bash", "-c", asking], capture_output=True, text=True, timeout=60,
+        ["bash", "-c", questions], capture_output=True, text=True, timeout=60,
         env=os.environ | {"PATH": f"{Path(COMMAND).parent}:{os.environ['PATH']}"},
     )  # fmt: skip
 

@@ -20,13 +20,13 @@ from models import database
 from models.task import Task
 from tests import probes
 from tests.conftest import FAST
+from tests.scale import FULL
 from tests.servers import OwnRedis, wait_until
-from tests.workers.broker.scale import FULL
 from workers import callboard, tasks
 from workers.errors import InvalidTask
 from workers.ledger.relay import relay
 
-ROUNDS = 1_000 if FULL else 100
+ROUNDS = 1_000 if FULL else 40
 """How often each way is gone; 1000 in the long form."""
 PROJECT_DIR = Path(__file__).resolve().parents[3]
 

@@ -1,6 +1,7 @@
 """The supervisor restarts what dies, stops in order, and leaves nothing behind."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -162,6 +163,7 @@ def test_servers_stop_after_what_leans_on_them(watched: Watched, tmp_path: Path)
 
 # why the sleep: the pace of a child that is well.
 PULSE = "import os, time\nwhile True:\n    os.write(int(os.environ['CALLBOARD_PULSE_FD']), b'.')\n    time.sleep(0.05)"
+LOSES_ITS_WORKER = "import os, signal\nif os.fork() == 0:\n    os._exit(0)\nsignal.pause()"
 FALLS_SILENT = "import os, signal\nos.write(int(os.environ['CALLBOARD_PULSE_FD']), b'.')\nsignal.pause()"
 
 
@@ -177,11 +179,24 @@ def test_a_child_without_a_pulse_is_killed_and_started_again(watched: Watched) -
 
     wait_until(lambda: pid_of(silent) != before, within_s=20, what="a new process")
 
-    assert watched.lines("silent")[:2] == [
-        "has given no sign of life for 3 s and is killed",
+    killed, ended = watched.lines("silent")[:2]
+    assert re.fullmatch(r"has given no sign of life for \d+ s and is killed", killed)
+    assert ended == "ended with status -9; starting it again in 0.5 s"
+    assert (pid_of(sibling), watched.lines("sibling")) == (untouched, [])
+
+
+def test_a_child_that_does_not_notice_the_death_of_its_worker_is_soon_started_again(watched: Watched) -> None:
+    headless = Child("headless", python(LOSES_ITS_WORKER), stall_timeout_s=600)
+    watched.supervisor.start(headless)
+    watched.watch()
+    before = pid_of(headless)
+
+    wait_until(lambda: pid_of(headless) != before, within_s=20, what="a new process")
+
+    assert watched.lines("headless")[:2] == [
+        "has lost its worker process without noticing and is killed",
         "ended with status -9; starting it again in 0.5 s",
     ]
-    assert (pid_of(sibling), watched.lines("sibling")) == (untouched, [])
 
 
 def test_a_renewal_takes_one_child_after_the_other(watched: Watched) -> None:
