@@ -27,7 +27,7 @@ from tests.models.oracle import Clock, Window, utc
 
 FULL = os.environ.get("CALLBOARD_TEST_FULL") == "1"
 EXPRESSIONS = 1_000 if FULL else 15
-WALKED = 1_000 if FULL else 150
+WALKED = 500 if FULL else 150
 IN_A_ROW = 25
 DAYS = 731
 TICK = timedelta(microseconds=1)
