@@ -24,6 +24,7 @@ from pathlib import PurePath
 from periodic.elsewhere.found import Hit
 from periodic.elsewhere.source import Source, last_name
 
+_COROUTINES = re.compile(rb"\basync\s+def\b")
 _LOOPS = re.compile(rb"\bwhile\b|\bcount\(")
 _CALLERS = frozenset({"call_later", "call_at"})
 KIND = "asyncio loop"
@@ -57,7 +58,9 @@ class Loop:
 
 def may_have(data: bytes) -> bool:
     """Whether a file's bytes have what such a loop cannot do without."""
-    return (b"asyncio" in data and _LOOPS.search(data) is not None) or any(one.encode() in data for one in _CALLERS)
+    if any(one.encode() in data for one in _CALLERS):
+        return True
+    return b"asyncio" in data and all(word.search(data) is not None for word in (_COROUTINES, _LOOPS))
 
 
 def may_start(data: bytes) -> bool:
@@ -70,13 +73,16 @@ def find(source: Source) -> Iterator[Loop]:
     owners = dict.fromkeys(source.tree.body, "") | {
         node: owner.name for owner in source.tree.body if isinstance(owner, ast.ClassDef) for node in owner.body
     }
+    calls_later = any(isinstance(one, ast.Call) and last_name(one.func) in _CALLERS for one in source.nodes)
     for node in source.nodes:
         if not isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef):
             continue
-        inside = list(_own(node.body))
-        if again := _call_again(node):
+        if calls_later and (again := _call_again(node)):
             yield Loop(node.name, Hit(again.lineno, KIND, node.name, f"{node.name} {_calls(node)}"), is_started=True)
-        if isinstance(node, ast.FunctionDef) or any(isinstance(one, ast.Yield | ast.YieldFrom) for one in inside):
+        if isinstance(node, ast.FunctionDef):
+            continue
+        inside = list(_own(node.body))
+        if any(isinstance(one, ast.Yield | ast.YieldFrom) for one in inside):
             continue
         for loop in inside:
             if isinstance(loop, ast.While | ast.For) and _is_schedule(source, loop):

@@ -1,47 +1,48 @@
-"""Random cron expressions against an oracle that looks at every minute of two years, or every second of some days.
+"""Random cron expressions against an oracle that looks at every minute, or every second, of two years.
 
-With CALLBOARD_TEST_FULL=1 (`make soak`) 1,000 crontabs and 1,000 crons in each of five zones; else few, in a year.
+With CALLBOARD_TEST_FULL=1 (`make soak`) 1,000 crontabs, 1,000 crons and 1,000 crons with seconds in each of the zones,
+and 10,000 crontabs beside cronsim; else few of each. Of an expression with at most WALKED due times in the two years
+all are compared, one after another; of one with more, as many, in runs that begin anywhere.
 """
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import islice
 from zoneinfo import ZoneInfo
 
+import pendulum
 import pytest
 from cronsim import CronSim, CronSimError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from periodiq import CronSpec
 
 from models.triggers import Cron, Crontab, Trigger, TriggerError
-from tests.models.oracle import Clock, utc
+from tests.models.oracle import Clock, Window, utc
 from tests.scale import FULL
 
-EXPRESSIONS = 1_000 if FULL else 12
-MOMENTS = 500 if FULL else 100
-DAYS = 731 if FULL else 366
+EXPRESSIONS = 1_000 if FULL else 15
+WALKED = 500 if FULL else 150
+IN_A_ROW = 25
+DAYS = 731
+TICK = timedelta(microseconds=1)
 ZONES = {
     "Europe/Berlin": "2027-01-01",
     "America/New_York": "2027-01-01",
     "Australia/Lord_Howe": "2027-01-01",  # half an hour
     "Australia/Sydney": "2027-01-01",
     "Pacific/Apia": "2011-01-01",  # without 30 December 2011
-}
-SECONDS = {
-    "Europe/Berlin": ("2027-03-27", "2027-10-30"),
-    "Australia/Lord_Howe": ("2027-04-02", "2027-10-01"),
-    "America/St_Johns": ("2010-11-06", "2010-03-13"),  # the clock was changed at 00:01, back into the day before
-    "America/Havana": ("2027-11-06", "2027-03-13"),  # and at midnight
-    "Pacific/Apia": ("2011-12-29", "2012-03-30"),
+    "America/St_Johns": "2010-01-01",  # the clock was changed at 00:01, back into the day before
+    "America/Havana": "2027-01-01",  # and at midnight
 }
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sunday")
 MONTHS = ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "december")
 RANGES = {
-    "year": (2010, 2029), "month": (1, 12), "day": (1, 31), "week": (1, 53), "day_of_week": (0, 7),
+    "year": (2009, 2029), "month": (1, 12), "day": (1, 31), "week": (1, 53), "day_of_week": (0, 7),
     "hour": (0, 23), "minute": (0, 59), "second": (0, 59),
 }  # fmt: skip
 NEW_YEAR = utc("2026-01-01").replace(tzinfo=None)
@@ -61,8 +62,8 @@ class Text:
 
 
 @cache
-def clock(zone: str, start: str, days: int, unit_s: int) -> Clock:
-    return Clock(zone, utc(start), days, unit_s)
+def clock(zone: str, unit_s: int) -> Clock:
+    return Clock(zone, utc(ZONES[zone]), DAYS, unit_s)
 
 
 @st.composite
@@ -132,33 +133,76 @@ def is_fixed(fields: dict[str, Text]) -> bool:
     return all(name in fields and not fields[name].is_wild for name in ("hour", "minute"))
 
 
-def moments(clock: Clock, due: list[int], days: int, seed: int) -> Iterator[datetime]:
-    """Where to ask: just before and at due times, anywhere, and around each change of the clock."""
-    chance = random.Random(seed)
-    for index in chance.sample(due, min(len(due), MOMENTS)):
-        yield clock.moment(index)
-        yield clock.moment(index) - timedelta(microseconds=1)
-    for _ in range(MOMENTS // 10):
-        yield clock.moment(0) + timedelta(seconds=chance.uniform(0, days * 86_400 - 1))
-    for change in clock.changes:
-        for passed in range(-150, 151, 10):
-            yield change + timedelta(minutes=passed)
-        yield change - timedelta(seconds=1)
+def assert_agrees(trigger: Trigger, watch: Clock, due: Window) -> None:
+    """Ask from the beginning on, from anywhere, and around each change of the clock."""
+    chance = random.Random(repr(trigger))
+    if not walk(trigger, due, due.start - TICK, WALKED, chance):
+        for _ in range(WALKED // IN_A_ROW):
+            walk(trigger, due, due.start + chance.random() * (due.end - due.start), IN_A_ROW, chance)
+    for change in watch.changes:
+        for passed_s in (*range(-9_000, 9_001, 600), -1):
+            walk(trigger, due, change + timedelta(seconds=passed_s), 1, chance)
 
 
-def assert_agrees(trigger: Trigger, clock: Clock, due: list[int], days: int) -> None:
-    for moment in moments(clock, due, days, len(due)):
-        expected, found = clock.next_after(due, moment), trigger.next_after(moment)
+def walk(trigger: Trigger, due: Window, moment: datetime, steps: int, chance: random.Random) -> bool:
+    """From one due time to the next, so many, or to the end of the window; returns whether that was reached.
+
+    Each is also the next of any moment since the one before.
+    """
+    for _ in range(steps):
+        expected, found = due.after(moment), trigger.next_after(moment)
         if expected is None:
-            assert found is None or found >= clock.moment(0) + timedelta(days=days)
-        else:
-            assert found == expected, f"{trigger!r} after {moment}"
+            assert found is None or found >= due.end, f"{trigger!r} after {moment}"
+            return True
+        assert found == expected, f"{trigger!r} after {moment}"
+        between = max(moment, expected - TICK - chance.random() ** 3 * (expected - moment))
+        assert trigger.next_after(between) == expected, f"{trigger!r} after {between}"
+        moment = expected
+    return False
+
+
+Meant = dict[str, Collection[int]]
+SUNDAYS: Meant = {"minute": {0}, "hour": {0}, "day_of_week": {0}}
+AT_TIMES: dict[str, Meant] = {
+    "0 0 * * 0": SUNDAYS,
+    "0 0 * * 7": SUNDAYS,
+    "0 0 * * sun": SUNDAYS,
+    "@weekly": SUNDAYS,
+    "0 0 * * 0-6": {"minute": {0}, "hour": {0}},
+    "0 0 * * fri-sun": {"minute": {0}, "hour": {0}, "day_of_week": {5, 6, 0}},
+    "10,50 9 * * *": {"minute": {10, 50}, "hour": {9}},
+    "0 0 29 2 *": {"minute": {0}, "hour": {0}, "day": {29}, "month": {2}},
+    "59 23 31 * *": {"minute": {59}, "hour": {23}, "day": {31}},
+    "0 12 30 * *": {"minute": {0}, "hour": {12}, "day": {30}},
+    "30 2 * * *": {"minute": {30}, "hour": {2}},
+    "0,30 0-3 * * *": {"minute": {0, 30}, "hour": range(4)},
+    "15 1-3 * * sat,sun": {"minute": {15}, "hour": range(1, 4), "day_of_week": {6, 0}},
+}
+BY_ELAPSED_TIME: dict[str, Meant] = {
+    "*/20 1-3 * * *": {"minute": {0, 20, 40}, "hour": range(1, 4)},
+    "45 */2 * * *": {"minute": {45}, "hour": range(0, 24, 2)},
+    "@hourly": {"minute": {0}},
+}
+ON_EITHER_DAY: dict[str, Meant] = {
+    "0 0 13 * fri": {"minute": {0}, "hour": {0}, "day": {13}, "day_of_week": {5}},
+    "30 2 1,31 3,10,11 sun": {"minute": {30}, "hour": {2}, "day": {1, 31}, "month": {3, 10, 11}, "day_of_week": {0}},
+}
+
+
+@pytest.mark.parametrize("expression", [*AT_TIMES, *BY_ELAPSED_TIME, *ON_EITHER_DAY])
+def test_the_known_hard_ones_are_due_at_each_of_their_times_in_two_years(expression: str) -> None:
+    meant = (AT_TIMES | BY_ELAPSED_TIME | ON_EITHER_DAY)[expression]
+
+    for zone in ZONES:
+        watch, trigger = clock(zone, 60), Crontab(expression, time_zone=zone)
+        due = watch.window(meant, fixed=expression not in BY_ELAPSED_TIME, either=expression in ON_EITHER_DAY)
+        assert walk(trigger, due, due.start - TICK, DAYS * 1440, random.Random(expression))
 
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_a_crontab_is_due_in_the_minutes_that_match_it(zone: str) -> None:
-    watch = clock(zone, ZONES[zone], DAYS, 60)
-    assert watch.changes
+    watch = clock(zone, 60)
+    assert len(watch.changes) == 4 + (zone == "Pacific/Apia")
 
     @given(fields=CRONTABS)
     @settings(max_examples=EXPRESSIONS, deadline=None)
@@ -166,60 +210,49 @@ def test_a_crontab_is_due_in_the_minutes_that_match_it(zone: str) -> None:
         either = not (fields["day"].is_wild or fields["day_of_week"].is_wild)
         values = {name: text.values for name, text in fields.items()}
         expression = " ".join(fields[name].text for name in CRONTAB)
-        due = watch.due(values, fixed=is_fixed(fields), either=either)
+        due = watch.window(values, fixed=is_fixed(fields), either=either)
         with refused_only_if_never(due):
-            assert_agrees(Crontab(expression, time_zone=zone), watch, due, DAYS)
+            assert_agrees(Crontab(expression, time_zone=zone), watch, due)
 
     agrees()
 
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_a_cron_is_due_in_the_minutes_that_match_all_its_fields(zone: str) -> None:
-    watch = clock(zone, ZONES[zone], DAYS, 60)
-
     @given(fields=CRONS)
     @settings(max_examples=EXPRESSIONS, deadline=None)
     def agrees(fields: dict[str, Text]) -> None:
         fields["second"] = Text("0", frozenset({0}))
-        assert_cron_agrees(watch, DAYS, fields)
+        assert_cron_agrees(clock(zone, 60), fields)
 
     agrees()
 
 
-@pytest.mark.parametrize("zone", SECONDS)
-@pytest.mark.parametrize("change", [0, 1], ids=["one change", "the other"])
-def test_a_cron_is_due_in_the_seconds_that_match_all_its_fields(zone: str, change: int) -> None:
-    watch = clock(zone, SECONDS[zone][change], 2, 1)
-    assert len(watch.changes) == 1
-
-    @given(fields=CRONS)
+@pytest.mark.parametrize("zone", ZONES)
+def test_a_cron_is_due_in_the_seconds_that_match_all_its_fields(zone: str) -> None:
+    @given(fields=CRONS, second=field_texts("second"))
     @settings(max_examples=EXPRESSIONS, deadline=None)
-    def agrees(fields: dict[str, Text]) -> None:
-        for name in ("year", "month", "week", "day"):  # few of them would be in the window
-            fields.pop(name, None)
-        fields.setdefault("second", Text("59", frozenset({59})))
-        assert_cron_agrees(watch, 2, fields)
+    def agrees(fields: dict[str, Text], second: Text) -> None:
+        assert_cron_agrees(clock(zone, 1), {"second": second, **fields})
 
     agrees()
 
 
-def assert_cron_agrees(watch: Clock, days: int, fields: dict[str, Text]) -> None:
+def assert_cron_agrees(watch: Clock, fields: dict[str, Text]) -> None:
     full = with_defaults(fields)
-    due = watch.due({name: text.values for name, text in full.items()}, fixed=is_fixed(full))
+    due = watch.window({name: text.values for name, text in full.items()}, fixed=is_fixed(full))
     with refused_only_if_never(due):
-        assert_agrees(
-            Cron.of({name: text.text for name, text in fields.items()}, time_zone=watch.zone), watch, due, days
-        )
+        assert_agrees(Cron.of({name: text.text for name, text in fields.items()}, time_zone=watch.zone), watch, due)
 
 
 @contextmanager
-def refused_only_if_never(due: list[int]) -> Iterator[None]:
+def refused_only_if_never(due: Window) -> Iterator[None]:
     """What is refused because it can never be due must not be due in the window either."""
     try:
         yield
     except TriggerError as error:
         never = error.expected in {"a day that some month has", "fields that some date can match together"}
-        if due or not never:
+        if due.after(due.start - TICK) or not never:
             raise
 
 
@@ -257,3 +290,25 @@ def test_a_crontab_is_due_when_cronsim_says(
         found = trigger.next_after(moment)
         assert found == expected.astimezone(UTC)
         moment = found
+
+
+def test_periodiq_passes_over_due_times_of_many_random_crontabs_and_we_of_none() -> None:
+    """Trap 17."""
+    watch = Clock("UTC", utc("2027-01-01"), DAYS, 60)
+    late: list[bool] = []
+
+    @given(fields=CRONTABS, after=st.datetimes(NEW_YEAR.replace(year=2027), NEW_YEAR.replace(year=2028)))
+    @settings(max_examples=3_000 if FULL else 100, deadline=None)
+    def ask(fields: dict[str, Text], after: datetime) -> None:
+        either = not (fields["day"].is_wild or fields["day_of_week"].is_wild)
+        values = {name: text.values for name, text in fields.items()}
+        moment, expression = after.replace(tzinfo=UTC), " ".join(fields[name].text for name in CRONTAB)
+        due_at = watch.window(values, fixed=is_fixed(fields), either=either).after(moment)
+        if due_at is not None:
+            assert Crontab(expression).next_after(moment) == due_at
+            with suppress(ValueError):  # why: it knows names of three letters only, and sometimes finds no time at all.
+                late.append(CronSpec.parse(expression).next_valid_date(pendulum.instance(moment)) > due_at)
+
+    ask()
+    print(f"{late.count(True)} of {len(late)}")
+    assert late.count(True) > len(late) / 4 > 3

@@ -1,7 +1,11 @@
 """`callboard check PATH…`: each planted duplicate fails it with file:line, and a clean tree does not."""
 
 import dataclasses
+import os
 import re
+import shlex
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import pytest
 from models import database
 from models.schedule import Schedule
 from periodic.timetable import TIMETABLE
+from tests.conftest import PROJECT_DIR
 from tests.periodic.elsewhere.conftest import plant
 from tests.workers.cli.conftest import Run, run_script
 from workers.cli import check
@@ -49,9 +54,7 @@ def test_files_can_be_named_as_pre_commit_does(run: Run, tmp_path: Path, file: s
 
 
 def test_the_console_script_finds_nothing_in_this_code_base(sqlite_database: str) -> None:
-    project = Path(__file__).resolve().parents[3]
-
-    ended = run_script("check", str(project), CALLBOARD_DATABASE_URL=sqlite_database)
+    ended = run_script("check", str(PROJECT_DIR), CALLBOARD_DATABASE_URL=sqlite_database)
 
     assert (ended.code, ended.error_lines) == (0, [])
 
@@ -95,16 +98,35 @@ def test_a_user_s_schedule_of_a_declared_job_fails_the_check(run: Run) -> None:
     assert "periodic/timetable.py:" in line
 
 
-def test_the_pre_commit_hook_is_this_command_here_and_for_other_repositories() -> None:
-    project = Path(__file__).resolve().parents[3]
+def hook_of(file: str) -> str:
+    """What a file of pre-commit's says of our hook."""
+    return (PROJECT_DIR / file).read_text().partition("- id: check-background-tasks\n")[2]
 
-    for file, entry in (
-        (".pre-commit-hooks.yaml", "callboard check ."),
-        (".pre-commit-config.yaml", "callboard check ."),
-    ):
-        _, _, hook = (project / file).read_text().partition("- id: check-background-tasks\n")
-        assert re.search(rf"^ +entry: (?:\S+/)?{re.escape(entry)}$", hook, re.MULTILINE)
-        assert re.search(r"^ +pass_filenames: false\b", hook, re.MULTILINE)
+
+def test_the_pre_commit_hook_for_other_repositories_asks_no_server_of_theirs(tmp_path: Path) -> None:
+    hook = hook_of(".pre-commit-hooks.yaml")
+    (entry,) = re.findall(r"^ +entry: (.+)$", hook, re.MULTILINE)
+    environment = {
+        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "REDIS_URL": "redis://localhost:1",
+        "DATABASE_URL": "mysql://user@localhost/theirs", "CALLBOARD_VAR_DIR": str(tmp_path / "var"),
+    }  # fmt: skip
+
+    ended = subprocess.run(
+        shlex.split(entry), cwd=plant(tmp_path / "tree", {"deploy/crontab": PLANTS["deploy/crontab"]}),
+        env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("deploy/crontab:1: ")
+    assert ended.stderr.count("\n") == 1
+    assert re.search(r"^ +pass_filenames: false\b", hook, re.MULTILINE)
+
+
+def test_the_pre_commit_hook_of_this_repository_is_the_command() -> None:
+    hook = hook_of(".pre-commit-config.yaml")
+
+    assert re.search(r"^ +entry: \.venv/bin/callboard check \.$", hook, re.MULTILINE)
+    assert re.search(r"^ +pass_filenames: false\b", hook, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("system")
