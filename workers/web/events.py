@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from workers.events import Event, Follower, feed
 from workers.web.auth import Role, needs
 from workers.web.problems import described
+from workers.web.route import make_router
 
 HEARTBEAT_S: Final = 15.0
 """A comment goes out after so much silence: proxies keep the connection, and who has gone is noticed."""
@@ -19,7 +20,7 @@ _EXAMPLE: Final = 'id: 5f3a9c01-7\nevent: task\ndata: {"task_id": "…", "status
 
 def create_event_router() -> APIRouter:
     """The route /api/events."""
-    router = APIRouter(prefix="/api/events", tags=["events"])
+    router = make_router("events", responses=described(422, 429))
     streamed: dict[int | str, dict[str, Any]] = {
         200: {
             "description": "Events named `task` (its data is a task in short), `reset` (some were missed: read anew), "
@@ -29,10 +30,14 @@ def create_event_router() -> APIRouter:
     }
 
     @router.get(
-        "", response_class=StreamingResponse, dependencies=[needs(Role.READ)],
-        responses={**streamed, **described(_422="Unprocessable content", _429="Too many requests")},
+        "", name="follow", response_class=StreamingResponse, dependencies=[needs(Role.READ)],
+        responses=streamed,
     )  # fmt: skip
-    async def events(last_event_id: Annotated[str | None, Header(max_length=100)] = None) -> StreamingResponse:
+    async def events(
+        last_event_id: Annotated[
+            str | None, Header(max_length=100, description="The id of the last event that was got.")
+        ] = None,
+    ) -> StreamingResponse:
         """Follow what happens to tasks. Last-Event-ID goes on where a connection broke off, as browsers do."""
         wake, loop = asyncio.Event(), asyncio.get_running_loop()
 
