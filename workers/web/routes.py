@@ -37,6 +37,7 @@ _TaskId = Annotated[str, Path(description="The task's id, as enqueue returned it
 
 _CANCEL_MESSAGES = {
     CancelOutcome.CANCELLED: "Task cancelled",
+    CancelOutcome.KILLED: "Task cancelled: its process was killed",
     CancelOutcome.REQUESTED: "Cancellation requested: see the task's status for its end",
 }
 
@@ -146,7 +147,8 @@ def _add_acting(router: APIRouter) -> None:
 
     @router.post("/{task_id}/cancel", responses=described(404, 409))
     def cancel(task_id: _TaskId, caller: Annotated[Caller, needs(Role.OPERATE)]) -> CancelAnswer:
-        """Cancel a task. `cancelled`: it will not run; `requested`: it is being ended, as its status will say."""
+        """Cancel a task. `cancelled`: it will not run; `killed`: its process was; `requested`: it is being ended, as
+        its status will say."""
         outcome = tasks.request_cancel(task_id, by=name_of(caller))
         if outcome in _CANCEL_MESSAGES:
             message = _CANCEL_MESSAGES[outcome]

@@ -365,9 +365,9 @@ class CancelAnswer(Shape):
     task_id: str
     success: bool
     message: str
-    outcome: str
-    """`cancelled`: it was pending and will not run. `requested`: a worker has it and ends it; or,
-    with Redis away, it is taken off when that is back."""
+    outcome: Literal["cancelled", "requested", "killed"]
+    """`cancelled`: it was pending and will not run. `killed`: it ran in a process of its own, which is dead.
+    `requested`: a worker has it and ends it; or, with Redis away, it is taken off when that is back."""
 
 
 class Problem(Shape):
