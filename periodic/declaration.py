@@ -23,8 +23,8 @@ from workers.registry import Registry, function_of
 ID_MAX_CHARS: Final = 100
 NAME_MAX_CHARS: Final = 200
 REASON_MAX_CHARS: Final = 500
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
-_BOUNDS: Final = {
+ID_PATTERN: Final = "[A-Za-z0-9][A-Za-z0-9._:-]*"
+BOUNDS: Final = {
     "priority": (MIN_PRIORITY, MAX_PRIORITY),
     "max_retries": (0, 1_000),
     "time_limit_s": (1, 7 * 24 * 3600),
@@ -123,7 +123,7 @@ def checked(declared: Declaration, registry: Registry, *, params_max_bytes: int 
     values["name"] = _checked_text("name", declared.name or declared.schedule_id, NAME_MAX_CHARS)
     values["misfire"] = _checked_choice("misfire", declared.misfire, Misfire)
     values["overlap"] = _checked_choice("overlap", declared.overlap, Overlap)
-    for name, (least, most) in _BOUNDS.items():
+    for name, (least, most) in BOUNDS.items():
         if name != "priority" or declared.priority is not None:
             _check_number(name, getattr(declared, name), least, most)
     if not isinstance(declared.enabled, bool):
@@ -172,7 +172,7 @@ def raw(declared: Declaration) -> dict[str, Any]:
 
 
 def _check_id(schedule_id: object) -> None:
-    ok = isinstance(schedule_id, str) and len(schedule_id) <= ID_MAX_CHARS and _ID.fullmatch(schedule_id)
+    ok = isinstance(schedule_id, str) and len(schedule_id) <= ID_MAX_CHARS and re.fullmatch(ID_PATTERN, schedule_id)
     if not ok:
         raise InvalidSchedule(
             f"id: expected 1–{ID_MAX_CHARS} letters, digits and ._:- that begin with a letter or digit, "

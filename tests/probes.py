@@ -254,3 +254,10 @@ def fall_silent() -> None:
 def fall_silent_alone() -> None:
     """The same in a child process."""
     raise Speechless
+
+
+@actor(task_type=TaskType.JOB, isolated=True)
+def linger_alone(path: str) -> None:
+    """Begin, in a child process, and take a minute."""
+    evidence(path, "began")
+    time.sleep(60)

@@ -34,12 +34,14 @@ QUEUE_MAX: Final = 2_000
 """Events that wait for one follower."""
 FOLLOWERS_MAX: Final = 100
 """Of one process."""
+FOLLOWERS_OF_ONE_MAX: Final = 20
+"""Of those, of one token: nobody keeps all the others out."""
 
 _logger = logging.getLogger(__name__)
 
 
 class TooManyFollowers(CallboardError):
-    """FOLLOWERS_MAX follow the feed of this process already."""
+    """As many follow the feed of this process already as may, in all or of this one token."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,10 @@ class Event:
 
 
 class Follower:
-    """Who follows; `notify` is called from another thread when there is something to `take`."""
+    """Who follows; `notify` is called from another thread when there is something to `take`. who: whose bound it is."""
 
-    def __init__(self, notify: Callable[[], None]) -> None:
+    def __init__(self, notify: Callable[[], None], who: str | None = None) -> None:
+        self.who = who
         self._notify = notify
         self._events: deque[Event] = deque()
         self._lock = threading.Lock()
@@ -101,20 +104,25 @@ class Feed:
         """How many follow."""
         return len(self._followers)
 
-    def follow(self, notify: Callable[[], None], *, after: str | None = None) -> Follower:
+    def follow(self, notify: Callable[[], None], *, after: str | None = None, who: str | None = None) -> Follower:
         """Follow from now on.
 
         Args:
             notify: called, in another thread, when there is something to take.
             after: the id of the last event that was got; those since come first, or `reset` if they are forgotten.
+            who: the name of the token that follows; None: nobody's bound.
 
         Raises:
-            TooManyFollowers: try again later.
+            TooManyFollowers: what to do.
         """
-        follower = Follower(notify)
+        follower = Follower(notify, who)
         with self._lock:
             if len(self._followers) >= FOLLOWERS_MAX:
-                raise TooManyFollowers(f"{FOLLOWERS_MAX} follow the events of this process already: try again later")
+                raise TooManyFollowers(f"{FOLLOWERS_MAX} follow the events of this process already: try again later, "
+                                       "or ask another API process")  # fmt: skip
+            if who is not None and sum(one.who == who for one in self._followers) >= FOLLOWERS_OF_ONE_MAX:
+                raise TooManyFollowers(f"{who} has {FOLLOWERS_OF_ONE_MAX} streams of events open already: close one, "
+                                       "or use another token")  # fmt: skip
             if not self._followers:
                 self._begin()
             if after is not None:

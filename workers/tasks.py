@@ -4,6 +4,7 @@ workers.bulk.)
 REST, CLI and dashboard act through these functions too, so what one can do the others can, with the same words.
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -50,6 +51,8 @@ __all__ = [
 ]
 
 MAX_RETRIES_BOUND = 1_000
+KILLED_WITHIN_S: Final = 3.0
+"""A worker looks for cancellations each second."""
 MAX_DELAY_S = 10 * 366 * 24 * 3600.0
 
 
@@ -247,7 +250,7 @@ def logs(task_id: str, *, after_id: int = 0, limit: int = 1_000) -> list[dict[st
 
 def cancel_task(task_id: str, *, by: str = "application") -> bool:
     """Cancel a task; True if it is cancelled or its worker has been asked to end it (`request_cancel` says which)."""
-    return request_cancel(task_id, by=by) in (CancelOutcome.CANCELLED, CancelOutcome.REQUESTED)
+    return request_cancel(task_id, by=by) not in (CancelOutcome.ENDED, CancelOutcome.UNKNOWN)
 
 
 def request_cancel(task_id: str, *, by: str = "application") -> CancelOutcome:
@@ -255,12 +258,28 @@ def request_cancel(task_id: str, *, by: str = "application") -> CancelOutcome:
 
     Returns:
         CANCELLED: it will not run (again). REQUESTED: a worker has it and ends it, or the bus is down and upkeep does
-        it later. ENDED, UNKNOWN: nothing to cancel.
+        it later. KILLED: it ran `isolated`, and its process was killed; for that this waits up to KILLED_WITHIN_S.
+        ENDED, UNKNOWN: nothing to cancel.
 
     Raises:
         LedgerUnavailable: nothing was asked.
     """
-    return cancel(callboard.broker, clean_text(task_id, 1_000), by=by)
+    task_id = clean_text(task_id, 1_000)
+    outcome = cancel(callboard.broker, task_id, by=by)
+    return CancelOutcome.KILLED if outcome is CancelOutcome.REQUESTED and _is_killed(task_id) else outcome
+
+
+def _is_killed(task_id: str) -> bool:
+    """Whether a task that is to be cancelled runs in a process of its own, and that is killed for it within a time."""
+    until_s = time.monotonic() + KILLED_WITHIN_S
+    while (task := get_task(task_id)) is not None and time.monotonic() < until_s:
+        actor = callboard.registry.find(task.task_name)
+        if actor is None or not actor.options.get("isolated") or task.status == TaskStatus.PENDING:
+            return False
+        if task.status != TaskStatus.RUNNING:
+            return task.status == TaskStatus.CANCELLED
+        time.sleep(0.05)
+    return False
 
 
 def retry_task(task_id: str, *, by: str = "application") -> None:

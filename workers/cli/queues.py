@@ -37,7 +37,7 @@ def list_(as_json: _Json = False) -> None:
 @app.command()
 def pause(queue: _Queue, as_json: _Json = False) -> None:
     """Hand out nothing of a queue, until `resume`. What runs goes on, and sending does."""
-    audit.record("queues.pause_queue", queue)
+    audit.record("queues.pause", queue)
     row = queues.pause_queue(queue)
     _tell(row, f"{queue} paused: {row['waiting']} tasks wait", as_json=as_json)
 
@@ -45,7 +45,7 @@ def pause(queue: _Queue, as_json: _Json = False) -> None:
 @app.command()
 def resume(queue: _Queue, as_json: _Json = False) -> None:
     """Hand a queue out again."""
-    audit.record("queues.resume_queue", queue)
+    audit.record("queues.resume", queue)
     row = queues.resume_queue(queue)
     _tell(row, f"{queue} resumed: {row['waiting']} tasks wait", as_json=as_json)
 
@@ -60,7 +60,7 @@ def purge(
     queues.check_queue(queue)
     if not yes:
         typer.confirm(f"cancel all pending tasks of queue {queue}?", abort=True, err=True)
-    audit.record("queues.purge_queue", queue)
+    audit.record("queues.purge", queue)
     total = {"queue": queue, "cancelled": 0, "requested": 0, "remaining": 1}
     while total["remaining"]:
         part = queues.purge_queue(queue, by="CLI, purging the queue")

@@ -126,12 +126,14 @@ def cancel(wanted: TaskFilter, task_ids: _TaskIds = None, yes: _Yes = False, as_
     (task_id,) = task_ids
     audit.record("tasks.cancel", task_id)
     outcome = tasks.request_cancel(task_id, by="CLI")
-    if outcome not in (CancelOutcome.CANCELLED, CancelOutcome.REQUESTED):
+    if outcome in (CancelOutcome.ENDED, CancelOutcome.UNKNOWN):
         raise InvalidTask(f"task {task_id} is {_found(task_id)['status']}: it has ended", field="task_id")
     if as_json:
         _print_json({"task_id": task_id, "outcome": outcome})
     elif outcome is CancelOutcome.CANCELLED:
         typer.echo(f"{task_id} cancelled")
+    elif outcome is CancelOutcome.KILLED:
+        typer.echo(f"{task_id} cancelled: its process was killed")
     elif callboard.broker.is_bus_up:
         typer.echo(f"{task_id} cancellation requested: `callboard tasks watch {task_id}` shows its end")
     else:

@@ -37,11 +37,13 @@ _logger = logging.getLogger(__name__)
 
 
 class CancelOutcome(StrEnum):
-    """What became of a request. CANCELLED: it never runs (again). REQUESTED: its worker decides. ENDED: it has ended
-    already. UNKNOWN: there is no such task."""
+    """What became of a request. CANCELLED: it never runs (again). REQUESTED: its worker decides. KILLED: it ran, and
+    its process was killed for it (workers.tasks waits for that). ENDED: it has ended already. UNKNOWN: there is no
+    such task."""
 
     CANCELLED = "cancelled"
     REQUESTED = "requested"
+    KILLED = "killed"
     ENDED = "ended"
     UNKNOWN = "unknown"
 

@@ -40,6 +40,7 @@ from workers.errors import InvalidTask, LedgerUnavailable
 from workers.ledger.bus import LedgerBroker
 from workers.ledger.ledger import ENVELOPE, ENVELOPE_VERSION, Ledger
 from workers.ledger.scribe import Child, Ended
+from workers.runner import correlation
 from workers.runner.current import current_task
 
 GROUP_ID: Final = "group_completion_uuid"
@@ -187,10 +188,11 @@ class _Registrar(RateLimiterBackend):
     def add(self, key: str, value: int, ttl: int) -> bool:
         """A group of that many members begins. Raises LedgerUnavailable; nothing was sent."""
         task = current_task()
+        correlation_id = task.correlation_id or correlation.current()
         try:
             with direct.transaction() as to:
                 return task_groups.begin(
-                    to, key, value, parent_id=task.id, correlation_id=task.correlation_id, now=datetime.now(UTC)
+                    to, key, value, parent_id=task.id, correlation_id=correlation_id, now=datetime.now(UTC)
                 )
         except DatabaseError as error:
             raise LedgerUnavailable(f"the group was not sent: {error}") from error

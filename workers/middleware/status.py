@@ -32,7 +32,7 @@ from workers.ledger.scribe import Stopping
 from workers.ledger.upkeep import Upkeep
 from workers.params import NotPlain, QuickCheck, bind, check_values, options_text, plain_text
 from workers.registry import check_priority, default_priority_of, function_of, type_of
-from workers.runner import current
+from workers.runner import correlation, current
 from workers.runner.window import windows
 
 _logger = logging.getLogger(__name__)
@@ -207,8 +207,8 @@ class Status(dramatiq.Middleware):
             named = bind(sender.function, message.args, message.kwargs)
             params = self._params(named, message)
             check_values(sender.function, named)
-        running = current.running_task()
-        if running is None and not options:
+        running, for_caller = current.running_task(), correlation.current()
+        if running is None and not options and for_caller is None:
             # why: what nearly every send is. The rest of this method says the same of it, at twice the cost.
             options["priority"] = sender.priority
             return NewTask(
@@ -228,7 +228,7 @@ class Status(dramatiq.Middleware):
         running = running or current.CurrentTask()
         priority = check_priority(options.setdefault("priority", sender.priority))
         group_id = options.get("group_completion_uuid")
-        correlation_id = options.get("correlation_id") or running.correlation_id or group_id
+        correlation_id = options.get("correlation_id") or running.correlation_id or for_caller or group_id
         if correlation_id is not None:
             options["correlation_id"] = correlation_id
         kept = {name: value for name, value in options.items() if name not in _NOT_KEPT}

@@ -15,6 +15,7 @@ from typing import Any
 
 from models.redaction import redact_text
 from models.text import words_of
+from workers.runner import correlation
 from workers.runner.current import running_task
 from workers.settings import LogFormat
 
@@ -39,6 +40,8 @@ class _Formatter(logging.Formatter):
         if task is not None:
             found |= {"task_id": task.id, "actor": task.actor, "attempt": task.attempt,
                       "correlation_id": task.correlation_id}  # fmt: skip
+        elif correlation.current() is not None:
+            found["correlation_id"] = correlation.current()
         if record.exc_info and record.exc_info[1] is not None:
             found["error"] = _safe(task, self.formatException(record.exc_info))
         return found
@@ -53,7 +56,8 @@ class JsonFormatter(_Formatter):
 
 
 class ConsoleFormatter(_Formatter):
-    """`time level [pid] logger message [task actor attempt correlation]`, then the traceback, indented."""
+    """`time level [pid] logger message [task actor attempt of correlation]`, then the traceback, indented; of a request
+    that has a correlation id just that."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, and those of the traceback."""
@@ -62,6 +66,8 @@ class ConsoleFormatter(_Formatter):
         if said.get("task_id"):
             task = f" [{said['task_id']} {said['actor']} attempt {said['attempt']}"
             task += "]" if said["correlation_id"] in (None, said["task_id"]) else f" of {said['correlation_id']}]"
+        elif said.get("correlation_id"):
+            task = f" [of {said['correlation_id']}]"
         head = f"{said['time']} {said['level'].upper():<7} [{said['pid']}] {said['logger']} {said['message']}{task}"
         lines = [escape(head), *("    " + escape(line) for line in said.get("error", "").split("\n") if line)]
         return "\n".join(lines)

@@ -5,9 +5,10 @@ from fastapi import FastAPI
 from workers import callboard
 from workers.web import openapi, problems
 from workers.web.alerts import create_alert_router
-from workers.web.audit import Audited, create_audit_router
+from workers.web.audit import create_audit_router
 from workers.web.auth import Guard
 from workers.web.chores import create_chore_router
+from workers.web.correlation import Correlated
 from workers.web.cross_site import SameSiteOnly
 from workers.web.events import create_event_router
 from workers.web.fleet import create_fleet_router
@@ -16,15 +17,10 @@ from workers.web.limits import BodyLimit
 from workers.web.metrics import create_metrics_router
 from workers.web.queues import create_queue_router
 from workers.web.rate import RateLimit
+from workers.web.route import max_body_bytes
 from workers.web.routes import create_task_router
 from workers.web.schedules import create_schedule_router
 from workers.web.statistics import create_statistics_router
-
-BODY_OVERHEAD_BYTES = 16 * 1024
-"""What a request's body may have beyond the parameters themselves."""
-
-BULK_MAX_BYTES = 16 * 1024 * 1024
-"""What a bulk enqueue may have: 10,000 tasks of an ordinary size."""
 
 
 def create_app() -> FastAPI:
@@ -50,15 +46,14 @@ def create_app() -> FastAPI:
     settings = callboard.settings
     app.add_middleware(
         BodyLimit,
-        max_bytes=settings.params_max_bytes + BODY_OVERHEAD_BYTES,
-        larger={"/api/tasks/enqueue/bulk": BULK_MAX_BYTES},
+        max_bytes_of=max_body_bytes,
         timeout_s=settings.api_body_timeout_s,
     )
     # why in this order (the last is the outermost): nothing of a stranger's request is read, and what is refused for
     # its site, its size or its rate did nothing that the audit log would name.
-    app.add_middleware(Audited)
     app.add_middleware(Guard, limit=RateLimit(settings.api_rate_per_s))
     app.add_middleware(SameSiteOnly)
+    app.add_middleware(Correlated)
 
     openapi.install(app)
     return app

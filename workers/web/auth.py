@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from workers import audit, callboard
 from workers.access import Caller, Role, caller_of
-from workers.web.problems import problem
+from workers.web.problems import Refused, problem
 from workers.web.rate import RateLimit
 
 __all__ = ["LOCAL", "PUBLIC", "Caller", "Guard", "Needs", "Role", "needs", "trusting"]
@@ -57,11 +57,11 @@ class Needs:
         try:
             caller: Caller = getattr(request.state, "caller", None) or identified(request.scope)
         except Unknown as error:
-            raise HTTPException(401, str(error), _CHALLENGE) from None
+            raise Refused(401, str(error), _CHALLENGE) from None
         audit.identify(caller.name)
         if not caller.role.covers(self.role):
-            raise HTTPException(403, f"this needs the role {self.role}, and {caller.name} has {caller.role}: use "
-                                     "another token, or give this one the role")  # fmt: skip
+            raise Refused(403, f"this needs the role {self.role}, and {caller.name} has {caller.role}: use "
+                               "another token, or give this one the role")  # fmt: skip
         return caller
 
 

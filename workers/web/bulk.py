@@ -18,7 +18,7 @@ def add_bulk_routes(router: APIRouter) -> None:
 
     @router.post(
         "/enqueue/bulk",
-        responses=described(_400="Bad request", _413="Too large"),
+        responses=described(400, 413),
         dependencies=[needs(Role.OPERATE)],
     )
     def enqueue_bulk(request: BulkEnqueueRequest) -> BulkEnqueueAnswer:
@@ -47,7 +47,7 @@ def add_bulk_routes(router: APIRouter) -> None:
         return BulkAnswer(action=action, dry_run=False, matched=done.matched, matched_is_estimate=False,
                           outcomes=done.outcomes, more=done.more)  # fmt: skip
 
-    in_bulk = described(_400="Bad request", _413="Too large")
+    in_bulk = described(400, 413)
 
     @router.post("/bulk/cancel", responses=in_bulk)
     def bulk_cancel(request: BulkRequest, caller: Annotated[Caller, needs(Role.OPERATE)]) -> BulkAnswer:

@@ -3,15 +3,21 @@
 from datetime import datetime
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 
 from workers import chores
 from workers.web.auth import Role, needs
-from workers.web.problems import AsciiJson, described
+from workers.web.fields import Shape, example
+from workers.web.problems import described
+from workers.web.route import make_router
 
 
-class ChoreRow(BaseModel):
+class ChoreRow(Shape):
     """A chore: its last run and what it found."""
+
+    model_config = example(
+        name="relay", last_run_at="2026-11-22T12:00:00Z", took_ms=3, findings={"sent": 0}, error=None,
+        holder="worker:host:4711", steady_since="2026-11-22T08:00:00Z",
+    )  # fmt: skip
 
     name: str
     last_run_at: datetime | None
@@ -29,14 +35,9 @@ class ChoreRow(BaseModel):
 
 def create_chore_router() -> APIRouter:
     """The route below /api/chores, to be mounted here or in an application of one's own."""
-    router = APIRouter(
-        prefix="/api/chores",
-        tags=["chores"],
-        default_response_class=AsciiJson,
-        responses=described(_503="Unavailable"),
-    )
+    router = make_router("chores", responses=described(503))
 
-    @router.get("", dependencies=[needs(Role.READ)])
+    @router.get("", name="list", dependencies=[needs(Role.READ)])
     def list_chores() -> list[ChoreRow]:
         """Every chore that was ever begun, by name."""
         return [ChoreRow(**row) for row in chores.list_chores()]

@@ -9,38 +9,44 @@ from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
 
 from workers.events import Event, Follower, feed
-from workers.web.auth import Role, needs
+from workers.web.auth import LOCAL, Caller, Role, needs
 from workers.web.problems import described
+from workers.web.route import make_router
 
 HEARTBEAT_S: Final = 15.0
 """A comment goes out after so much silence: proxies keep the connection, and who has gone is noticed."""
+LIFE_S: Final = 3600.0
+"""Then a stream ends; who follows connects anew, as browsers do by themselves, and his token is looked at again."""
 _EXAMPLE: Final = 'id: 5f3a9c01-7\nevent: task\ndata: {"task_id": "…", "status": "completed"}\n\n'
 
 
 def create_event_router() -> APIRouter:
     """The route /api/events."""
-    router = APIRouter(prefix="/api/events", tags=["events"])
+    router = make_router("events", responses=described(422, 429))
     streamed: dict[int | str, dict[str, Any]] = {
         200: {
             "description": "Events named `task` (its data is a task in short), `reset` (some were missed: read anew), "
-            "`stale` and `fresh` (the ledger cannot be read; it can again). Endless.",
+            "`stale` and `fresh` (the ledger cannot be read; it can again). It ends after an hour.",
             "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
         }
     }
 
-    @router.get(
-        "", response_class=StreamingResponse, dependencies=[needs(Role.READ)],
-        responses={**streamed, **described(_422="Unprocessable content", _429="Too many requests")},
-    )  # fmt: skip
-    async def events(last_event_id: Annotated[str | None, Header(max_length=100)] = None) -> StreamingResponse:
-        """Follow what happens to tasks. Last-Event-ID goes on where a connection broke off, as browsers do."""
+    @router.get("", name="follow", response_class=StreamingResponse, responses=streamed)
+    async def events(
+        caller: Annotated[Caller, needs(Role.READ)],
+        last_event_id: Annotated[
+            str | None, Header(max_length=100, description="The id of the last event that was got.")
+        ] = None,
+    ) -> StreamingResponse:
+        """Follow what happens to tasks. Last-Event-ID goes on where a connection broke off, as browsers do. A stream
+        ends after an hour. Of one process 100 may follow, and 20 of one token: 429 for one more."""
         wake, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def notify() -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(wake.set)
 
-        follower = feed.follow(notify, after=last_event_id)
+        follower = feed.follow(notify, after=last_event_id, who=None if caller == LOCAL else caller.name)
         return _Stream(follower, wake)
 
     return router
@@ -63,14 +69,16 @@ class _Stream(StreamingResponse):
 
 async def _told(follower: Follower, wake: asyncio.Event) -> AsyncIterator[str]:
     yield "retry: 2000\n\n"
-    while True:
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + LIFE_S
+    while (left_s := ends_at - loop.time()) > 0:
         wake.clear()
         found = follower.take()
         if found:
             yield "".join(_as_text(event) for event in found)
             continue
         try:
-            await asyncio.wait_for(wake.wait(), HEARTBEAT_S)
+            await asyncio.wait_for(wake.wait(), min(HEARTBEAT_S, left_s))
         except TimeoutError:
             yield ": still here\n\n"
 

@@ -3,28 +3,43 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Path, Query
+from pydantic import Field
 
 from models.task import TaskStatus
 from workers import callboard, fleet, tasks
 from workers.web.auth import Role, needs
-from workers.web.problems import AsciiJson, described
+from workers.web.fields import OFFSET, WHOLE, Shape, example, request, up_to
+from workers.web.problems import Refused, described
+from workers.web.route import make_router
 from workers.web.shapes import EnqueueAnswer
 
 _READ, _OPERATE = [needs(Role.READ)], [needs(Role.OPERATE)]
-_Limit = Annotated[int, Query(ge=1, le=fleet.PAGE_MAX)]
-_Offset = Annotated[int, Query(ge=0, le=10**9)]
+_Limit = Annotated[int, up_to(fleet.PAGE_MAX)]
+_Offset = Annotated[int, OFFSET]
 
 
-class ActorRow(BaseModel):
+_TASK: dict[str, Any] = {
+    "task_id": "019a9f3c-1a2b-7000-8000-00000000002a", "task_name": "diagnostics.run_self_test", "queue": "health",
+    "priority": 8, "status": "running", "attempt": 1, "progress": 0.4, "created_at": "2026-11-22T12:00:00Z",
+    "started_at": "2026-11-22T12:00:00.010Z",
+}  # fmt: skip
+_WORKER: dict[str, Any] = {
+    "worker_id": "host:4711:a1b2c3", "hostname": "host", "pid": 4711, "threads": 10, "queues": ["email", "health"],
+    "started_at": "2026-11-22T08:00:00Z", "heartbeat_at": "2026-11-22T12:00:01Z", "stopped_at": None, "alive": True,
+    "tasks": [_TASK],
+}  # fmt: skip
+_HOLDER: dict[str, Any] = {"task_id": _TASK["task_id"], "token": 12, "expires_in_s": 29.5}
+
+
+class ActorRow(Shape):
     """What there is to run."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {
-        "name": "diagnostics.run_self_test", "aliases": ["test_background_task"], "type": "health", "queue": "health",
-        "priority": 8, "source": "workers.actors.diagnostics:38", "doc": "Walk through some steps.",
-        "limits": {"time_limit_s": 3660}, "params": {"type": "object", "properties": {"steps": {"type": "integer"}}},
-    }})  # fmt: skip
+    model_config = example(
+        name="diagnostics.run_self_test", aliases=["test_background_task"], type="health", queue="health", priority=8,
+        source="workers.actors.diagnostics:38", doc="Walk through some steps.", limits={"time_limit_s": 3660},
+        params={"type": "object", "properties": {"steps": {"type": "integer"}}},
+    )  # fmt: skip
 
     name: str
     aliases: list[str]
@@ -41,8 +56,10 @@ class ActorRow(BaseModel):
     """JSON Schema of its parameters."""
 
 
-class TaskBrief(BaseModel):
+class TaskBrief(Shape):
     """A task in short."""
+
+    model_config = example(**_TASK)
 
     task_id: str
     task_name: str
@@ -55,8 +72,10 @@ class TaskBrief(BaseModel):
     started_at: datetime | None
 
 
-class WorkerRow(BaseModel):
+class WorkerRow(Shape):
     """A worker process."""
+
+    model_config = example(**_WORKER)
 
     worker_id: str
     hostname: str
@@ -72,8 +91,10 @@ class WorkerRow(BaseModel):
     """Those that run there."""
 
 
-class WorkerPage(BaseModel):
+class WorkerPage(Shape):
     """A page of worker processes, last heard of first."""
+
+    model_config = example(workers=[_WORKER], total_count=1, limit=100, offset=0)
 
     workers: list[WorkerRow]
     total_count: int
@@ -81,8 +102,13 @@ class WorkerPage(BaseModel):
     offset: int
 
 
-class GroupRow(BaseModel):
+class GroupRow(Shape):
     """A group of tasks."""
+
+    model_config = example(
+        group_id="0b9f8f0e-52d6-4c8e-8d0f-3a2f4a0c7e11", size=3, by_status={"completed": 2, "running": 1},
+        parent_id=None, created_at="2026-11-22T12:00:00Z", completed_at=None, tasks=[_TASK],
+    )  # fmt: skip
 
     group_id: str
     size: int
@@ -94,16 +120,20 @@ class GroupRow(BaseModel):
     tasks: list[TaskBrief]
 
 
-class LockHolder(BaseModel):
+class LockHolder(Shape):
     """Who has a lock."""
+
+    model_config = example(**_HOLDER)
 
     task_id: str
     token: int
     expires_in_s: float
 
 
-class LockRow(BaseModel):
+class LockRow(Shape):
     """A named lock, and what was counted of it since Redis's data began."""
+
+    model_config = example(name="ledger-export", holder=_HOLDER, acquired=40, contended=3, lost=0, waited_s=1.5)
 
     name: str
     holder: LockHolder | None
@@ -114,33 +144,29 @@ class LockRow(BaseModel):
     waited_s: float
 
 
-class SelfTestRequest(BaseModel):
+class SelfTestRequest(Shape):
     """What the self-test is to do."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"steps": 5, "seconds": 1.0}})
+    model_config = request(steps=5, seconds=1.0)
 
-    steps: Annotated[int, Field(ge=1, le=1_000, strict=True)] = 5
-    seconds: Annotated[float, Field(ge=0, le=3_600)] = 1.0
+    steps: Annotated[int, Field(strict=True, ge=1, le=1_000), WHOLE] = 5
+    seconds: Annotated[float, Field(strict=True, ge=0, le=3_600)] = 1.0
     """How long all steps take together."""
-    fail_at: Annotated[int, Field(ge=1, le=1_000, strict=True)] | None = None
+    fail_at: Annotated[int, Field(strict=True, ge=1, le=1_000), WHOLE] | None = None
     """The step that fails, if any."""
 
 
 def create_fleet_router() -> APIRouter:
     """The routes of actors, workers, groups, locks and the self-test."""
-    router = APIRouter(
-        prefix="/api",
-        default_response_class=AsciiJson,
-        responses=described(_422="Unprocessable content", _503="Unavailable"),
-    )
-    missing = described(_404="Not found")
+    router = make_router(None, prefix="/api")
+    missing = described(404)
 
-    @router.get("/actors", dependencies=_READ, tags=["actors"])
+    @router.get("/actors", name="list", dependencies=_READ, tags=["actors"])
     def list_actors() -> list[ActorRow]:
         """What there is to run."""
         return [ActorRow(**row) for row in fleet.list_actors()]
 
-    @router.get("/workers", dependencies=_READ, tags=["workers"])
+    @router.get("/workers", name="list", dependencies=_READ, tags=["workers"])
     def list_workers(
         alive: Annotated[bool, Query(description="Only those that are alive.")] = False,
         limit: _Limit = 100,
@@ -151,21 +177,23 @@ def create_fleet_router() -> APIRouter:
         found = [WorkerRow(**row) for row in rows]
         return WorkerPage(workers=found, total_count=total, limit=limit, offset=offset)
 
-    @router.get("/groups/{group_id}", dependencies=_READ, tags=["groups"], responses=missing)
-    def show_group(group_id: str, limit: _Limit = 100, offset: _Offset = 0) -> GroupRow:
+    @router.get("/groups/{group_id}", name="show", dependencies=_READ, tags=["groups"], responses=missing)
+    def show_group(
+        group_id: Annotated[str, Path(description="As its tasks name it.")], limit: _Limit = 100, offset: _Offset = 0
+    ) -> GroupRow:
         """A group of tasks, and a page of its members."""
         found = fleet.get_group(group_id, limit=limit, offset=offset)
         if found is None:
-            raise HTTPException(404, f"there is no group {group_id[:100]!r}: see the group_id of its tasks")
+            raise Refused(404, f"there is no group {group_id[:100]!r}: see the group_id of its tasks")
         return GroupRow(**found)
 
-    @router.get("/locks", dependencies=_READ, tags=["locks"])
+    @router.get("/locks", name="list", dependencies=_READ, tags=["locks"])
     def list_locks() -> list[LockRow]:
         """Every lock that was ever taken since Redis's data began."""
         return [LockRow(**row) for row in fleet.list_locks()]
 
     @router.post("/diagnostics/self-test", dependencies=_OPERATE, status_code=201, tags=["diagnostics"],
-        responses=described(_400="Bad request", _413="Too large"),
+        responses=described(400, 413),
     )  # fmt: skip
     def self_test(request: SelfTestRequest) -> EnqueueAnswer:
         """Send a task that proves that a worker works: follow it at /api/tasks/{task_id}."""

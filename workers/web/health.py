@@ -4,24 +4,32 @@ Anybody may ask them. Who shows no token is told which part is not ready; what i
 read the rest too.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
 
 from workers import readiness
-from workers.web.problems import AsciiJson, described, problem
+from workers.web.fields import Shape, example
+from workers.web.problems import described, problem
+from workers.web.route import make_router
 
 
-class Live(BaseModel):
+class Live(Shape):
     """The process answers."""
+
+    model_config = example(status="live")
 
     status: str = "live"
 
 
-class CheckRow(BaseModel):
+_CHECK: dict[str, Any] = {"name": "redis", "ok": True, "detail": "Redis at localhost:6379 takes writes"}
+
+
+class CheckRow(Shape):
     """One thing that has to be so."""
+
+    model_config = example(**_CHECK)
 
     name: str
     ok: bool | None
@@ -29,12 +37,10 @@ class CheckRow(BaseModel):
     detail: str
 
 
-class Ready(BaseModel):
+class Ready(Shape):
     """What has to be so for a task to be taken and run now."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {
-        "status": "ready", "checks": [{"name": "redis", "ok": True, "detail": "Redis at localhost:6379 takes writes"}],
-    }})  # fmt: skip
+    model_config = example(status="ready", checks=[_CHECK])
 
     status: str = "ready"
     checks: list[CheckRow]
@@ -46,14 +52,14 @@ def _is_known(request: Request) -> bool:
 
 def create_health_router() -> APIRouter:
     """The routes below /health."""
-    router = APIRouter(prefix="/health", tags=["health"], default_response_class=AsciiJson)
+    router = make_router("health", prefix="/health", responses={})
 
     @router.get("/live")
     async def live() -> Live:
         """The process answers."""
         return Live()
 
-    @router.get("/ready", response_model=Ready, responses=described(_503="Unavailable"))
+    @router.get("/ready", response_model=Ready, responses=described(503))
     def ready(is_known: Annotated[bool, Depends(_is_known)]) -> Ready | JSONResponse:
         """A task would be taken and run now: Redis, database, a worker, a scheduler, every module of actors. If not,
         503 and what is wrong; answered within seconds, also where a server hangs."""

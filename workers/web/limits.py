@@ -1,7 +1,7 @@
 """Bounds on what a request may bring, before anything of it is parsed."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,28 +9,26 @@ from workers.web.problems import problem
 
 
 class BodyLimit:
-    """Refuses a body above `max_bytes` with 413, whether its length is announced or not, and one that takes longer than
-    `timeout_s` with 408.
+    """Refuses a body above its path's bound with 413, whether its length is announced or not, and one that takes longer
+    than `timeout_s` with 408.
 
     Args:
         app: the application behind it.
-        max_bytes: bound of the body.
+        max_bytes_of: path → bound of its body.
         timeout_s: for the whole of it.
-        larger: path → its own bound.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float, larger: Mapping[str, int] | None = None) -> None:
+    def __init__(self, app: ASGIApp, max_bytes_of: Callable[[str], int], timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._app = app
-        self._max_bytes = max_bytes
-        self._larger = larger or {}
+        self._max_bytes_of = max_bytes_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body up to the bound, then let the application run on it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        max_bytes = self._larger.get(scope["path"], self._max_bytes)
+        max_bytes = self._max_bytes_of(scope["path"])
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > max_bytes:
             await self._refuse(scope, receive, send, max_bytes)

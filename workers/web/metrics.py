@@ -3,14 +3,16 @@
 from fastapi import APIRouter, Request, Response
 
 from workers.web.auth import Role, needs
+from workers.web.route import make_router
 
 
 def create_metrics_router() -> APIRouter:
     """/metrics, to be mounted here or in an application of one's own."""
-    router = APIRouter(tags=["metrics"])
+    router = make_router("metrics", prefix="", responses={})
 
     @router.get(
         "/metrics",
+        name="scrape",
         dependencies=[needs(Role.READ)],
         response_class=Response,
         responses={

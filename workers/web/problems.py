@@ -7,7 +7,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from models.database import DatabaseError
 from models.redaction import redact_text
@@ -42,10 +44,27 @@ _TITLES = {
     429: "Too many requests",
     503: "Unavailable",
 }
+_SHOWN: dict[int, dict[str, Any]] = {
+    400: {"type": "about:blank", "detail": "expected one JSON object (RFC 8259) as the body, sent as application/json"},
+    401: {"type": "unauthenticated", "detail": "a token is needed: send Authorization: Bearer <token>"},
+    403: {"type": "about:blank", "detail": "this needs the role admin, and ci has operate: use another token"},
+    404: {"type": "not-found", "detail": "there is no task 'nobody': see GET /api/tasks/ for those there are"},
+    409: {"type": "about:blank", "detail": "task 019a9f3c-1a2b-7000-8000-00000000002a is completed: it has ended"},
+    413: {"type": "too-large", "detail": "the body may have at most 278,528 bytes: store large data and send its id"},
+    422: {"type": "invalid-request", "field": "limit",
+          "detail": "limit: Input should be less than or equal to 1000, got '1001'"},
+    429: {"type": "too-many", "detail": "ci asks too often: go on in 0.4 s, or raise CALLBOARD_API_RATE_PER_S"},
+    503: {"type": "unavailable", "detail": "the ledger cannot be reached: check that the database is running"},
+}  # fmt: skip
+"""Status → what such a document says, for instance."""
 _NOT_JSON = (
     "expected one JSON object (RFC 8259) as the body, sent as application/json; numbers of more than 4,000 digits and "
     "very deep nesting are not taken"
 )
+
+
+class Refused(HTTPException):
+    """A request that one of our own routes refuses. Args: status, what to do about it, headers of the answer."""
 
 
 class AsciiJson(JSONResponse):
@@ -56,10 +75,16 @@ class AsciiJson(JSONResponse):
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-def described(**descriptions: str) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route for OpenAPI: `_404="Not found"` → 404 with a problem document."""
-    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
-    return {int(status[1:]): {"description": said, "content": content} for status, said in descriptions.items()}
+def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of a route for OpenAPI: each a problem document."""
+    return {status: {"description": _TITLES[status], "content": {MEDIA_TYPE: {
+        "schema": Problem.model_json_schema(), "example": shown(status),
+    }}} for status in statuses}  # fmt: skip
+
+
+def shown(status: int) -> dict[str, Any]:
+    """A problem document of this status, as an example."""
+    return {"title": _TITLES[status], "status": status, **_SHOWN[status]}
 
 
 def problem(
@@ -102,30 +127,49 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
 """What we raise → status and type; a `field` or `task_id` of the exception is a member of the document."""
 
 
-async def _known(_request: Request, error: Exception) -> JSONResponse:
-    status, slug = next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
+def answer_to(error: Exception) -> JSONResponse | None:
+    """What is answered where one of our routes raises this; None: it is none of ours."""
+    match error:
+        case RequestValidationError():
+            return _invalid(error)
+        case Refused():
+            return problem(error.status_code, error.detail, slug=_SLUGS.get(error.status_code, "about:blank"),
+                           headers=error.headers)  # fmt: skip
+        case HTTPException(status_code=400, detail="There was an error parsing the body"):  # FastAPI's own
+            return problem(400, _NOT_JSON)
+    kind = next((kind for kind in type(error).__mro__ if kind in _ANSWERS), None)
+    if kind is None:
+        return None
+    status, slug = _ANSWERS[kind]
     more = {name: getattr(error, name) for name in ("field", "task_id") if hasattr(error, name)}
-    headers = {"Retry-After": "10"} if status == 429 else None
-    return problem(status, str(error), slug=slug, headers=headers, **more)
+    return problem(status, str(error), slug=slug, headers={"Retry-After": "10"} if status == 429 else None, **more)
+
+
+_SLUGS = {401: "unauthenticated", 404: "not-found", 413: "too-large"}
+
+
+def _invalid(error: RequestValidationError) -> JSONResponse:
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        where = f"{first['ctx']['error']} at character {first['loc'][1]}"
+        return problem(422, f"{_NOT_JSON}; got {where}", slug="invalid-request", field="body")
+    field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    if field == "body":
+        return problem(422, f"{_NOT_JSON}; got: {first['msg']}", slug="invalid-request", field=field)
+    said = str(first["msg"]).removeprefix("Value error, ")
+    return problem(422, f"{field}: {said}{_shown(first.get('input'))}", slug="invalid-request", field=field)
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of the application a problem document."""
+    """Make every error of the application a problem document, also of what is no route of ours."""
 
-    for kind in _ANSWERS:
+    async def _known(_request: Request, error: Exception) -> JSONResponse:
+        answer = answer_to(error)
+        assert answer is not None, f"no answer to {error!r}"
+        return answer
+
+    for kind in (*_ANSWERS, RequestValidationError, Refused):
         app.add_exception_handler(kind, _known)
-
-    @app.exception_handler(RequestValidationError)
-    async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            where = f"{first['ctx']['error']} at character {first['loc'][1]}"
-            return problem(422, f"{_NOT_JSON}; got {where}", slug="invalid-request", field="body")
-        field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        if field == "body":
-            return problem(422, f"{_NOT_JSON}; got: {first['msg']}", slug="invalid-request", field=field)
-        said = str(first["msg"]).removeprefix("Value error, ")
-        return problem(422, f"{field}: {said}{_shown(first.get('input'))}", slug="invalid-request", field=field)
 
     @app.exception_handler(Exception)
     async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
@@ -134,19 +178,23 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        answer = problem(error.status_code, _detail_of(request, error))
-        answer.headers.update(error.headers or {})
-        return answer
+        headers = dict(error.headers or {})
+        match error.status_code, error.detail:
+            case 404, "Not Found":
+                said = f"there is no path {request.url.path!r}: see /docs for those there are"
+            case 405, "Method Not Allowed":
+                headers["Allow"] = allowed = ", ".join(_methods_of(app, request))
+                said = f"{request.method} is not possible on {request.url.path!r}: use {allowed or 'another path'}"
+            case _:
+                said = str(error.detail)
+        return problem(error.status_code, said, headers=headers)
 
 
-def _detail_of(request: Request, error: HTTPException) -> str:
-    """Our own words as they are; the framework's bare phrases with what to do."""
-    match error.status_code, error.detail:
-        case 404, "Not Found":
-            return f"there is no path {request.url.path!r}: see /docs for those there are"
-        case 405, "Method Not Allowed":
-            allowed = (error.headers or {}).get("Allow", "another method")
-            return f"{request.method} is not possible on {request.url.path!r}: use {allowed}"
-        case 400, _:
-            return _NOT_JSON
-    return str(error.detail)
+def _methods_of(app: FastAPI, request: Request) -> list[str]:
+    """What is possible on the path: all of it, where the framework names the methods of the first route only."""
+    by_path: dict[str, set[str]] = {}
+    for route in iter_route_contexts(app.routes):
+        by_path.setdefault(str(route.path), set()).update(route.methods or ())
+    # why the first: `/tasks/enqueue` is of the form of `/tasks/{task_id}` too, and is not meant by it.
+    found = (methods for path, methods in by_path.items() if compile_path(path)[0].match(request.url.path))
+    return sorted(next(found, ()))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from models.task_query import MAX_OFFSET, MAX_PAGE
 from workers import audit, callboard, tasks
@@ -11,7 +11,9 @@ from workers.registry import default_priority_of
 from workers.tasks import CancelOutcome
 from workers.web.auth import Caller, Role, needs, trusting
 from workers.web.bulk import add_bulk_routes, delivery, name_of
-from workers.web.problems import AsciiJson, described
+from workers.web.fields import up_to
+from workers.web.problems import Refused, described
+from workers.web.route import make_router
 from workers.web.shapes import (
     Attempt,
     AttemptsAnswer,
@@ -35,6 +37,7 @@ _TaskId = Annotated[str, Path(description="The task's id, as enqueue returned it
 
 _CANCEL_MESSAGES = {
     CancelOutcome.CANCELLED: "Task cancelled",
+    CancelOutcome.KILLED: "Task cancelled: its process was killed",
     CancelOutcome.REQUESTED: "Cancellation requested: see the task's status for its end",
 }
 
@@ -46,14 +49,7 @@ def create_task_router(auth: Callable[..., Any] | None = None) -> APIRouter:
         auth: another application's own FastAPI dependency, which then decides who may call; see workers.web.auth.
             None: our tokens decide.
     """
-    router = APIRouter(
-        prefix="/api/tasks",
-        tags=["tasks"],
-        default_response_class=AsciiJson,
-        responses=described(_422="Unprocessable content", _503="Unavailable"),
-        dependencies=[] if auth is None else [trusting(auth)],
-    )
-
+    router = make_router("tasks", dependencies=[] if auth is None else [trusting(auth)])
     _add_enqueue(router)
     add_bulk_routes(router)  # why here: `/bulk/cancel` is of the form of `/{task_id}/cancel`, and the first one counts.
     _add_looking(router)
@@ -68,7 +64,7 @@ def _add_enqueue(router: APIRouter) -> None:
         response_model_exclude_defaults=True,
         responses={
             200: {"model": EnqueueAnswer, "description": "An earlier task has this idempotency key"},
-            **described(_400="Bad request", _413="Too large"),
+            **described(400, 413),
         },
         dependencies=[needs(Role.OPERATE)],
     )
@@ -93,7 +89,7 @@ def _add_looking(router: APIRouter) -> None:
         return CountAnswer(count=found.number, count_is_estimate=found.is_estimate, status=asked.status,
                            task_type=asked.task_type)  # fmt: skip
 
-    @router.get("/", dependencies=[needs(Role.READ)])
+    @router.get("/", name="list", dependencies=[needs(Role.READ)])
     def list_tasks(asked: Annotated[ListRequest, Query()]) -> TaskPage:
         """Tasks, newest first unless `sort` says otherwise."""
         wanted = tasks.make_filter(**asked.filters())
@@ -109,22 +105,22 @@ def _add_looking(router: APIRouter) -> None:
             is_partial=page.is_partial,
         )
 
-    @router.get("/{task_id}", responses=described(_404="Not found"), dependencies=[needs(Role.READ)])
+    @router.get("/{task_id}", responses=described(404), dependencies=[needs(Role.READ)])
     def show(task_id: _TaskId) -> TaskDetail:
         """A task's row, and why it is not running yet."""
         return TaskDetail(**_found(task_id), waiting_on=tasks.waiting_on(task_id))
 
-    @router.get("/{task_id}/attempts", responses=described(_404="Not found"), dependencies=[needs(Role.READ)])
+    @router.get("/{task_id}/attempts", responses=described(404), dependencies=[needs(Role.READ)])
     def attempts(task_id: _TaskId) -> AttemptsAnswer:
         """A task's attempts, first to last."""
         _found(task_id)
         return AttemptsAnswer(attempts=[Attempt(**one) for one in tasks.attempts(task_id)])
 
-    @router.get("/{task_id}/logs", responses=described(_404="Not found"), dependencies=[needs(Role.READ)])
+    @router.get("/{task_id}/logs", responses=described(404), dependencies=[needs(Role.READ)])
     def logs(
         task_id: _TaskId,
         after_id: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Only lines after this one.")] = 0,
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
+        limit: Annotated[int, up_to(MAX_PAGE)] = MAX_PAGE,
     ) -> LogsAnswer:
         """A task's log lines in order."""
         _found(task_id)
@@ -132,37 +128,38 @@ def _add_looking(router: APIRouter) -> None:
 
 
 def _add_acting(router: APIRouter) -> None:
-    changing = described(_400="Bad request", _404="Not found", _409="Conflict", _413="Too large")
+    changing = described(400, 404, 409, 413)
 
     @router.patch("/{task_id}", responses=changing, dependencies=[needs(Role.OPERATE)])
     def change(task_id: _TaskId, request: ChangeRequest) -> TaskDetail:
         """Give a task that waits another priority or time."""
         _found(task_id)
-        eta = request.eta if "eta" in request.model_fields_set else tasks.UNCHANGED
-        tasks.change_task(task_id, priority=request.priority, eta=eta)
+        given = request.model_dump(exclude_unset=True)
+        tasks.change_task(task_id, priority=given.get("priority"), eta=given.get("eta", tasks.UNCHANGED))
         return TaskDetail(**_found(task_id), waiting_on=tasks.waiting_on(task_id))
 
-    @router.post("/{task_id}/retry", responses=described(_404="Not found", _409="Conflict"))
+    @router.post("/{task_id}/retry", responses=described(404, 409))
     def retry(task_id: _TaskId, caller: Annotated[Caller, needs(Role.OPERATE)]) -> RetryAnswer:
         """Have a failed or cancelled task run again under its own id."""
         _found(task_id)
         tasks.retry_task(task_id, by=name_of(caller))
         return RetryAnswer(task_id=task_id, success=True, message="Task is pending again")
 
-    @router.post("/{task_id}/cancel", responses=described(_404="Not found", _409="Conflict"))
+    @router.post("/{task_id}/cancel", responses=described(404, 409))
     def cancel(task_id: _TaskId, caller: Annotated[Caller, needs(Role.OPERATE)]) -> CancelAnswer:
-        """Cancel a task. `cancelled`: it will not run; `requested`: it is being ended, as its status will say."""
+        """Cancel a task. `cancelled`: it will not run; `killed`: its process was; `requested`: it is being ended, as
+        its status will say."""
         outcome = tasks.request_cancel(task_id, by=name_of(caller))
         if outcome in _CANCEL_MESSAGES:
             message = _CANCEL_MESSAGES[outcome]
             if outcome is CancelOutcome.REQUESTED and not callboard.broker.is_bus_up:
                 message = "Cancellation requested: Redis does not answer, and it is carried out when it does"
             return CancelAnswer(task_id=task_id, success=True, message=message, outcome=outcome)
-        raise HTTPException(409, f"task {task_id} is {_found(task_id)['status']}: it has ended")
+        raise Refused(409, f"task {task_id} is {_found(task_id)['status']}: it has ended")
 
 
 def _found(task_id: str) -> dict[str, Any]:
     row = tasks.get_task_status(task_id)
     if row is None:
-        raise HTTPException(404, f"there is no task {task_id[:100]!r}: see GET /api/tasks/ for those there are")
+        raise Refused(404, f"there is no task {task_id[:100]!r}: see GET /api/tasks/ for those there are")
     return row

@@ -1,17 +1,11 @@
 """Who gets in, and how; what each role may do at each call is in test_roles.py."""
 
-from collections.abc import Iterator
-from typing import Annotated
-
 import httpx2
 import pytest
-from fastapi import Depends, FastAPI, Header, HTTPException
 
-from tests.workers.web.conftest import serving
 from tests.workers.web.tokens import SECRETS, as_, refused_in_words, with_tokens
 from workers import tasks
-from workers.web import create_task_router
-from workers.web.auth import Caller, Role, identified, is_local
+from workers.web.auth import Role, identified, is_local
 
 __all__ = ["with_tokens"]
 SELF_TEST = {"task_name": "diagnostics.run_self_test"}
@@ -90,42 +84,3 @@ def test_a_task_says_which_token_cancelled_it(api: httpx2.Client) -> None:
     api.post(f"/api/tasks/{task_id}/cancel", headers=as_("operate"))
 
     assert api.get(f"/api/tasks/{task_id}", headers=as_("read")).json()["reason"] == "by operate"
-
-
-def _their_auth(x_session: Annotated[str | None, Header()] = None) -> Caller | str:
-    """Another application's authentication: `boss` may do everything there, `guest` may look."""
-    if x_session not in ("boss", "guest"):
-        raise HTTPException(401, "log in first")
-    return Caller("guest", Role.READ) if x_session == "guest" else x_session
-
-
-@pytest.fixture(scope="module")
-def theirs() -> Iterator[str]:
-    app = FastAPI(dependencies=[])
-    app.include_router(create_task_router(auth=_their_auth))
-    app.get("/me")(lambda who: who)
-    with serving(app) as url:
-        yield url
-
-
-@pytest.mark.parametrize(("session", "looks", "sends"), [(None, 401, 401), ("guest", 200, 403), ("boss", 200, 201)])
-@pytest.mark.usefixtures("with_tokens", "system")
-def test_in_an_application_of_ones_own_its_own_authentication_decides(
-    theirs: str, session: str | None, looks: int, sends: int
-) -> None:
-    headers = {} if session is None else {"x-session": session}
-
-    with httpx2.Client(base_url=theirs, headers=headers) as client:
-        assert client.get("/api/tasks/").status_code == looks
-        assert client.post("/api/tasks/enqueue", json=SELF_TEST).status_code == sends
-
-
-@pytest.mark.usefixtures("with_tokens", "system")
-def test_mounted_without_authentication_of_its_own_it_wants_our_tokens() -> None:
-    app = FastAPI(dependencies=[Depends(lambda: None)])
-    app.include_router(create_task_router())
-
-    with serving(app) as url, httpx2.Client(base_url=url) as client:
-        assert client.get("/api/tasks/").status_code == 401
-        assert client.get("/api/tasks/", headers=as_("read")).status_code == 200
-        assert client.post("/api/tasks/enqueue", json=SELF_TEST, headers=as_("read")).status_code == 403

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,13 @@ from tests import probes
 from tests.servers import wait_until
 from tests.workers.rows import ended, row
 from tests.workers.web.test_problems import problem_of
+from tests.workers.web.tokens import as_, with_tokens
 from workers import events
 from workers.actors.diagnostics import run_self_test
 from workers.events import QUEUE_MAX, Event, Feed, Follower, Look, feed
+from workers.web import events as streams
+
+__all__ = ["with_tokens"]
 
 
 class Listening:
@@ -143,6 +147,36 @@ def test_one_more_than_may_follow_is_refused(api: httpx2.Client) -> None:
 
     assert "try again later" in str(problem_of(answer, 429)["detail"])
     assert answer.headers["retry-after"] == "10"
+
+
+@pytest.mark.usefixtures("system", "with_tokens")
+def test_one_token_cannot_keep_the_others_out(api: httpx2.Client, api_url: str) -> None:
+    with ExitStack() as open_ones:
+        for _ in range(events.FOLLOWERS_OF_ONE_MAX):
+            open_ones.enter_context(api.stream("GET", "/api/events", headers=as_("read")))
+
+        refused = api.get("/api/events", headers=as_("read"))
+        with api.stream("GET", "/api/events", headers=as_("admin")) as other:
+            assert other.status_code == 200
+
+    assert "read has 20 streams of events open already: close one" in str(problem_of(refused, 429)["detail"])
+    assert refused.headers["retry-after"] == "10"
+    wait_until(lambda: not feed.followers, within_s=20, what="the server to notice that all have gone")
+    with api.stream("GET", "/api/events", headers=as_("read")) as again:
+        assert again.status_code == 200
+
+
+@pytest.mark.usefixtures("system")
+def test_a_stream_ends_so_that_its_token_is_looked_at_again(
+    api: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "LIFE_S", 0.2)
+
+    with api.stream("GET", "/api/events") as answer:
+        told = list(answer.iter_lines())
+
+    assert told[0] == "retry: 2000"
+    assert not feed.followers
 
 
 def test_who_does_not_take_his_events_is_told_once_that_he_missed_some() -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx2
+import jsonschema_rs
 import pytest
 
 from tests.workers.web.tokens import with_tokens
@@ -58,6 +59,19 @@ PROBLEMS = {
 }
 
 
+OPERATIONS = [(path, method) for path, method in PROBLEMS]
+
+
+def examples_of(document: dict[str, Any], content: dict[str, Any]) -> list[Any]:
+    """Those of a body, however they are given: with it, or with its schema."""
+    schema = content.get("schema", {})
+    named = schema.get("items", schema).get("$ref", "").rpartition("/")[2]
+    of_schema = document["components"]["schemas"].get(named, schema).get("examples", [])
+    if "items" in schema:
+        of_schema = [[one] for one in of_schema]
+    return [*([content["example"]] if "example" in content else []), *of_schema]
+
+
 @pytest.fixture
 def document(api: httpx2.Client) -> dict[str, Any]:
     found: dict[str, Any] = api.get("/openapi.json").json()
@@ -84,14 +98,76 @@ def test_every_problem_answer_is_named_with_its_shape(document: dict[str, Any], 
     assert set(problem["required"]) == {"type", "title", "status", "detail"}
 
 
-def test_the_example_of_a_request_is_one_that_is_taken(
-    api: httpx2.Client, system: object, document: dict[str, Any]
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_every_call_is_described(document: dict[str, Any], path: str, method: str) -> None:
+    operation = document["paths"][path][method]
+
+    assert len(operation["description"]) >= len(operation["summary"]) > 10
+    assert not operation["summary"].endswith(".")
+    (tag,) = operation["tags"]
+    assert operation["operationId"].startswith(f"{tag}_")
+    assert tag in {one["name"] for one in document["tags"] if one["description"]}
+    for parameter in operation["parameters"]:
+        named = parameter.get("$ref", "").rpartition("/")[2]
+        assert document["components"]["parameters"].get(named, parameter)["description"], parameter
+
+
+def test_no_two_calls_have_one_id(document: dict[str, Any]) -> None:
+    ids = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
+
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_every_request_and_every_answer_is_shown_by_an_example_that_is_such(
+    document: dict[str, Any], path: str, method: str
 ) -> None:
-    example = document["components"]["schemas"]["EnqueueRequest"]["example"]
+    operation = document["paths"][path][method]
+    bodies = [answer for status, answer in operation["responses"].items() if status != "204"]
+    bodies += [operation["requestBody"]] if "requestBody" in operation else []
 
-    answer = api.post("/api/tasks/enqueue", json=example)
+    for body in bodies:
+        ((_, content),) = body["content"].items()
+        found = examples_of(document, content)
+        assert found, content
+        checked = jsonschema_rs.validator_for({"components": document["components"], **content.get("schema", {})})
+        for one in found:
+            checked.validate(one)
 
-    assert answer.status_code == 201, answer.text
+
+def test_every_field_of_every_shape_is_shown_by_its_example(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        if schema.get("type") != "object" or name in ("HTTPValidationError", "ValidationError", "TaskFilterFields"):
+            continue
+        required = set(schema.get("required", ()))
+        assert all(required <= one.keys() <= schema["properties"].keys() for one in schema.get("examples", ())), name
+
+
+@pytest.mark.parametrize(("path", "taken"), [
+    ("/api/tasks/enqueue", 201), ("/api/tasks/enqueue/bulk", 200), ("/api/tasks/bulk/cancel", 200),
+    ("/api/tasks/bulk/retry", 200), ("/api/tasks/bulk/delete", 200), ("/api/schedules", 201),
+    ("/api/schedules/preview", 200), ("/api/diagnostics/self-test", 201),
+])  # fmt: skip
+@pytest.mark.usefixtures("system")
+def test_the_example_of_a_request_is_one_that_is_taken(
+    api: httpx2.Client, document: dict[str, Any], path: str, taken: int
+) -> None:
+    ((_, content),) = document["paths"][path]["post"]["requestBody"]["content"].items()
+    (example,) = examples_of(document, content)
+
+    answer = api.post(path, json=example)
+
+    assert answer.status_code == taken, answer.text
+
+
+def test_every_form_of_a_trigger_is_shown_by_one_that_can_be(api: httpx2.Client, document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    forms = [one["$ref"].rpartition("/")[2] for one in schemas["ScheduleRequest"]["properties"]["trigger"]["oneOf"]]
+
+    for name in forms:
+        (example,) = schemas[name]["examples"]
+        assert api.post("/api/schedules/preview", json={"trigger": example}).status_code == 200
+    assert forms == ["CrontabTrigger", "CronTrigger", "IntervalTrigger", "DateTrigger"]
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def problem_of(answer: httpx2.Response, *statuses: int) -> dict[str, object]:
         ({"task_name": SELF_TEST, "priority": 11}, "priority", "less than or equal to 10"),
         ({"task_name": SELF_TEST, "priority": "5"}, "priority", "valid integer"),
         ({"task_name": SELF_TEST, "priority": True}, "priority", "valid integer"),
-        ({"task_name": SELF_TEST, "priority": 5.0}, "priority", "valid integer"),
+        ({"task_name": SELF_TEST, "priority": 5.5}, "priority", "valid integer"),
         ({"task_name": SELF_TEST, "max_retries": 1_001}, "max_retries", "less than or equal to 1000"),
         ({"task_name": SELF_TEST, "delay_s": -1}, "delay_s", "greater than or equal to 0"),
         ({"task_name": SELF_TEST, "delay_s": 1e300}, "delay_s", "less than or equal to"),

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -159,6 +160,20 @@ def test_a_running_task_is_asked_to_end(api: httpx2.Client) -> None:
     row = api.get(f"/api/tasks/{task_id}").json()
     assert (row["status"], row["waiting_on"]) == ("running", None)
     assert row["cancel_requested_at"] is not None
+
+
+def test_a_task_with_a_process_of_its_own_is_killed_and_the_answer_says_so(
+    api: httpx2.Client, ledger_database: str, worker: Worker, tmp_path: Path
+) -> None:
+    task_id = enqueue(api, task_name="probes.linger_alone", params={"path": str(tmp_path / "evidence")})
+    wait_until((tmp_path / "evidence").exists, within_s=20, what="its beginning")
+
+    answer = api.post(f"/api/tasks/{task_id}/cancel")
+
+    assert (answer.status_code, answer.json()) == (200, {
+        "task_id": task_id, "success": True, "outcome": "killed", "message": "Task cancelled: its process was killed",
+    })  # fmt: skip
+    assert api.get(f"/api/tasks/{task_id}").json()["status"] == "cancelled"
 
 
 @pytest.mark.usefixtures("system")
