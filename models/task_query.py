@@ -14,6 +14,7 @@ by duration or priority has no index (each would cost every task); it sorts the 
 Must not: change a row.
 """
 
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -23,11 +24,11 @@ from sqlmodel import Session, col
 
 from models import task_cursor
 from models.task import TaskStatus
-from models.task_count import EXACT_UP_TO, Count, counted
-from models.task_cursor import InvalidQuery
+from models.task_count import EXACT_UP_TO, Count, count_along, counted
+from models.task_cursor import InvalidQuery, Place
 from models.task_filter import NOT_COMPLETED, TaskFilter, storable
 from models.task_tables import Task, TaskAttempt, TaskLog, WorkerProcess
-from models.task_walk import WALK_ROWS, Walk, by_id, by_value
+from models.task_walk import WALK_ROWS, Found, Walk, by_id, by_value
 
 __all__ = [
     "EXACT_UP_TO",
@@ -47,10 +48,13 @@ __all__ = [
     "oldest_pending",
     "page",
     "search",
+    "search_and_count",
     "select_ids",
 ]
 
 MAX_PAGE = 1_000
+ABOUT_S: Final = 0.035
+"""How long a page and its count may take together; what was begun by then is finished."""
 MAX_OFFSET = 2**63 - 1
 """What both databases can count to."""
 SORTS: Final = ("created_at", "-created_at", "duration", "-duration", "priority", "-priority")
@@ -97,22 +101,52 @@ def search(
     Raises:
         InvalidQuery: naming limit, offset, sort or cursor, with what was expected.
     """
+    place = _checked(wanted, limit, offset, sort, cursor)
+    walk = Walk(session, wanted, is_descending=sort.startswith("-"))
+    return _whole(walk, _found(walk, place, limit, offset, sort), sort)
+
+
+def search_and_count(
+    session: Session, wanted: TaskFilter, *, limit: int = 100, offset: int = 0, sort: str = "-created_at"
+) -> tuple[Page, Count]:
+    """A page without a cursor, and how many rows match: exactly if there is time for that within ABOUT_S.
+
+    Args, raises: as `search`.
+    """
+    until_s = time.monotonic() + ABOUT_S
+    _checked(wanted, limit, offset, sort, None)
+    walk = Walk(session, wanted, is_descending=sort.startswith("-"))
+    found = _found(walk, None, limit, offset, sort)
+    shown = _whole(walk, found, sort)
+    down = walk if walk.is_descending else Walk(session, wanted, is_descending=True, way=walk.way)
+    count = count_along(down, within_s=until_s - time.monotonic(), saw=found.saw)
+    passed = offset + len(found.ids) if found.ids else 0
+    return shown, Count(max(count.number, passed), count.is_estimate)
+
+
+def _checked(wanted: TaskFilter, limit: int, offset: int, sort: str, cursor: str | None) -> Place | None:
+    """Where the page begins."""
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidQuery(f"limit: expected 1–{MAX_PAGE}, got {limit}", field="limit")
     if not 0 <= offset <= MAX_OFFSET:
         raise InvalidQuery(f"offset: expected 0–{MAX_OFFSET}, got {offset}", field="offset")
     if sort not in SORTS:
         raise InvalidQuery(f"sort: expected one of {', '.join(SORTS)}; got {sort[:50]!r}", field="sort")
-    place = None if cursor is None else task_cursor.read(cursor, wanted, sort)
-    walk = Walk(session, wanted, is_descending=sort.startswith("-"))
+    return None if cursor is None else task_cursor.read(cursor, wanted, sort)
+
+
+def _found(walk: Walk, place: Place | None, limit: int, offset: int, sort: str) -> Found:
     if sort.endswith("created_at"):
-        ids, after, is_partial = by_id(walk, place, limit, offset)
-    else:
-        ids, after, is_partial = by_value(walk, place, limit, offset, sort.removeprefix("-"))
-    whole = session.execute(select(Task).where(walk.among(ids))).scalars() if ids else ()
+        return by_id(walk, place, limit, offset)
+    return by_value(walk, place, limit, offset, sort.removeprefix("-"))
+
+
+def _whole(walk: Walk, found: Found, sort: str) -> Page:
+    """The page, its rows read."""
+    whole = walk.session.execute(select(Task).where(walk.among(found.ids))).scalars() if found.ids else ()
     rows = {row.task_id: row for row in whole}
-    following = None if after is None else task_cursor.write(after, wanted, sort)
-    return Page([rows[one] for one in ids if one in rows], following, is_partial)
+    following = None if found.after is None else task_cursor.write(found.after, walk.wanted, sort)
+    return Page([rows[one] for one in found.ids if one in rows], following, found.is_partial)
 
 
 def select_ids(session: Session, wanted: TaskFilter, *, limit: int, after_id: str | None = None) -> list[str]:

@@ -4,11 +4,26 @@ Must not: read more than it says; each query here is of bounded length, whatever
 """
 
 import json
+import math
 import time
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Text, any_, cast, func, literal, not_, select, union_all
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Text,
+    and_,
+    any_,
+    cast,
+    func,
+    literal,
+    not_,
+    select,
+    true,
+    union_all,
+)
 from sqlmodel import Session, col
 
 from models.columns import UtcDateTime
@@ -26,9 +41,6 @@ SCATTERED_ROWS: Final = 2_000
 _CHUNK: Final = 1_000
 _key: Any = col(Task.task_id)
 
-Found = tuple[list[str], Place | None, bool]
-"""Ids of a page, where the next one begins, and whether the walk was given up."""
-
 
 class Stretch(NamedTuple):
     """Some candidates that follow one another: their condition, the first and the last id (None: there is none, or of a
@@ -38,6 +50,24 @@ class Stretch(NamedTuple):
     first_id: str | None
     last_id: str | None
     is_last: bool
+
+
+class Tally(NamedTuple):
+    """Candidates that were looked at, how many of them match, and whether these are all there are."""
+
+    seen: int
+    matching: int
+    is_all: bool
+
+
+class Found(NamedTuple):
+    """Ids of a page, where the next one begins, whether the walk was given up, and what it saw on the way (None:
+    nothing that could be counted)."""
+
+    ids: list[str]
+    after: Place | None
+    is_partial: bool
+    saw: Tally | None = None
 
 
 class Walk:
@@ -51,6 +81,7 @@ class Walk:
         newest_first = wanted.ranges(datetime.now(UTC))
         self._ranges = newest_first if is_descending else newest_first[::-1]
         self.way = way or self._choose(wanted.ways())
+        self._order = _key.desc() if is_descending else _key
         self._looked_up = self.way.alternatives(wanted, self.dialect)
         self.is_whole = self.way.is_whole(wanted)
         self.rest = wanted.conditions(self.dialect, without=self.way.covers, indexed=False)
@@ -71,12 +102,11 @@ class Walk:
     def next_ids(self, after_id: str | None, limit: int, *, offset: int = 0, inclusive: bool = False) -> list[str]:
         """The next candidates. inclusive: `after_id` itself may be the first."""
         found: list[str] = []
-        order = _key.desc() if self.is_descending else _key
         for within in self._withins():
             if after_id is not None:
                 within.append(self.is_beyond(after_id, inclusive=inclusive))
             each = [select(_key.label("task_id")).where(*looked_up, *within) for looked_up in self._looked_up]
-            statement: Any = each[0].order_by(order)
+            statement: Any = each[0].order_by(self._order)
             if len(each) > 1:
                 either = union_all(*each).subquery()
                 statement = select(either.c.task_id)
@@ -86,15 +116,54 @@ class Walk:
                 break
         return found
 
-    def count(self, *, after_id: str | None = None) -> int:
-        """How many candidates match; after_id: of the newer ones."""
-        total = 0
-        for within in self._withins():
-            newer = [] if after_id is None else [_key > after_id]
-            for looked_up in self._looked_up:
-                statement = select(func.count()).select_from(Task).where(*looked_up, *within, *newer, *self.rest)
-                total += self.session.execute(statement).scalar_one()
-        return total
+    def parts(self) -> list[list[ColumnElement[bool]]]:
+        """The conditions of the candidates: those of the first part, then those of the next."""
+        return [[*within, *looked_up] for within in self._withins() for looked_up in self._looked_up]
+
+    def reach(self, most: int) -> int:
+        """How many candidates there are, counted up to `most`."""
+        found = 0
+        for conditions in self.parts():
+            entries = select(literal(1)).select_from(Task).where(*conditions)
+            if not self.way.covers:
+                entries = entries.order_by(self._order)  # why: without, PostgreSQL reads the table, dead rows and all.
+            among = entries.limit(most - found).subquery()
+            found += self.session.execute(select(func.count()).select_from(among)).scalar_one()
+            if found >= most:
+                break
+        return found
+
+    def tally(self, candidates: int, *, until_s: float) -> Tally:
+        """Count those that the whole filter fits, newest first, in chunks. At least one is counted.
+
+        Args:
+            candidates: about how many there are.
+            until_s: given up then (by `time.monotonic()`), or before if the pace so far will not do; inf: never.
+        """
+        seen, matching, began_s = 0, 0, time.monotonic()
+        rows = _CHUNK if until_s < math.inf else candidates + 1
+        for conditions in self.parts():
+            after_id, is_last = None, False
+            while not is_last:
+                if seen and until_s < math.inf:
+                    rows = _next_rows(seen, rows, candidates, began_s, until_s)
+                    if rows == 0:
+                        return Tally(seen, matching, is_all=False)
+                beyond: list[ColumnElement[bool]] = [] if after_id is None else [self.is_beyond(after_id)]
+                after_id = self._end_of([*conditions, *beyond], rows)
+                is_last = after_id is None
+                upto = [] if after_id is None else [not_(self.is_beyond(after_id))]
+                fitting = func.count().filter(and_(true(), *self.rest))
+                statement = select(func.count(), fitting).select_from(Task).where(*conditions, *beyond, *upto)
+                counts = self.session.execute(statement).one()
+                seen, matching = seen + counts[0], matching + counts[1]
+        return Tally(seen, matching, is_all=True)
+
+    def _end_of(self, conditions: list[ColumnElement[bool]], rows: int) -> str | None:
+        """The id of the last of so many candidates; None if there are fewer."""
+        statement = select(_key).where(*conditions).order_by(self._order).offset(rows - 1).limit(1)
+        found: str | None = self.session.execute(statement).scalar()
+        return found
 
     def _withins(self) -> list[list[ColumnElement[bool]]]:
         """The ranges of ids as conditions."""
@@ -128,8 +197,8 @@ class Walk:
 
     def match(self, stretch: "Stretch") -> list[str]:
         """Those of the candidates that the whole filter fits."""
-        order = _key.desc() if self.is_descending else _key
-        return list(self.session.execute(select(_key).where(*stretch.where, *self.rest).order_by(order)).scalars())
+        statement = select(_key).where(*stretch.where, *self.rest).order_by(self._order)
+        return list(self.session.execute(statement).scalars())
 
     def among(self, ids: list[str]) -> ColumnElement[bool]:
         """Whether a row's id is one of these."""
@@ -141,25 +210,39 @@ class Walk:
         return found
 
 
+def _next_rows(seen: int, before: int, candidates: int, began_s: float, until_s: float) -> int:
+    """How many candidates to count next: a part of what there is time for. 0: what is left cannot be counted in time,
+    and enough was seen for an estimate."""
+    now_s = time.monotonic()
+    in_time = round(seen / max(now_s - began_s, 1e-6) * (until_s - now_s))
+    if in_time <= 0 or (seen >= WALK_ROWS and in_time < candidates - seen):
+        return 0
+    return max(_CHUNK, min(4 * before, in_time // 2))
+
+
 def by_id(walk: Walk, place: Place | None, limit: int, offset: int) -> Found:
     """A page in the order of ids."""
     after_id = None if place is None else place.last_id
     if walk.is_whole:
         ids = walk.next_ids(after_id, limit + 1, offset=offset)
-        return ids[:limit], Place(ids[limit - 1]) if len(ids) > limit else None, False
+        more = Place(ids[limit - 1]) if len(ids) > limit else None
+        return Found(ids[:limit], more, is_partial=False, saw=_end(place, offset, len(ids), is_end=more is None))
     matching: list[str] = []
     walked, chunk = 0, max(_CHUNK, limit)
     until_s = time.monotonic() + WALK_S
     while walked == 0 or (walked < WALK_ROWS and time.monotonic() < until_s):
         stretch = walk.stretch(after_id, chunk)
         matching += walk.match(stretch)
-        if len(matching) > offset + limit:
-            return matching[offset : offset + limit], Place(matching[offset + limit - 1]), False
-        if stretch.is_last:
-            return matching[offset:], None, False
         walked, after_id = walked + chunk, stretch.last_id
+        saw = Tally(walked, len(matching), is_all=stretch.is_last) if place is None else None
+        if len(matching) > offset + limit:
+            return Found(
+                matching[offset : offset + limit], Place(matching[offset + limit - 1]), is_partial=False, saw=saw
+            )
+        if stretch.is_last:
+            return Found(matching[offset:], None, is_partial=False, saw=saw)
     assert after_id is not None
-    return matching[offset:], Place(after_id), True
+    return Found(matching[offset:], Place(after_id), is_partial=True, saw=saw)
 
 
 def by_value(walk: Walk, place: Place | None, limit: int, offset: int, what: str) -> Found:
@@ -168,7 +251,7 @@ def by_value(walk: Walk, place: Place | None, limit: int, offset: int, what: str
     rows = SCATTERED_ROWS if walk.way.field else SORT_ROWS
     window = newest.stretch(None if place is None else place.top_id, rows, inclusive=True)
     if window.first_id is None:
-        return [], None, False
+        return Found([], None, is_partial=False, saw=Tally(0, 0, is_all=True))
     now_us = place.now_us if place is not None else round(datetime.now(UTC).timestamp() * 1e6)
     value: Any = _duration_ms(walk.dialect, now_us) if what == "duration" else col(Task.priority)
     conditions = [*window.where, *walk.rest]
@@ -181,7 +264,15 @@ def by_value(walk: Walk, place: Place | None, limit: int, offset: int, what: str
     found = walk.session.execute(statement).all()
     ids = [row[0] for row in found[:limit]]
     after = Place(ids[-1], int(found[limit - 1][1]), window.first_id, now_us) if len(found) > limit else None
-    return ids, after, not window.is_last
+    saw = _end(place, offset, len(found), is_end=after is None and window.is_last)
+    return Found(ids, after, is_partial=not window.is_last, saw=saw)
+
+
+def _end(place: Place | None, offset: int, rows: int, *, is_end: bool) -> Tally | None:
+    """What a page that is the last says of all: whoever knows where it began knows how many they are."""
+    if place is not None or not is_end or (offset and not rows):
+        return None
+    return Tally(offset + rows, offset + rows, is_all=True)
 
 
 def _duration_ms(dialect: str, now_us: int) -> Any:

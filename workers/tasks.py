@@ -36,6 +36,7 @@ __all__ = [
     "count_tasks",
     "enqueue",
     "enqueue_task",
+    "find_and_count",
     "find_tasks",
     "get_task",
     "get_task_count",
@@ -223,8 +224,20 @@ def find_tasks(
         raise InvalidTask(str(error), field=error.field) from None
 
 
+def find_and_count(
+    wanted: TaskFilter | None = None, *, limit: int = 100, offset: int = 0, sort: str = "-created_at"
+) -> tuple[Page, Count]:
+    """A page of tasks, and how many match, as exactly as can be said while somebody waits for the page: see
+    models.task_query.search_and_count. Raises InvalidTask naming what is wrong."""
+    try:
+        with database.reading() as session:
+            return task_query.search_and_count(session, wanted or TaskFilter(), limit=limit, offset=offset, sort=sort)
+    except InvalidQuery as error:
+        raise InvalidTask(str(error), field=error.field) from None
+
+
 def count_tasks(wanted: TaskFilter | None = None) -> Count:
-    """How many tasks match, and whether that is an estimate, as it is above 100,000."""
+    """How many tasks match, and whether that is an estimate: above 100,000, or where a second does not do to count."""
     with database.reading() as session:
         return task_query.counted(session, wanted or TaskFilter())
 

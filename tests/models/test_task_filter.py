@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models import database, direct, task_count, task_cursor, task_query, task_walk
 from models.task import AttemptOutcome, TaskStatus, TaskType
-from models.task_query import InvalidQuery, TaskFilter
+from models.task_query import Count, InvalidQuery, TaskFilter
 from tests.models.rows import NOW, accepted, end, start
 from tests.scale import FULL
 
@@ -95,13 +95,14 @@ def test_each_filter_alone_and_each_two_together_find_just_their_rows(stored: li
     # why a part: an order has no more to do with one pair than with another; over all orders each pair has its turn.
     pairs = PAIRS if FULL else PAIRS[list(task_query.SORTS).index(sort) :: len(task_query.SORTS)]
 
-    with database.reading() as session:
-        for wanted, numbers in [*SINGLE, *pairs]:
-            page = task_query.search(session, wanted, sort=sort)
+    for wanted, numbers in [*SINGLE, *pairs]:
+        with database.reading() as session:
+            page, first_count = task_query.search_and_count(session, wanted, sort=sort)
             count = task_query.counted(session, wanted)
-            assert {one.task_id for one in page.rows} == {the_id(n) for n in numbers}, wanted
-            assert (page.next_cursor, page.is_partial) == (None, False)
-            assert (count.number, count.is_estimate) == (len(numbers), False), wanted
+            assert task_query.search(session, wanted, sort=sort) == page
+        assert {one.task_id for one in page.rows} == {the_id(n) for n in numbers}, wanted
+        assert (page.next_cursor, page.is_partial) == (None, False)
+        assert count == first_count == Count(len(numbers), is_estimate=False), wanted
 
 
 def test_rows_come_in_the_order_that_was_asked_for(stored: list[str]) -> None:
@@ -175,11 +176,34 @@ def test_an_order_by_value_covers_the_newest_and_says_so(stored: list[str], monk
     assert {one.task_id for one in page.rows} == set(stored[-10:])
 
 
-def test_a_count_above_the_bound_is_marked_as_an_estimate(stored: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_count, "EXACT_UP_TO", 10)
-    monkeypatch.setattr(task_count, "WALK_ROWS", 5)
+@pytest.mark.parametrize("offset", [0, 3, 10, 100])
+@pytest.mark.parametrize("sort", ["-created_at", "created_at", "-priority"])
+@pytest.mark.parametrize("wanted", [TaskFilter(), TaskFilter(queue="fast"), TaskFilter(until=NOW + 11 * HOUR)])
+def test_a_page_that_is_not_the_last_is_counted_to_the_end(
+    stored: list[str], wanted: TaskFilter, sort: str, offset: int
+) -> None:
+    with database.reading() as session:
+        page, count = task_query.search_and_count(session, wanted, limit=3, offset=offset, sort=sort)
+
+    whole = found(wanted, sort=sort)
+    assert [one.task_id for one in page.rows] == whole[offset : offset + 3]
+    assert count == Count(len(whole), is_estimate=False)
+
+
+@pytest.fixture
+def large(stored: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored, taken for a table that is too large to count."""
+    for module, name, number in (
+        (task_count, "EXACT_UP_TO", 10), (task_count, "ALWAYS_UP_TO", 6), (task_count, "_TELLING", 1),
+        (task_count, "WALK_ROWS", 5), (task_walk, "WALK_ROWS", 5), (task_walk, "_CHUNK", 5),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, number)
     with direct.transaction() as to:
         to.run("ANALYZE")
+
+
+@pytest.mark.usefixtures("large")
+def test_a_count_above_the_bound_is_marked_as_an_estimate() -> None:
     with database.reading() as session:
         whole = task_query.counted(session, TaskFilter())
         some = task_query.counted(session, TaskFilter(queue="fast"))
@@ -187,9 +211,36 @@ def test_a_count_above_the_bound_is_marked_as_an_estimate(stored: list[str], mon
 
     assert whole.is_estimate
     assert whole.number == pytest.approx(ROWS, abs=6)
+    assert some == Count(18, is_estimate=True)
+    assert few == Count(4, is_estimate=False)
+
+
+@pytest.mark.usefixtures("large")
+def test_without_time_a_count_is_an_estimate_from_the_newest_that_matched() -> None:
+    with database.reading() as session:
+        some = task_query.counted(session, TaskFilter(queue="fast"), within_s=0)
+        few = task_query.counted(session, TaskFilter(status=TaskStatus.FAILED, queue="slow"), within_s=0)
+
     assert some.is_estimate
     assert some.number == pytest.approx(18, abs=8)
-    assert (few.number, few.is_estimate) == (4, False)
+    assert few == Count(2, is_estimate=False), "so few candidates are counted whatever the time"
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("sort", ["-created_at", "created_at", "-priority"])
+@pytest.mark.parametrize("wanted", [TaskFilter(queue="fast"), TaskFilter(queue="slow", q="a")])
+def test_a_page_that_took_all_the_time_is_counted_by_what_it_saw(
+    sort: str, wanted: TaskFilter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_query, "ABOUT_S", 0.0)
+    monkeypatch.setattr(task_walk, "WALK_S", 0.0)
+    monkeypatch.setattr(task_walk, "SORT_ROWS", 5)
+
+    with database.reading() as session:
+        page, count = task_query.search_and_count(session, wanted, limit=3, sort=sort)
+
+    assert count.is_estimate
+    assert len(page.rows) <= count.number <= ROWS
 
 
 HOSTILE = ["", "x", "' OR 1=1--", "AAAA", "é", "\x00", "=" * 100, "A" * 601, "A" * 100_000]

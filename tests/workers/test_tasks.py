@@ -19,8 +19,9 @@ SELF_TEST = "diagnostics.run_self_test"
 def test_the_interface_is_these_names() -> None:
     assert tasks.__all__ == [
         "CancelOutcome", "TaskFilter", "TaskStatus", "TaskType", "attempts", "cancel_task", "change_task",
-        "count_tasks", "enqueue", "enqueue_task", "find_tasks", "get_task", "get_task_count", "get_task_status",
-        "is_duplicate", "list_tasks", "logs", "make_filter", "request_cancel", "retry_task", "send_many", "waiting_on",
+        "count_tasks", "enqueue", "enqueue_task", "find_and_count", "find_tasks", "get_task", "get_task_count",
+        "get_task_status", "is_duplicate", "list_tasks", "logs", "make_filter", "request_cancel", "retry_task",
+        "send_many", "waiting_on",
     ]  # fmt: skip
 
 

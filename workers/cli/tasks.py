@@ -37,9 +37,12 @@ def list_tasks(
     as_json: _Json = False,
 ) -> None:
     """List tasks, newest first."""
-    page = tasks.find_tasks(wanted, limit=limit, offset=offset, sort=sort, cursor=cursor)
+    if cursor is None:
+        page, total = tasks.find_and_count(wanted, limit=limit, offset=offset, sort=sort)
+    else:
+        page = tasks.find_tasks(wanted, limit=limit, offset=offset, sort=sort, cursor=cursor)
+        total = tasks.count_tasks(wanted)
     rows = [tasks.as_dict(row) for row in page.rows]
-    total = tasks.count_tasks(wanted)
     if as_json:
         _print_json({
             "tasks": rows, "total_count": total.number, "total_count_is_estimate": total.is_estimate,
