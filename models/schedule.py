@@ -1,4 +1,4 @@
-"""Schedules, their runs, and which timetable is in force: the tables and what each column means.
+"""Schedules and their runs: the tables and what each column means.
 
 A schedule's life:
 
@@ -7,24 +7,22 @@ A schedule's life:
     user       added by a person; may be deleted
 
 What a person edits of a declared one is named in `overridden` and kept from there on; the rest follows the line.
-How a due time is claimed: models.schedule_claim. What is due when: models.triggers.
+How a due time is claimed: models.schedule_claim. What is due when: models.triggers. Which lines are in force:
+models.timetable.
 
 Must not: know actors, the bus, or the clock.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlmodel import Field, Session, SQLModel, col
 
 from models.columns import JsonDocument, UtcDateTime
 from models.task_tables import Task
-
-IN_FORCE_S: Final = 60.0
-"""A timetable whose processes have been silent for so long gives way to the one before it."""
 
 
 class RunOutcome(StrEnum):
@@ -135,41 +133,6 @@ class ScheduleRun(SQLModel, table=True):
     """From the (first) due time to the claim."""
 
 
-class Timetable(SQLModel, table=True):
-    """A set of declarations that some code brought. The newest one whose processes are alive is in force.
-
-    During a rolling deploy processes of two codes run: the older one must not take the newer one's schedules away.
-    """
-
-    __tablename__ = "timetables"
-
-    revision: int | None = Field(default=None, primary_key=True)
-    """Counts up: later brought is newer."""
-    fingerprint: str = Field(max_length=64, unique=True)
-    """Of the declarations."""
-    asserted_at: datetime = Field(sa_type=UtcDateTime)
-    """When a process that has it last said so."""
-
-
-def assert_timetable(session: Session, fingerprint: str, now: datetime) -> bool:
-    """Say that a process with these declarations is alive; returns whether they are the ones in force.
-
-    Two processes that bring the same new one at once: the second's transaction fails, and is to be made again.
-    """
-    mine = session.execute(select(Timetable).where(col(Timetable.fingerprint) == fingerprint)).scalar_one_or_none()
-    if mine is None:
-        mine = Timetable(fingerprint=fingerprint, asserted_at=now)
-        session.add(mine)
-    mine.asserted_at = now
-    session.flush()
-    newest = session.execute(
-        select(func.max(col(Timetable.revision))).where(
-            col(Timetable.asserted_at) > now - timedelta(seconds=IN_FORCE_S)
-        )
-    ).scalar_one()
-    return bool(newest == mine.revision)
-
-
 def find(session: Session, schedule_id: str, *, to_change: bool = False) -> Schedule | None:
     """A schedule, or None. to_change: no one else changes or claims it until the transaction ends."""
     statement = select(Schedule).where(col(Schedule.schedule_id) == schedule_id)
@@ -196,6 +159,16 @@ def by_ids(session: Session, schedule_ids: Sequence[str]) -> dict[str, Schedule]
     """Those of these schedules that there are."""
     statement = select(Schedule).where(col(Schedule.schedule_id).in_(schedule_ids))
     return {row.schedule_id: row for row in session.execute(statement).scalars()}
+
+
+def all_rows(session: Session) -> list[Schedule]:
+    """Every schedule, in the order of their ids."""
+    return list(session.execute(select(Schedule).order_by(col(Schedule.schedule_id))).scalars())
+
+
+def ids(session: Session, *, limit: int) -> list[str]:
+    """Ids of at most so many schedules."""
+    return list(session.execute(select(col(Schedule.schedule_id)).limit(limit)).scalars())
 
 
 def declared_ids(session: Session) -> list[str]:

@@ -149,8 +149,3 @@ def _due(row: tuple[Any, ...]) -> DueSchedule:
 
 def _json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, (str, bytes)) else value
-
-
-def scheduler_seen_at(to: Direct) -> datetime | None:
-    """When a scheduler last said that it is alive; None if none ever did."""
-    return unstamp(to.run("SELECT max(asserted_at) FROM timetables")[0][0])

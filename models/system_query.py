@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, func, select
 from sqlmodel import Session, col
 
-from models.schedule import Schedule, Timetable
+from models.schedule import Schedule
 from models.task import TaskStatus
 from models.task_filter import NOT_COMPLETED
 from models.task_tables import Task, TaskGroup, WorkerProcess
@@ -71,12 +71,6 @@ def members(session: Session, group_id: str, *, limit: int, offset: int) -> list
         select(Task).where(col(Task.group_id) == clean_text(group_id, 1_000)).order_by(col(Task.task_id)).limit(limit)
     )
     return list(session.execute(statement.offset(offset)).scalars())
-
-
-def scheduler_seen_at(session: Session) -> datetime | None:
-    """When a scheduler last said that it is alive; None if none ever did."""
-    seen_at: datetime | None = session.execute(select(func.max(col(Timetable.asserted_at)))).scalar_one()
-    return seen_at
 
 
 def broken_schedules(session: Session, *, limit: int) -> list[Schedule]:

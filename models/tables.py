@@ -14,12 +14,13 @@ from models.permit import PermitAttachment, PermitParty, UsedLink, WorkPermit
 from models.person import Person, Supervision
 from models.provider import Provider
 from models.report import InformationReport
-from models.schedule import Schedule, ScheduleRun, Timetable
+from models.schedule import Schedule, ScheduleRun
 from models.site import Site
 from models.subscription import Subscription
 from models.task_hour import TaskHour
 from models.task_tables import Chore, IdempotencyKey, Task, TaskAttempt, TaskGroup, TaskLog, WorkerProcess
 from models.ticket import EscalationRule, Ticket, TicketHistory, TicketRecipient
+from models.timetable import Timetable
 from models.total_tables import TABLES as TOTALS
 from models.user_session import UserSession
 from models.vendor import SlaFigure, SlaPeriod, Vendor

@@ -28,18 +28,18 @@ from typing import Final
 
 import dramatiq
 
-from models import database, direct, schedule_claim, task_moves
+from models import database, direct, schedule_claim
 from models.direct import Direct
 from models.schedule_claim import DueSchedule
 from models.task_moves import NewTask
 from models.triggers import TriggerError, from_row
+from periodic import run
 from periodic.decision import Decision, decide, jitter_of
 from periodic.declaration import Declaration
 from periodic.synchronise import Synchroniser
 from workers import Callboard
 from workers.errors import CallboardError, InvalidTask
 from workers.ledger import outbox
-from workers.registry import default_priority_of
 
 MAX_NAP_S: Final = 0.9
 """The longest sleep: an edit in the table is seen after it, and periodiq never uses its whole-second alarm."""
@@ -74,7 +74,8 @@ class Agenda:
     def __init__(self, callboard: Callboard, timetable: Sequence[Declaration]) -> None:
         self._callboard = callboard
         self._synchroniser = Synchroniser(callboard.registry, timetable)
-        self._failed = False
+        self._error: str | None = None
+        """What the last wake-up met."""
         self._looked_at: datetime | None = None
 
     def wake(self, now: datetime | None = None) -> int:
@@ -84,24 +85,25 @@ class Agenda:
             self._synchroniser.run(now)
             claimed = self._claim_all(now)
         except (database.DatabaseError, CallboardError) as error:
-            if not self._failed:
+            if self._error is None:
                 _logger.warning("the scheduler cannot work now, and tries again: %s", error)
-            self._failed = True
+            self._error = repr(error)
             return 0
-        except Exception:  # why: an exception would end periodiq, and with it every other schedule.
-            self._failed = True
-            _logger.exception("the scheduler met an unexpected error, and goes on")
+        except Exception as error:  # why: an exception would end periodiq, and with it every other schedule.
+            if self._error != repr(error):
+                _logger.exception("the scheduler met an unexpected error, and goes on")
+            self._error = repr(error)
             return 0
-        if self._failed:
+        if self._error is not None:
             _logger.warning("the scheduler works again")
-        self._failed = False
+        self._error = None
         self._looked_at = now
         return claimed
 
     def next_wake(self, now: datetime | None = None) -> datetime:
         """When to wake next: at the next due time, at most MAX_NAP_S ahead. Raises nothing."""
         now = now or datetime.now(UTC)
-        if self._failed:
+        if self._error is not None:
             return now + timedelta(seconds=ERROR_NAP_S)
         latest = now + timedelta(seconds=MAX_NAP_S)
         try:
@@ -157,7 +159,7 @@ class Agenda:
             return None
         start_at = decision.sent.due_at + jitter_of(due, decision.sent.due_at)
         delay_ms = round((start_at - now).total_seconds() * 1000)
-        return task_of(
+        return run.task_of(
             self._callboard, actor, due.params, now=now, schedule_id=due.schedule_id, priority=due.priority,
             max_retries=due.max_retries, time_limit_s=due.time_limit_s, delay_ms=delay_ms if delay_ms > 0 else None,
         )  # fmt: skip
@@ -185,29 +187,6 @@ class Agenda:
             schedule_claim.note_error(to, due.schedule_id, error)
 
 
-def task_of(
-    callboard: Callboard,
-    actor: dramatiq.Actor[..., object],
-    params: dict[str, object],
-    *,
-    now: datetime,
-    schedule_id: str,
-    priority: int | None,
-    max_retries: int,
-    time_limit_s: int,
-    delay_ms: int | None = None,
-) -> NewTask:
-    """The row of a schedule's task, without a message yet. Raises InvalidTask."""
-    message = actor.message_with_options(
-        kwargs=params,
-        priority=default_priority_of(actor) if priority is None else priority,
-        max_retries=max_retries,
-        time_limit=time_limit_s * 1000,
-        schedule_id=schedule_id,
-    )
-    return callboard.ledger.row_of(callboard.broker, message, delay_ms=delay_ms, now=now, sent=False)
-
-
 def _write(claims: Sequence[_Claim], now: datetime) -> list[_Claim]:
     with direct.transaction() as to, to.atomic():
         return [claim for claim in claims if _write_one(to, claim, now)]
@@ -215,21 +194,16 @@ def _write(claims: Sequence[_Claim], now: datetime) -> list[_Claim]:
 
 def _write_one(to: Direct, claim: _Claim, now: datetime) -> bool:
     """False if the due time is another's, or was dealt with before."""
-    schedule_id, decision, task = claim.schedule.schedule_id, claim.decision, claim.task
+    schedule_id, decision = claim.schedule.schedule_id, claim.decision
     if not schedule_claim.move_on(to, claim.schedule, decision.next_run_at):
         return False
-    for run in decision.runs:
-        is_sent = run is decision.sent
-        task_id = task.task_id if is_sent and task is not None else None
-        is_new = schedule_claim.record(to, schedule_id, run, task_id=task_id, now=now)
-        if is_sent and not is_new:
+    for one in decision.runs:
+        if one is not decision.sent:
+            schedule_claim.record(to, schedule_id, one, task_id=None, now=now)
+        elif claim.task is not None and not run.write(
+            to, schedule_id, one, claim.task, cancels=decision.cancels, because="its next run is due", now=now
+        ):
             return False
-        if run.reason is not None:
-            _logger.warning("schedule %s, due %s: %s, %s", schedule_id, run.due_at, run.outcome, run.reason)
-    if task is not None:
-        if decision.cancels is not None:
-            reason = f"by schedule {schedule_id}: its next run is due"
-            task_moves.request_cancel(to, decision.cancels, reason=reason, now=now)
-        task_moves.accept(to, [task])
-        schedule_claim.note_sent(to, schedule_id, task.task_id, now)
+        if one.reason is not None:
+            _logger.warning("schedule %s, due %s: %s, %s", schedule_id, one.due_at, one.outcome, one.reason)
     return True

@@ -8,7 +8,7 @@ twice if
   - it is run by a scheduler outside this system: `periodic.elsewhere` finds those, and each is a failure even where no
     declaration has its job, because its runs have no row.
 
-Pure but for `placed` and `all_rows`: nothing here is changed or sent.
+Pure but for `placed`, which reads the file: nothing here is changed or sent.
 """
 
 import ast
@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-from sqlmodel import Session, col, select
 
 from models.schedule import Origin, Schedule
 from periodic import declaration as declarations
@@ -122,11 +120,6 @@ def with_rows(declared: Sequence[Declared], rows: Sequence[Schedule], registry: 
                 f"them, or say why there are two: callboard schedules edit {row.schedule_id} --also-scheduled WHY"
             )
     return problems
-
-
-def all_rows(session: Session) -> list[Schedule]:
-    """The schedules of the database, in the order of their ids."""
-    return list(session.exec(select(Schedule).order_by(col(Schedule.schedule_id))))
 
 
 def _will_be_due(row: Schedule, now: datetime) -> bool:

@@ -15,26 +15,22 @@ from typing import Any, Final
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from models import database, direct, schedule, schedule_claim, task_moves
-from models.redaction import REDACTED, redact
+from models import database, direct, schedule, task_moves
 from models.schedule import Origin, RunOutcome, Schedule, ScheduleRun
 from models.schedule_claim import Run
 from models.task import TERMINAL
-from models.triggers import Trigger
 from models.triggers import preview as due_times
-from periodic.agenda import task_of
+from periodic import run as one_run
 from periodic.declaration import COLUMNS, WHEN, Checked, Declaration, checked, checked_trigger
 from periodic.synchronise import definition_of, set_due
+from periodic.view import as_dict, with_secrets
 from workers import callboard
 from workers.errors import InvalidSchedule, ScheduleRefused, UnknownSchedule
 from workers.ledger import outbox
-from workers.params import secret_parameters
-from workers.registry import function_of
 
 __all__ = [
     "add",
     "add_as",
-    "as_dict",
     "count",
     "delete",
     "edit",
@@ -50,6 +46,8 @@ __all__ = [
 
 PREVIEW_MAX: Final = 1_000
 RUNS_MAX: Final = 1_000
+NEAR_AMONG: Final = 2_000
+"""Among so many ids a mistyped one's neighbours are looked for."""
 
 
 def add(
@@ -113,7 +111,7 @@ def _insert(id: str, found: Checked, now: datetime, taken: InvalidSchedule) -> N
 def list(  # noqa: A001  # why: as for `id`.
     *, limit: int | None = None, offset: int = 0
 ) -> builtins.list[dict[str, Any]]:
-    """Schedules in the order of their ids; see `as_dict`. limit: at most so many, `offset` passed over; None: all."""
+    """Schedules in the order of their ids; see periodic.view. limit: at most so many after `offset`; None: all."""
     with database.reading() as session:
         return [as_dict(row, status) for row, status in schedule.with_status(session, limit=limit, offset=offset)]
 
@@ -125,7 +123,7 @@ def count() -> int:
 
 
 def get(schedule_id: str) -> dict[str, Any]:
-    """One schedule; see `as_dict`. Raises UnknownSchedule."""
+    """One schedule; see periodic.view. Raises UnknownSchedule."""
     with database.reading() as session:
         found = schedule.with_status(session, only=schedule_id)
         if not found:
@@ -154,7 +152,7 @@ def edit(schedule_id: str, **changes: Any) -> dict[str, Any]:
     with database.writing() as session:
         row = _find(session, schedule_id)
         if "params" in changes:
-            changes["params"] = _with_secrets(changes["params"], row.params)
+            changes["params"] = with_secrets(changes["params"], row.params)
         found = _checked(definition_of(row, **changes))
         for name in changes:
             setattr(row, name, found.values[name])
@@ -247,19 +245,16 @@ def run(schedule_id: str, *, by: str = "application", force: bool = False) -> st
             raise ScheduleRefused(
                 f"the run before, {row.last_task_id}, is unfinished: cancel it, wait for it, or run this with force"
             )
-        to = direct.Within(session)
-        task = task_of(
+        task = one_run.task_of(
             callboard, callboard.registry.resolve(row.actor), found["params"], now=now, schedule_id=schedule_id,
             priority=row.priority, max_retries=row.max_retries, time_limit_s=row.time_limit_s,
         )  # fmt: skip
         session.flush()
-        asked_for = Run(now, RunOutcome.SENT, reason=f"run now, by {by}")
-        schedule_claim.record(to, schedule_id, asked_for, task_id=task.task_id, now=now)
-        if is_unfinished and row.overlap == "cancel_running" and row.last_task_id is not None:
-            reason = f"by schedule {schedule_id}: it is run anew by {by}"
-            task_moves.request_cancel(to, row.last_task_id, reason=reason, now=now)
-        task_moves.accept(to, [task])
-        schedule_claim.note_sent(to, schedule_id, task.task_id, now)
+        one_run.write(
+            direct.Within(session), schedule_id, Run(now, RunOutcome.SENT, reason=f"run now, by {by}"), task,
+            cancels=row.last_task_id if is_unfinished and row.overlap == "cancel_running" else None,
+            because=f"it is run anew by {by}", now=now,
+        )  # fmt: skip
     outbox.publish(callboard.broker, [task.task_id])
     return task.task_id
 
@@ -316,23 +311,6 @@ def preview(
     return {"words": found.in_words(), "next": due_times(found, after or datetime.now(UTC), count)}
 
 
-def as_dict(row: Schedule, last_status: str | None) -> dict[str, Any]:
-    """A schedule for people and programs outside: its columns, the trigger in words, the status of its last task.
-    Secrets among its parameters are redacted."""
-    columns = {name: getattr(row, name) for name in Schedule.model_fields if name != "schedule_id"}
-    actor = callboard.registry.find(row.actor)
-    secret_names = frozenset() if actor is None else secret_parameters(function_of(actor))
-    columns["params"] = redact(row.params, secret_names)
-    if row.declared is not None:
-        columns["declared"] = {**row.declared, "params": redact(row.declared.get("params"), secret_names)}
-    words = None if row.error else _trigger_of(row).in_words()
-    return {"id": row.schedule_id, "words": words, "last_status": last_status, **columns}
-
-
-def _trigger_of(row: Schedule) -> Trigger:
-    return checked_trigger(row.trigger, row.time_zone, row.start_at, row.end_at)
-
-
 def _first_due(found: Checked, now: datetime) -> datetime:
     """When it is due first. Raises InvalidSchedule if that is never."""
     due_at = found.trigger.next_after(now)
@@ -359,13 +337,6 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _with_secrets(given: Any, kept: Mapping[str, Any]) -> Any:
-    """Parameters as they were shown and sent back: where a secret's stars stand, the secret stays."""
-    if not isinstance(given, Mapping):
-        return given
-    return {name: kept.get(name, value) if value == REDACTED else value for name, value in given.items()}
-
-
 def _find(session: Session, schedule_id: str, *, to_change: bool = True) -> Schedule:
     row = schedule.find(session, schedule_id, to_change=to_change)
     if row is None:
@@ -374,7 +345,7 @@ def _find(session: Session, schedule_id: str, *, to_change: bool = True) -> Sche
 
 
 def _unknown(session: Session, schedule_id: str) -> UnknownSchedule:
-    known = [row.schedule_id for row, _ in schedule.with_status(session)]
+    known = schedule.ids(session, limit=NEAR_AMONG)
     near = difflib.get_close_matches(schedule_id[:200], known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "see `callboard schedules list`"
     return UnknownSchedule(f"there is no schedule {schedule_id[:200]!r}: {hint}")

@@ -21,8 +21,9 @@ from typing import Any, Final
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from models import database, schedule
-from models.schedule import IN_FORCE_S, Origin, Schedule
+from models import database, schedule, timetable
+from models.schedule import Origin, Schedule
+from models.timetable import IN_FORCE_S
 from periodic.declaration import COLUMNS, WHEN, Checked, Declaration, checked, raw
 from workers.errors import InvalidSchedule
 from workers.registry import Registry
@@ -57,7 +58,7 @@ class Synchroniser:
             self._is_applied = False  # why: another may have come into force and gone, unseen.
         try:
             with database.writing() as session:
-                is_in_force = schedule.assert_timetable(session, self._fingerprint, now)
+                is_in_force = timetable.assert_timetable(session, self._fingerprint, now)
             if is_in_force and not self._is_applied:
                 self._apply(now)
         except IntegrityError as error:

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from models import database, direct, revision, schedule_claim, worker_rows
-from models.schedule import IN_FORCE_S
+from models import database, direct, revision, timetable, worker_rows
+from models.timetable import IN_FORCE_S
 from workers import callboard, start_checks
 from workers.broker import BusFull, BusRefused, BusUnavailable
 from workers.broker.local import describe
@@ -125,7 +125,7 @@ def _look_at_database() -> list[Check]:
             return [Check("database", ok=False, detail=wrong), *_unknown()]
         with direct.reading() as to:
             alive = worker_rows.count_alive(to, callboard.ledger.presence.alive_since(now))
-            seen_at = schedule_claim.scheduler_seen_at(to)
+            seen_at = timetable.seen_at(to)
     except database.DatabaseError as error:
         return [Check("database", ok=False, detail=str(error)), *_unknown()]
     good = f"the database {database.describe()} takes writes, at revision {revision.head()}"

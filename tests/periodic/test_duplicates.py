@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models import database
+from models import database, schedule
 from models.schedule import Schedule
 from periodic import duplicates, timetable
 from periodic.elsewhere import look
@@ -100,7 +100,7 @@ def test_a_user_s_row_of_a_declared_job_is_found(system: Callboard) -> None:
         session.add(user_row(schedule_id="declared", origin="declared"))
 
     with database.reading() as session:
-        problems = duplicates.with_rows(declared(one("a", {"steps": 5})), duplicates.all_rows(session), REGISTRY, NOW)
+        problems = duplicates.with_rows(declared(one("a", {"steps": 5})), schedule.all_rows(session), REGISTRY, NOW)
 
     assert problems == [
         f"database, schedules.schedule_id='mine': this user's schedule runs {SELF_TEST} with the same arguments as "

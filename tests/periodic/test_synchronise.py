@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from models import database
-from models.schedule import IN_FORCE_S, Schedule
+from models.schedule import Schedule
+from models.timetable import IN_FORCE_S
 from periodic import schedules, synchronise
 from periodic.declaration import Declaration, crontab, interval
 from periodic.synchronise import ASSERT_EVERY_S, Synchroniser

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from sqlmodel import col, delete
 
 from models import database
-from models.schedule import Timetable
 from models.task import WorkerProcess
+from models.timetable import Timetable
 
 
 def alive(*, queues: list[str] | None = None, heard_of: timedelta = -timedelta(hours=1)) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from models import database
+from models import database, schedule
 from periodic import duplicates, elsewhere
 from periodic.timetable import TIMETABLE
 from workers import callboard, fleet, start_checks
@@ -110,7 +110,7 @@ def _about_schedules(paths: list[Path]) -> tuple[list[str], list[str]]:
 def _rows_scheduled_twice() -> list[str]:
     try:
         with database.reading() as session:
-            rows = duplicates.all_rows(session)
+            rows = schedule.all_rows(session)
     except database.DatabaseError:
         return []  # why: a server that is away is found among the servers.
     return duplicates.with_rows(duplicates.placed(TIMETABLE), rows, callboard.registry, datetime.now(UTC))

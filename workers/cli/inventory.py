@@ -13,9 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from models import database
+from models import database, schedule
 from models.schedule import Origin, Schedule
-from periodic import duplicates
 from periodic.declaration import Declaration, checked_trigger
 from periodic.timetable import TIMETABLE
 from workers import callboard
@@ -68,7 +67,7 @@ def _stored() -> list[Schedule]:
     else:
         try:
             with database.reading() as session:
-                return duplicates.all_rows(session)
+                return schedule.all_rows(session)
         except database.DatabaseError as error:
             why = f"the database cannot be asked ({error})"
     typer.echo(f"callboard: {why}: only what the timetable declares is listed", err=True)

@@ -256,13 +256,25 @@ def _trigger(
     if crontab is not None:
         said.append({"kind": "crontab", "expression": crontab})
     if cron:
-        pairs = [one.partition("=") for one in cron]
-        said.append({"kind": "cron", **{field: value for field, _, value in pairs}})
+        said.append({"kind": "cron", **_fields(cron)})
     if at is not None:
         said.append({"kind": "date", "run_date": at})
     if len(said) > 1:
         raise InvalidSchedule("trigger: expected only one of --every, --crontab, --cron and --at", field="trigger")
     return said[0] if said else None
+
+
+def _fields(cron: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in cron:
+        field, is_said, value = one.partition("=")
+        if not is_said or field in ("", "kind"):
+            raise InvalidSchedule(f"cron: expected FIELD=VALUE, such as hour=9, got {one!r:.60}", field="cron")
+        if field in found:
+            mend = f"write {field}={found[field]},{value}"
+            raise InvalidSchedule(f"{field:.40}: expected it once, got it twice: {mend:.100}", field=field)
+        found[field] = value
+    return found
 
 
 _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
