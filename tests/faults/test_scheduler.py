@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -174,9 +175,15 @@ def due_times_of(timetable: str, schedule_id: str, after: datetime) -> list[date
     return found
 
 
+CAUGHT_UP = {"run_once": "stands for", "run_all": "(catch_up_max)", "skip": "no scheduler was awake"}
+"""By misfire policy, what the reason of a time says that was left out."""
+
+
 def judge(schedule_id: str, due_times: list[datetime]) -> list[str]:
     """What is wrong with what became of a schedule's due times."""
-    runs = runs_of(schedule_id)
+    runs, misfire = runs_of(schedule_id), rows()[schedule_id].misfire
+    outcomes = {run.due_at: run.outcome for run in runs}
+    followers = dict(pairwise(due_times))
     covered: Counter[datetime] = Counter()
     wrong = []
     for run in runs:
@@ -187,6 +194,11 @@ def judge(schedule_id: str, due_times: list[datetime]) -> list[str]:
             wrong.append(f"{run.due_at} says {run.due_count} times, there are {len(times)}")
         if run.outcome != "sent" and not run.reason:
             wrong.append(f"{run.due_at} is {run.outcome} without a reason")
+        if run.outcome == "skipped_misfire" and CAUGHT_UP[misfire] not in str(run.reason):
+            wrong.append(f"{run.due_at} is left out by {misfire}: {run.reason}")
+        stand_in = outcomes.get(followers.get(until, until))
+        if run.outcome == "skipped_misfire" and misfire == "run_once" and stand_in not in ("sent", "skipped_overlap"):
+            wrong.append(f"{run.due_at} to {until} are left out, but the one after them is {stand_in}")
     wrong += [f"{time} was dealt with {covered[time]} times" for time in due_times if covered[time] != 1]
     sent = sorted(str(run.task_id) for run in runs if run.outcome == "sent")
     tasks = sorted(task.task_id for task in tasks_of(schedule_id))
