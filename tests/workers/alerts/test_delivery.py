@@ -61,6 +61,22 @@ def test_opening_and_end_are_told_by_mail_and_webhook_once_each(
     ]  # fmt: skip
 
 
+def test_words_of_others_forge_no_header_and_tell_no_secret(
+    system: Callboard, worker: Worker, mails: MailServer, webhook: Webhook, told: None
+) -> None:
+    said = "provider x: no answer of amqp://cb:hunter2@mq\r\nBcc: evil@example.org\x0b\u2028\x1b[2J"
+
+    assert watch.open_(callboard, "k", rule="planted", message=said, now=NOW)
+    relay(callboard.broker, grace_s=-1)
+    wait_until(lambda: len(webhook.posted) == len(mails.mails) == 1, within_s=20, what="the notices")
+
+    (mail,), (posted,), (alert,) = mails.mails, webhook.posted, all_rows(Alert)
+    assert mail["Bcc"] is None
+    assert mail["To"] == "ops@example.org"
+    assert "hunter2" not in mail.as_string() + str(posted) + alert.message
+    assert alert.message == "provider x: no answer of amqp://cb:***@mq\\r\\nBcc: evil@example.org\\x0b\\u2028\\x1b[2J"
+
+
 def test_the_channels_url_is_nowhere_to_be_read(system: Callboard, worker: Worker, webhook: Webhook) -> None:
     webhook.answers += [500] * 20
     raise_one()
