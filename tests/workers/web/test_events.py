@@ -179,7 +179,7 @@ def test_a_stream_ends_so_that_its_token_is_looked_at_again(
         told = list(answer.iter_lines())
 
     assert told[0] == "retry: 2000"
-    assert not feed.followers
+    wait_until(lambda: not feed.followers, within_s=10, what="its place to be free")
 
 
 @pytest.mark.usefixtures("system")
