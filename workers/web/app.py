@@ -12,6 +12,7 @@ from workers.web.correlation import Correlated
 from workers.web.cross_site import SameSiteOnly
 from workers.web.events import create_event_router
 from workers.web.fleet import create_fleet_router
+from workers.web.headers import BrowserGuard
 from workers.web.health import create_health_router
 from workers.web.limits import BodyLimit
 from workers.web.metrics import create_metrics_router
@@ -54,6 +55,7 @@ def create_app() -> FastAPI:
     app.add_middleware(Guard, limit=RateLimit(settings.api_rate_per_s))
     app.add_middleware(SameSiteOnly)
     app.add_middleware(Correlated)
+    app.add_middleware(BrowserGuard)
 
     openapi.install(app)
     return app

@@ -1,11 +1,14 @@
 """/api/events: what happens to tasks is told as it happens, to a bounded number, from one look for all."""
 
 import json
+import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -176,7 +179,26 @@ def test_a_stream_ends_so_that_its_token_is_looked_at_again(
         told = list(answer.iter_lines())
 
     assert told[0] == "retry: 2000"
-    assert not feed.followers
+    wait_until(lambda: not feed.followers, within_s=10, what="its place to be free")
+
+
+@pytest.mark.usefixtures("system")
+def test_of_a_crowd_as_many_follow_as_may_and_the_others_are_sent_away(api: httpx2.Client, api_url: str) -> None:
+    where = urlsplit(api_url)
+    crowd = 4 * events.FOLLOWERS_MAX
+    with ExitStack() as open_ones:
+        clients = [
+            open_ones.enter_context(socket.create_connection((str(where.hostname), where.port or 0), timeout=30))
+            for _ in range(crowd)
+        ]
+        for client in clients:
+            client.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        heads = [client.recv(65_536) for client in clients]
+
+        answered = Counter(head.split(b" ")[1] for head in heads)
+        assert answered == {b"200": events.FOLLOWERS_MAX, b"429": crowd - events.FOLLOWERS_MAX}
+        assert all(b"connection: close" in head.lower() for head in heads if b" 429 " in head)
+        assert api.get("/health/live").status_code == 200
 
 
 def test_who_does_not_take_his_events_is_told_once_that_he_missed_some() -> None:
