@@ -150,17 +150,25 @@ def _shown(of: PermitView) -> Mapping[str, Any]:
     return {"permit": of.permit, "facts": facts(of), "decisions": decisions(of), "site": of.site}
 
 
-def _asked(of: PermitView) -> Mapping[str, Any]:
-    return {**_shown(of), "expires": of.site.local(_expiry()), "files": [file.file_name for file in of.files]}
+def _asked(of: PermitView, *, with_files: bool = True) -> Mapping[str, Any]:
+    names = [file.file_name for file in of.files]
+    attached = names if with_files and _fit(of) else []
+    left_out = [] if attached else names
+    return {**_shown(of), "expires": of.site.local(_expiry()), "attached": attached, "left_out": left_out}
 
 
 # --- what goes along -------------------------------------------------------------------------------------------------
 
 
+def _fit(of: PermitView) -> bool:
+    """Whether the requester's files can go along. If not, the mail names them: who has to decide must hear of it."""
+    return len(of.files) <= MAX_ATTACHMENTS and sum(file.size_bytes for file in of.files) <= MAX_ATTACHED_BYTES
+
+
 def _files(of: PermitView) -> Sequence[Attachment]:
     """The requester's files, as they were when they were added."""
-    if len(of.files) > MAX_ATTACHMENTS or sum(file.size_bytes for file in of.files) > MAX_ATTACHED_BYTES:
-        return ()  # why: who has to verify must hear of it all the same; the mail names the files.
+    if not _fit(of):
+        return ()
     attached = []
     for file in of.files:
         content = read_below(callboard.settings.media_dir, file.path, max_bytes=MAX_ATTACHED_BYTES)
@@ -201,6 +209,7 @@ APPROVAL = Notification(
     find=partial(_find_open, role=PartyRole.APPROVER),
     recipients=partial(_undecided, role=PartyRole.APPROVER, ask=_approve_or_reject),
     context=_asked,
+    attachments=_files,
 )
 VERIFICATION = Notification(
     template="permit_verification",
@@ -213,7 +222,7 @@ VERIFICATION_FROM_MOBILE = Notification(
     template="permit_verification",
     find=partial(_find_open, role=PartyRole.VERIFIER),
     recipients=partial(_undecided, role=PartyRole.VERIFIER, ask=_open_on_phone),
-    context=_asked,
+    context=partial(_asked, with_files=False),
 )
 NOTICE = Notification(template="permit_notice", find=_find, recipients=_requester, context=_shown)
 APPROVED = Notification(
