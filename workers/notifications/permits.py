@@ -47,11 +47,11 @@ def facts(of: PermitView) -> dict[str, str]:
 def decisions(of: PermitView) -> dict[str, str]:
     """Who decided what, for people: `Verified by`, `Approved by`, `Rejected by` → names and times."""
     said: dict[str, list[str]] = {}
-    for member in of.members:
-        if member.party.decided_at is not None:
-            verb = "Verified" if member.party.role == PartyRole.VERIFIER else "Approved"
-            name = "Rejected by" if member.party.decision == Decision.REJECTED else f"{verb} by"
-            said.setdefault(name, []).append(f"{member.person.name}, {of.site.local(member.party.decided_at)}")
+    for role, verb in ((PartyRole.VERIFIER, "Verified by"), (PartyRole.APPROVER, "Approved by")):
+        for member in of.in_role(role):
+            if member.party.decided_at is not None:
+                name = "Rejected by" if member.party.decision == Decision.REJECTED else verb
+                said.setdefault(name, []).append(f"{member.person.name} ({of.site.local(member.party.decided_at)})")
     return {name: "; ".join(people) for name, people in said.items()}
 
 

@@ -86,7 +86,7 @@ def facts(figure: SlaFigure) -> dict[str, str]:
         "Attained": percent(figure.attained_percent),
         "Jobs in time": f"{figure.jobs_in_time} of {figure.jobs}",
         "Tickets in time": f"{figure.tickets_in_time} of {figure.tickets}",
-        "First response": f"{span(figure.response_p50_s)} in the median, {span(figure.response_p95_s)} at most in 95 %",
+        "First response": f"half within {span(figure.response_p50_s)}, 95 % within {span(figure.response_p95_s)}",
     }
 
 
