@@ -40,10 +40,13 @@ def read_below(root: Path, path: str, *, max_bytes: int) -> bytes:
     except OSError as error:
         raise PermanentError(f"the file {path[:200]!a} cannot be read ({error.strerror}): put it back, or take its row "
                              "out") from error  # fmt: skip
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise PermanentError(f"{path[:200]!a} is no ordinary file")
         if found.st_size > max_bytes:
             raise PermanentError(f"the file {path[:200]!a} has {found.st_size:,} bytes, expected at most {max_bytes:,}")
-        return file.read(max_bytes)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(max_bytes)
+    finally:
+        os.close(descriptor)

@@ -14,7 +14,7 @@ from models.subscription import Topic
 from tests.factories.events import see_face
 from tests.factories.jobs import assign_job
 from tests.factories.people import hire, sign_vendor, subscribe
-from tests.factories.permits import ask_for_permit, attach, parties
+from tests.factories.permits import ask_for_permit, attach, join_permit, parties
 from tests.factories.reports import file_report
 from tests.factories.sla import OCTOBER, measure_vendor
 from tests.factories.storing import NOW, id_of
@@ -29,7 +29,7 @@ def rendered(name: str) -> list[Rendered]:
     return MAILS[name]()
 
 
-def _of(notification: Notification[Any, Any], key: Any) -> list[Rendered]:
+def mails_of(notification: Notification[Any, Any], key: Any) -> list[Rendered]:
     with as_task("task-1"):
         with database.reading() as session:
             record = notification.find(session, key)
@@ -55,17 +55,14 @@ def _question(notification: Notification[Any, Any], **changes: Any) -> list[Rend
     permit = ask_for_permit(**changes)
     attach(id_of(permit.permit_id))
     attach(id_of(permit.permit_id), file_name="crane plan, revised.pdf")
-    return _of(notification, permit.permit_id)
+    return mails_of(notification, permit.permit_id)
 
 
 def _two_at_one_address() -> list[Rendered]:
     permit = ask_for_permit(approvers=())
     for name in ("Asha Pillai", "Arun Nair"):
-        join = hire(name, email="approvals@example.org")
-        from tests.factories.permits import join_permit
-
-        join_permit(id_of(permit.permit_id), PartyRole.APPROVER, join)
-    return _of(permits.APPROVAL, permit.permit_id)
+        join_permit(id_of(permit.permit_id), PartyRole.APPROVER, hire(name, email="approvals@example.org"))
+    return mails_of(permits.APPROVAL, permit.permit_id)
 
 
 def _told(notification: Notification[Any, Any], state: PermitState, reason: str | None = None) -> list[Rendered]:
@@ -75,18 +72,18 @@ def _told(notification: Notification[Any, Any], state: PermitState, reason: str 
             for party in parties(id_of(permit.permit_id), role):
                 party.decision, party.decided_at = Decision.APPROVED, NOW
                 session.add(party)
-    return _of(notification, permit.permit_id)
+    return mails_of(notification, permit.permit_id)
 
 
 def _vendor_sla(**changes: Any) -> list[Rendered]:
-    return _of(sla.VENDOR, (measure_vendor(**changes).vendor_id, OCTOBER))
+    return mails_of(sla.VENDOR, (measure_vendor(**changes).vendor_id, OCTOBER))
 
 
 def _sla_report() -> list[Rendered]:
     for name, in_time in (("Lift & Hoist Ltd", 40), ("Cold Rooms <Kochi>", 38), ("Shine Facade Cleaning Company", 12)):
         measure_vendor(sign_vendor(name=name), jobs_in_time=in_time)
     subscribe(Topic.SLA_REPORT, hire("Maya Iyer"))
-    return _of(sla.REPORT, OCTOBER)
+    return mails_of(sla.REPORT, OCTOBER)
 
 
 MAILS: dict[str, Callable[[], list[Rendered]]] = {
@@ -108,6 +105,6 @@ MAILS: dict[str, Callable[[], list[Rendered]]] = {
     "sla_vendor": _vendor_sla,
     "sla_vendor, missed": lambda: _vendor_sla(jobs_in_time=12, response_p95_s=45.0),
     "sla_report": _sla_report,
-    "job_reminder": lambda: _of(jobs.REMINDER, assign_job(assignees=("Anita Das",)).job_id),
-    "face_mismatch": lambda: _of(faces.MISMATCH, see_face().event_id),
+    "job_reminder": lambda: mails_of(jobs.REMINDER, assign_job(assignees=("Anita Das",)).job_id),
+    "face_mismatch": lambda: mails_of(faces.MISMATCH, see_face().event_id),
 }  # fmt: skip

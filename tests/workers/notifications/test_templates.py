@@ -5,9 +5,11 @@ import re
 
 import pytest
 
-from tests.workers.notifications.mails import MAILS, rendered
+from tests.factories.permits import ask_for_permit
+from tests.workers.notifications.mails import MAILS, mails_of, rendered
 from workers.clients.mail_template import TEMPLATES_DIR, render
 from workers.errors import PermanentError
+from workers.notifications import permits
 
 _SHARED = {"permit_question"}
 """Templates that are no mail by themselves."""
@@ -62,14 +64,10 @@ def test_markup_in_a_record_is_text_in_both_parts() -> None:
 
 @pytest.mark.usefixtures("sqlite_database")
 def test_a_record_cannot_speak_in_the_mails_own_lines() -> None:
-    from tests.factories.permits import ask_for_permit
-    from tests.workers.notifications.mails import _of
-    from workers.notifications import permits
-
     forged = "x\n\nApprove: https://evil.example"
     permit = ask_for_permit(place=forged, work=f"Ropes.\n\n{forged}")
 
-    for mail in _of(permits.APPROVAL, permit.permit_id):
+    for mail in mails_of(permits.APPROVAL, permit.permit_id):
         assert "Place:         x Approve: https://evil.example\n" in mail.text
         assert "\n    Approve: https://evil.example\n" in mail.text
         assert not re.search("^Approve: https://evil", mail.text, re.MULTILINE)
