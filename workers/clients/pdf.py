@@ -21,6 +21,8 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 _MARGIN = 20 * mm
+_FRAME_PADDING = 6
+"""Points, which reportlab keeps free within the margins."""
 _BUILT_IN_FONT = Path(reportlab.__file__).parent / "fonts" / "Vera.ttf"
 """Latin scripts; other scripts need CALLBOARD_PDF_FONT_PATH."""
 
@@ -96,8 +98,8 @@ def render_pdf(page: Page, *, font_path: Path | None = None) -> tuple[bytes, int
 
 
 def _figures(lines: Sequence[Sequence[str]], body: ParagraphStyle, muted: ParagraphStyle) -> Table:
-    """A table whose head is repeated on each sheet; its first column takes a third of the width."""
-    small = {"fontSize": 8.5, "leading": 11}
+    """A table whose head is repeated on each sheet; its first column takes three tenths of the width."""
+    small = {"fontSize": 8, "leading": 11}
     head_left, left = ParagraphStyle("", parent=muted, **small), ParagraphStyle("", parent=body, **small)
     head_right, right = (ParagraphStyle("", parent=style, alignment=TA_RIGHT) for style in (head_left, left))
     cells = [
@@ -105,9 +107,9 @@ def _figures(lines: Sequence[Sequence[str]], body: ParagraphStyle, muted: Paragr
         + [Paragraph(escape(cell), head_right if number == 0 else right) for cell in line[1:]]
         for number, line in enumerate(lines)
     ]
-    width = A4[0] - 2 * _MARGIN
+    width = A4[0] - 2 * _MARGIN - 2 * _FRAME_PADDING
     columns = len(lines[0]) - 1
-    table = Table(cells, colWidths=[width / 3, *[width * 2 / 3 / columns] * columns], repeatRows=1)
+    table = Table(cells, colWidths=[width * 0.3, *[width * 0.7 / columns] * columns], repeatRows=1)
     table.setStyle(
         TableStyle(
             [
