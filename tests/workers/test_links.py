@@ -92,6 +92,13 @@ def test_a_key_can_be_replaced_while_links_of_the_one_before_still_work() -> Non
     assert links.url(rotated, LINK).endswith(f"/decide/{sign(LINK, OTHER)}")
 
 
+def test_a_link_of_newer_code_asks_to_come_back() -> None:
+    body = base64.urlsafe_b64encode(b'[2,{"permit":17}]').rstrip(b"=").decode()
+    newer = f"{body}.{links._signature(body, KEY)}"
+
+    assert "try again in a few minutes" in str(refused(newer))
+
+
 def test_a_key_that_is_not_ours_signs_nothing() -> None:
     refused(sign(LINK, OTHER))
 
