@@ -1,6 +1,6 @@
 """Faces: supervisors hear that somebody's face was not that of the person whom they said to be."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from models.face_event import FaceEvent, FaceVerdict
 from models.person import Person, Supervision
 from models.site import Site
 from workers.errors import PermanentError
-from workers.notifications.notification import Notification, Recipient, missing, person
+from workers.notifications.notification import Notification, missing, people
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,11 @@ def _find(session: Session, event_id: int) -> Sighting:
     return Sighting(event, claimed, session.get_one(Site, event.site_id), tuple(supervisors))
 
 
-def _supervisors(of: Sighting) -> Iterator[Recipient]:
-    for who in of.supervisors:
-        yield from person(who)
-
-
 def _shown(of: Sighting) -> Mapping[str, Any]:
     score = "" if of.event.score is None else f"{of.event.score:.2f} of 1"
     return {"event": of.event, "claimed": of.claimed, "site": of.site, "score": score}
 
 
-MISMATCH = Notification(template="face_mismatch", find=_find, recipients=_supervisors, context=_shown)
+MISMATCH = Notification(
+    template="face_mismatch", find=_find, recipients=lambda of: people(of.supervisors), context=_shown
+)

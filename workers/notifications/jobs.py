@@ -1,8 +1,6 @@
 """Maintenance jobs: the assignees are reminded of one that is due."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from dramatiq.middleware import SkipMessage
 from sqlmodel import Session, col, select
@@ -10,7 +8,7 @@ from sqlmodel import Session, col, select
 from models.job import JOB_MOVES, Job, JobAssignee, JobState
 from models.person import Person
 from models.site import Site
-from workers.notifications.notification import Notification, Recipient, missing, person
+from workers.notifications.notification import Notification, missing, people
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,9 @@ def _find(session: Session, job_id: int) -> AssignedJob:
     return AssignedJob(job, session.get_one(Site, job.site_id), tuple(people))
 
 
-def _assignees(of: AssignedJob) -> Iterator[Recipient]:
-    for who in of.assignees:
-        yield from person(who)
-
-
-def _shown(of: AssignedJob) -> Mapping[str, Any]:
-    return {"job": of.job, "site": of.site}
-
-
-REMINDER = Notification(template="job_reminder", find=_find, recipients=_assignees, context=_shown)
+REMINDER = Notification(
+    template="job_reminder",
+    find=_find,
+    recipients=lambda of: people(of.assignees),
+    context=lambda of: {"job": of.job, "site": of.site},
+)

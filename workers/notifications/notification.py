@@ -33,7 +33,7 @@ from workers.clients.smtp import SmtpServer
 from workers.errors import PermanentError
 from workers.runner.current import current_task
 
-__all__ = ["Attachment", "Notification", "Recipient", "missing", "notify", "person"]
+__all__ = ["Attachment", "Notification", "Recipient", "missing", "notify", "people", "person"]
 
 Key = TypeVar("Key")
 Record = TypeVar("Record")
@@ -127,3 +127,9 @@ def person(who: Person, **own: Any) -> Iterable[Recipient]:
     """A person as recipient, with what only they are shown; nobody if they have left."""
     if who.is_active:
         yield Recipient(who.email, who.name, own)
+
+
+def people(those: Iterable[Person]) -> Iterable[Recipient]:
+    """People as recipients, without those who have left."""
+    for who in those:
+        yield from person(who)

@@ -22,7 +22,7 @@ from workers.clients.mail import MAX_ATTACHED_BYTES, MAX_ATTACHMENTS
 from workers.clients.pdf import Page
 from workers.errors import PermanentError
 from workers.links import Link
-from workers.notifications.notification import Attachment, Notification, Recipient, missing, person
+from workers.notifications.notification import Attachment, Notification, Recipient, missing, people, person
 from workers.runner.current import current_task
 
 OPEN = (PermitState.SUBMITTED, PermitState.VERIFIED)
@@ -91,15 +91,10 @@ def _find_in(session: Session, permit_id: int, *, state: PermitState) -> PermitV
 # --- who gets it -----------------------------------------------------------------------------------------------------
 
 
-def _requester(of: PermitView) -> Iterator[Recipient]:
-    yield from person(of.requester)
-
-
 def _vendor_and_security(of: PermitView) -> Iterator[Recipient]:
     if of.vendor.is_active:
         yield Recipient(of.vendor.email, of.vendor.name)
-    for member in of.in_role(PartyRole.SECURITY):
-        yield from person(member.person)
+    yield from people(member.person for member in of.in_role(PartyRole.SECURITY))
 
 
 def _undecided(
@@ -129,12 +124,8 @@ def _expiry() -> datetime:
     return datetime.now(UTC) + timedelta(hours=callboard.settings.link_hours)
 
 
-def _approve_or_reject(of: PermitView, member: Member) -> Sequence[Any]:
-    return [("Approve", _link(of, member, "approved"), "yes"), ("Reject", _link(of, member, "rejected"), "no")]
-
-
-def _verify_or_reject(of: PermitView, member: Member) -> Sequence[Any]:
-    return [("Verify", _link(of, member, "approved"), "yes"), ("Reject", _link(of, member, "rejected"), "no")]
+def _yes_or_no(of: PermitView, member: Member, *, yes: str) -> Sequence[Any]:
+    return [(yes, _link(of, member, "approved"), "yes"), ("Reject", _link(of, member, "rejected"), "no")]
 
 
 def _open_on_phone(of: PermitView, member: Member) -> Sequence[Any]:
@@ -150,11 +141,16 @@ def _shown(of: PermitView) -> Mapping[str, Any]:
     return {"permit": of.permit, "facts": facts(of), "decisions": decisions(of), "site": of.site}
 
 
-def _asked(of: PermitView, *, with_files: bool = True) -> Mapping[str, Any]:
+def _asked(of: PermitView) -> Mapping[str, Any]:
     names = [file.file_name for file in of.files]
-    attached = names if with_files and _fit(of) else []
-    left_out = [] if attached else names
+    attached, left_out = (names, []) if _fit(of) else ([], names)
     return {**_shown(of), "expires": of.site.local(_expiry()), "attached": attached, "left_out": left_out}
+
+
+def _asked_on_phone(of: PermitView) -> Mapping[str, Any]:
+    asked = {**_asked(of), "attached": [], "left_out": [file.file_name for file in of.files]}
+    # why: a link into the app lets nobody decide by itself, and does not expire.
+    return asked | {"expires": None} if callboard.settings.mobile_url else asked
 
 
 # --- what goes along -------------------------------------------------------------------------------------------------
@@ -207,14 +203,14 @@ def _printed(of: PermitView) -> Sequence[Attachment]:
 APPROVAL = Notification(
     template="permit_approval",
     find=partial(_find_open, role=PartyRole.APPROVER),
-    recipients=partial(_undecided, role=PartyRole.APPROVER, ask=_approve_or_reject),
+    recipients=partial(_undecided, role=PartyRole.APPROVER, ask=partial(_yes_or_no, yes="Approve")),
     context=_asked,
     attachments=_files,
 )
 VERIFICATION = Notification(
     template="permit_verification",
     find=partial(_find_open, role=PartyRole.VERIFIER),
-    recipients=partial(_undecided, role=PartyRole.VERIFIER, ask=_verify_or_reject),
+    recipients=partial(_undecided, role=PartyRole.VERIFIER, ask=partial(_yes_or_no, yes="Verify")),
     context=_asked,
     attachments=_files,
 )
@@ -222,9 +218,9 @@ VERIFICATION_FROM_MOBILE = Notification(
     template="permit_verification",
     find=partial(_find_open, role=PartyRole.VERIFIER),
     recipients=partial(_undecided, role=PartyRole.VERIFIER, ask=_open_on_phone),
-    context=partial(_asked, with_files=False),
+    context=_asked_on_phone,
 )
-NOTICE = Notification(template="permit_notice", find=_find, recipients=_requester, context=_shown)
+NOTICE = Notification(template="permit_notice", find=_find, recipients=lambda of: person(of.requester), context=_shown)
 APPROVED = Notification(
     template="permit_approved",
     find=partial(_find_in, state=PermitState.APPROVED),

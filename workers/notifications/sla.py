@@ -18,7 +18,7 @@ from models.vendor import SlaFigure, Vendor
 from workers import callboard, documents
 from workers.clients.pdf import Page
 from workers.errors import PermanentError
-from workers.notifications.notification import Attachment, Notification, Recipient, missing, person
+from workers.notifications.notification import Attachment, Notification, Recipient, missing, people
 
 _HEAD = (
     "Vendor",
@@ -81,11 +81,6 @@ def send_report(period: str | None) -> dict[str, Any]:
 def _vendor(of: VendorSla) -> Iterator[Recipient]:
     if of.vendor.is_active:
         yield Recipient(of.vendor.email, of.vendor.name)
-
-
-def _subscribers(of: Report) -> Iterator[Recipient]:
-    for who in of.people:
-        yield from person(who)
 
 
 def facts(figure: SlaFigure) -> dict[str, str]:
@@ -166,7 +161,7 @@ VENDOR = Notification(template="sla_vendor", find=_find_vendor, recipients=_vend
 REPORT = Notification(
     template="sla_report",
     find=_find_report,
-    recipients=_subscribers,
+    recipients=lambda of: people(of.people),
     context=_shown_to_management,
     attachments=_printed,
 )

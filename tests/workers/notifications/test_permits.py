@@ -150,6 +150,7 @@ def test_a_phone_is_led_to_the_app_where_there_is_one_and_gets_no_file(
     (mail,) = mails.mails
     assert f"Open the permit: https://app.example.org/permits/{permit.permit_id}?from=mail\n" in text_of(mails)
     assert "Not attached:  method statement.pdf\n" in text_of(mails)
+    assert "decide in your name" not in text_of(mails)
     assert list(mail.iter_attachments()) == []
 
 
