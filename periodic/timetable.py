@@ -11,4 +11,6 @@ __all__ = ["TIMETABLE", "Declaration", "cron", "crontab", "date", "interval"]
 TIMETABLE = (
     # A sample a minute is fine enough to see a trend and to alert within one, and costs a few milliseconds.
     Declaration("system-health-check", "health.check_system", crontab("* * * * *"), max_retries=1, time_limit_s=30),
+    # Mondays before work, so that a week begins with what the last full period was like; without figures it is skipped.
+    Declaration("sla-report", "email.send_sla_report", crontab("0 7 * * mon"), max_retries=3, time_limit_s=300),
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 from dramatiq.encoder import JSONEncoder, PickleEncoder
+from pydantic import SecretStr
 
 from models import database, direct, schema
 from tests.conftest import FAST
@@ -24,8 +25,12 @@ from workers.start_checks import Finding, Weight
 BIN = Path(sys.executable).parent
 
 
-def settings(mode: Mode = Mode.DEVELOPMENT, *accepted: Risk) -> Settings:
-    return callboard.settings.model_copy(update={"mode": mode, "accepted_risks": accepted})
+LINKS = {"public_url": "https://tasks.example.org", "link_secret": (SecretStr("k" * 32),)}
+"""What production mode wants for links in mails."""
+
+
+def settings(mode: Mode = Mode.DEVELOPMENT, *accepted: Risk, **changes: object) -> Settings:
+    return callboard.settings.model_copy(update={"mode": mode, "accepted_risks": accepted, **LINKS, **changes})
 
 
 def texts(findings: object) -> list[str]:
@@ -190,6 +195,26 @@ def test_tables_of_a_newer_version_are_fine_for_a_rolling_deploy(sqlite_database
         to.run("UPDATE alembic_version SET version_num = '9999'")
 
     assert list(start_checks.check_database()) == []
+
+
+def test_in_production_links_in_mails_need_a_key_that_all_share() -> None:
+    (finding,) = start_checks.check_links(settings(Mode.PRODUCTION, link_secret=()))
+
+    assert "CALLBOARD_LINK_SECRET is not set" in finding.text
+    assert "set it to what `openssl rand -hex 32` prints" in finding.text
+    assert (finding.risk, finding.stops(Mode.PRODUCTION)) == (None, True)
+
+
+@pytest.mark.parametrize("url", [None, "http://tasks.example.org"])
+def test_in_production_links_lead_to_where_people_are_and_over_tls(url: str | None) -> None:
+    (finding,) = start_checks.check_links(settings(Mode.PRODUCTION, public_url=url))
+
+    assert "expected https:// and the name by which people reach the API: set CALLBOARD_PUBLIC_URL" in finding.text
+    assert finding.risk is Risk.PUBLIC_URL
+
+
+def test_in_development_a_key_is_made_and_this_machine_is_enough() -> None:
+    assert list(start_checks.check_links(settings(link_secret=(), public_url=None))) == []
 
 
 def test_pickled_messages_are_found() -> None:

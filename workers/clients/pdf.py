@@ -1,7 +1,10 @@
-"""PDF pages by reportlab: title, a table of facts, sections of text. Text from outside is escaped, never markup."""
+"""PDF pages by reportlab: title, a table of facts, tables of figures, sections of text. Text from outside is escaped,
+never markup.
+"""
 
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from xml.sax.saxutils import escape
 
 import reportlab
 from reportlab.lib import colors
-from reportlab.lib.enums import TA_LEFT
+from reportlab.lib.enums import TA_LEFT, TA_RIGHT
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
@@ -18,18 +21,26 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 _MARGIN = 20 * mm
+_FRAME_PADDING = 6
+"""Points, which reportlab keeps free within the margins."""
 _BUILT_IN_FONT = Path(reportlab.__file__).parent / "fonts" / "Vera.ttf"
 """Latin scripts; other scripts need CALLBOARD_PDF_FONT_PATH."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What is printed: a title with its reference, facts as a table, then sections; empty ones are left out."""
+    """What is printed: a title with its reference, facts as a table, tables, then sections; empty ones are left out.
+
+    Args:
+        tables: heading → lines of cells, the head first; a first column is text, the others are figures.
+        sections: heading → text; its lines are paragraphs.
+    """
 
     title: str
     reference: str
-    facts: dict[str, str]
-    sections: dict[str, str]
+    facts: Mapping[str, str]
+    sections: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
 
 
 def render_pdf(page: Page, *, font_path: Path | None = None) -> tuple[bytes, int]:
@@ -60,6 +71,8 @@ def render_pdf(page: Page, *, font_path: Path | None = None) -> tuple[bytes, int
     story: list[Any] = [
         Paragraph(escape(page.title), title), Paragraph(escape(page.reference), muted), Spacer(1, 8), facts
     ]  # fmt: skip
+    for name, lines in page.tables.items():
+        story += [Paragraph(escape(name), head), _figures(lines, body, muted)]
     for name, text in page.sections.items():
         if text.strip():
             story.append(Paragraph(escape(name), head))
@@ -82,6 +95,32 @@ def render_pdf(page: Page, *, font_path: Path | None = None) -> tuple[bytes, int
     )  # fmt: skip
     document.build(story, onFirstPage=number, onLaterPages=number)
     return buffer.getvalue(), sheets
+
+
+def _figures(lines: Sequence[Sequence[str]], body: ParagraphStyle, muted: ParagraphStyle) -> Table:
+    """A table whose head is repeated on each sheet; its first column takes three tenths of the width."""
+    small = {"fontSize": 8, "leading": 11}
+    head_left, left = ParagraphStyle("", parent=muted, **small), ParagraphStyle("", parent=body, **small)
+    head_right, right = (ParagraphStyle("", parent=style, alignment=TA_RIGHT) for style in (head_left, left))
+    cells = [
+        [Paragraph(escape(line[0]), head_left if number == 0 else left)]
+        + [Paragraph(escape(cell), head_right if number == 0 else right) for cell in line[1:]]
+        for number, line in enumerate(lines)
+    ]
+    width = A4[0] - 2 * _MARGIN - 2 * _FRAME_PADDING
+    columns = len(lines[0]) - 1
+    table = Table(cells, colWidths=[width * 0.3, *[width * 0.7 / columns] * columns], repeatRows=1)
+    table.setStyle(
+        TableStyle(
+            [
+                ("VALIGN", (0, 0), (-1, -1), "TOP"),
+                ("LINEBELOW", (0, 0), (-1, -1), 0.4, colors.HexColor("#e5e7eb")),
+                ("LEFTPADDING", (0, 0), (0, -1), 0),
+                ("RIGHTPADDING", (-1, 0), (-1, -1), 0),
+            ]
+        )
+    )
+    return table
 
 
 @lru_cache(maxsize=8)

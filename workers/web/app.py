@@ -10,6 +10,7 @@ from workers.web.auth import Guard
 from workers.web.chores import create_chore_router
 from workers.web.correlation import Correlated
 from workers.web.cross_site import SameSiteOnly
+from workers.web.decisions import create_decision_router
 from workers.web.events import create_event_router
 from workers.web.fleet import create_fleet_router
 from workers.web.headers import BrowserGuard
@@ -44,6 +45,7 @@ def create_app() -> FastAPI:
     app.include_router(create_alert_router())
     app.include_router(create_audit_router())
     app.include_router(create_metrics_router())
+    app.include_router(create_decision_router())
     settings = callboard.settings
     app.add_middleware(
         BodyLimit,

@@ -4,7 +4,7 @@
                  with 422
     correlated   what it sends has the request's correlation id (workers.web.correlation)
     audited      a request that acts leaves an entry in the audit log before its answer goes out. What the route did not
-                 record itself is recorded by its tag and name, with what stood in the path as its target
+                 record itself is recorded by its tag and name, with what stood in the path as its target (no secret)
     in words     whatever we refuse is a problem document; a stranger's own exceptions are left to his application
 
 Must not: know a single route; read a token.
@@ -21,6 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
+from models.redaction import is_secret_name
 from workers import audit, callboard
 from workers.runner import correlation
 from workers.web.auth import Caller
@@ -116,7 +117,7 @@ class Route(APIRoute):
 
     def _write(self, sheet: audit.Sheet, request: Request, status: int) -> None:
         if not sheet.entries:
-            target = " ".join(str(value) for value in request.path_params.values())
+            target = " ".join(str(value) for name, value in request.path_params.items() if not is_secret_name(name))
             sheet.record(f"{_tag_of(self)}.{self.name}", target)
         if status < 400:
             sheet.write(audit.DONE)
