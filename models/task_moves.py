@@ -35,6 +35,7 @@ from typing import Any, Final
 import msgspec
 
 from models import totals
+from models.arrays import columns_of
 from models.direct import Direct, marked, stamp
 from models.redaction import redact_text
 from models.task import DEFAULT_PRIORITY, AttemptOutcome, TaskStatus
@@ -190,7 +191,7 @@ def accept(to: Direct, tasks: Sequence[NewTask]) -> int:
                     row[index] = stamps.get(at) or stamps.setdefault(at, stamp("sqlite", at))
     if to.dialect == "sqlite":
         return to.run_counted_many(_ACCEPT_SQLITE, rows) if rows else 0
-    return to.run_counted(_ACCEPT_MANY_POSTGRES, _columns(rows)) if rows else 0
+    return to.run_counted(_ACCEPT_MANY_POSTGRES, columns_of(rows)) if rows else 0
 
 
 def _accept_one(to: Direct, task: NewTask) -> int:
@@ -307,7 +308,7 @@ def start(to: Direct, starts: Sequence[Start]) -> dict[Attempt, Started]:
         [s.task_id, s.attempt, s.worker_id, stamp(to.dialect, s.started_at), s.sent_attempt, s.checked] for s in starts
     ]
     if to.dialect != "sqlite":
-        return {(row[0], row[1]): Started(row[2], row[3]) for row in to.run(_START_POSTGRES, _columns(rows))}
+        return {(row[0], row[1]): Started(row[2], row[3]) for row in to.run(_START_POSTGRES, columns_of(rows))}
     granted: dict[Attempt, Started] = {}
     for row in rows:
         for found in to.run(_START_SQLITE, row):
@@ -460,11 +461,11 @@ def end(to: Direct, ends: Sequence[End]) -> set[Attempt]:
     if to.dialect != "sqlite":
         # In the order of the ids: two processes that lock the same rows must not wait for each other.
         rows = sorted((_end_values(to.dialect, one) for one in ends), key=itemgetter(0))
-        ended = {(row[0], row[1]) for row in to.run(_END_POSTGRES, _columns(rows))}
+        ended = {(row[0], row[1]) for row in to.run(_END_POSTGRES, columns_of(rows))}
         left = [row for row in rows if (row[0], row[1]) not in ended]
         if left:
             # One that waited for rescue's commit saw the row as rescue left it, but its attempt as it was before.
-            ended |= {(row[0], row[1]) for row in to.run(_END_POSTGRES, _columns(left))}
+            ended |= {(row[0], row[1]) for row in to.run(_END_POSTGRES, columns_of(left))}
         return ended
     tally = totals.Tally(totals.TASKS)
     moved = _complete_in_sqlite(to, [one for one in ends if one.status is TaskStatus.COMPLETED], tally)
@@ -659,11 +660,6 @@ def reopen(to: Direct, task_id: str) -> bool:
 
 
 # --- how the statements are passed ----------------------------------------------------------------------------------
-
-
-def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """Rows as one array a column."""
-    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _for_ids(to: Direct, statement: str, task_ids: Sequence[str], *before: Any) -> list[tuple[Any, ...]]:
