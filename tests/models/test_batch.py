@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.arrays import array_of, columns_of
+from models.batch import array_of, columns_of
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 # PostgreSQL's text holds neither NUL nor half a surrogate pair; who writes text takes them out (models.text).
