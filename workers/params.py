@@ -51,6 +51,8 @@ def plain_text(value: Any, *, what: str, max_bytes: int) -> str:
     Raises:
         NotPlain: with the place, the type or the size, and the mend.
     """
+    if value is None:
+        return "null"  # why: what most tasks return.
     try:
         text = _written(value)
     except RecursionError:
@@ -323,7 +325,7 @@ _PLACE_MAX_CHARS = 200
 
 def _written(value: Any) -> str:
     _check_nesting(value, MAX_NESTING)
-    return json.dumps(msgspec.to_builtins(value, enc_hook=unwrap), allow_nan=False, separators=(",", ":"))
+    return _encode(msgspec.to_builtins(value, enc_hook=unwrap))
 
 
 def _place_of(value: Any) -> str:

@@ -24,6 +24,8 @@ class _Tasks(_ShutdownManager):
                 self._by_thread[threading.get_ident()] = task_id
 
     def remove_notification(self) -> None:
+        if not self._by_thread:
+            return
         with self._lock:
             self._by_thread.pop(threading.get_ident(), None)
 
