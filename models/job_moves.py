@@ -15,20 +15,19 @@ from typing import Any, Final, cast
 from sqlalchemy import CursorResult, update
 from sqlmodel import Session, col, select
 
-from models.job import JOB_MOVES, Job, JobAssignee, JobState, MaintenancePlan, PlanAssignee
+from models.job import IS_OPEN, IS_TO_BE_REMINDED, Job, JobAssignee, JobState, MaintenancePlan, PlanAssignee
 from models.triggers import Trigger
 
-OPEN: Final = tuple(state for state, following in JOB_MOVES.items() if JobState.AUTOCLOSED in following)
 MOST_A_PLAN: Final = 500
 """Jobs that one run makes of one plan; the next run makes more."""
 
 
-def to_close(session: Session, now: datetime, *, after_id: int = 0, limit: int) -> list[int]:
-    """Ids above `after_id` of jobs that nobody did in time, in their order."""
+def to_close(session: Session, now: datetime, *, limit: int) -> list[int]:
+    """Ids of jobs that nobody did in time, those first that have waited longest."""
     statement = (
         select(col(Job.job_id))
-        .where(col(Job.state).in_(OPEN), col(Job.closes_at) <= now, col(Job.job_id) > after_id)
-        .order_by(col(Job.job_id))
+        .where(IS_OPEN, col(Job.closes_at) <= now)
+        .order_by(col(Job.closes_at), col(Job.job_id))
         .limit(limit)
     )
     return [one for one in session.exec(statement) if one is not None]
@@ -38,7 +37,7 @@ def close(session: Session, job_id: int, *, by: str, now: datetime) -> Job | Non
     """Close a job that nobody did; None if it is not to be closed (any more)."""
     done = session.execute(
         update(Job)
-        .where(col(Job.job_id) == job_id, col(Job.state).in_(OPEN), col(Job.closes_at) <= now)
+        .where(col(Job.job_id) == job_id, IS_OPEN, col(Job.closes_at) <= now)
         .values(
             state=JobState.AUTOCLOSED,
             closed_at=now,
@@ -56,9 +55,8 @@ def to_remind(session: Session, now: datetime, *, limit: int) -> list[int]:
     statement = (
         select(col(Job.job_id))
         .where(
-            col(Job.state).in_(OPEN),
+            IS_TO_BE_REMINDED,
             col(Job.remind_at) <= now,
-            col(Job.reminder_task_id).is_(None),
             col(Job.closes_at) > now,
         )
         .order_by(col(Job.remind_at), col(Job.job_id))

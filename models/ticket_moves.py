@@ -14,7 +14,7 @@ from sqlalchemy import CursorResult, update
 from sqlmodel import Session, col, select
 
 from models.job import Job, JobAssignee
-from models.ticket import EscalationRule, Ticket, TicketChange, TicketHistory, TicketRecipient, TicketState
+from models.ticket import IS_OPEN, EscalationRule, Ticket, TicketChange, TicketHistory, TicketRecipient
 
 JOBS_CATEGORY = "maintenance"
 """Of tickets that come from jobs: its rules escalate them."""
@@ -47,12 +47,12 @@ def rules(session: Session) -> Sequence[EscalationRule]:
     ).all()
 
 
-def to_escalate(session: Session, rule: EscalationRule, now: datetime, *, after_id: int = 0, limit: int) -> list[int]:
-    """Ids above `after_id` of tickets that have stood at a rule's level for too long, in their order."""
+def to_escalate(session: Session, rule: EscalationRule, now: datetime, *, limit: int) -> list[int]:
+    """Ids of tickets that have stood at a rule's level for too long, those first that have waited longest."""
     statement = (
         select(col(Ticket.ticket_id))
-        .where(*_is_due(rule, now), col(Ticket.ticket_id) > after_id)
-        .order_by(col(Ticket.ticket_id))
+        .where(*_is_due(rule, now))
+        .order_by(col(Ticket.level_since_at), col(Ticket.ticket_id))
         .limit(limit)
     )
     return [one for one in session.exec(statement) if one is not None]
@@ -91,9 +91,8 @@ def has_people(session: Session, ticket: Ticket) -> bool:
 
 
 def _is_due(rule: EscalationRule, now: datetime) -> tuple[Any, ...]:
-    # As the partial index ix_tickets_open_category_level_level_since_at has it.
     return (
-        col(Ticket.state) == TicketState.OPEN,
+        IS_OPEN,
         col(Ticket.category) == rule.category,
         col(Ticket.level) == rule.level,
         col(Ticket.level_since_at) <= now - timedelta(seconds=rule.after_s),

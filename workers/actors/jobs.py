@@ -54,10 +54,9 @@ def close_all(now: datetime) -> "tuple[list[int], list[int]]":
 
     closed: list[int] = []
     tickets: list[int] = []
-    last = 0
-    while True:
+    while True:  # why it ends: whatever was found is closed then, here or by another, and not found again.
         with database.reading() as session:
-            due = job_moves.to_close(session, now, after_id=last, limit=BATCH)
+            due = job_moves.to_close(session, now, limit=BATCH)
         for job_id in due:
             current_task().checkpoint()
             is_closed, ticket_id = close_job(job_id, now)
@@ -65,7 +64,6 @@ def close_all(now: datetime) -> "tuple[list[int], list[int]]":
             tickets += [] if ticket_id is None else [ticket_id]
         if len(due) < BATCH:
             return closed, tickets
-        last = due[-1]
 
 
 @actor(task_type=TaskType.JOB, aliases=("autoclose_job",))

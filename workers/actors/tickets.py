@@ -65,15 +65,13 @@ def ticket_escalation() -> dict[str, list[int]]:
     with database.reading() as session:
         rules = ticket_moves.rules(session)
     for rule in rules:
-        last = 0
-        while True:
+        while True:  # why it ends: whatever was found is at another level then, and not found again.
             with database.reading() as session:
-                due = ticket_moves.to_escalate(session, rule, now, after_id=last, limit=BATCH)
+                due = ticket_moves.to_escalate(session, rule, now, limit=BATCH)
             for ticket_id in due:
                 current_task().checkpoint()
                 if escalate(ticket_id, rule, now):
                     escalated.append(ticket_id)
             if len(due) < BATCH:
                 break
-            last = due[-1]
     return {"escalated": escalated}
