@@ -9,6 +9,10 @@ from periodic.declaration import Declaration, cron, crontab, date, interval
 __all__ = ["TIMETABLE", "Declaration", "cron", "crontab", "date", "interval"]
 
 TIMETABLE = (
+    # Before the working day, a week ahead: who plans the day sees what falls due.
+    Declaration("create-ppm-jobs", "jobs.create_ppm_job", crontab("0 2 * * *"), max_retries=3, time_limit_s=600),
+    # Reminders, closings and escalations are due to the minute; no retry, as the next minute looks again.
+    Declaration("every-minute-sweep", "jobs.task_every_min", crontab("* * * * *"), max_retries=0, time_limit_s=50),
     # A sample a minute is fine enough to see a trend and to alert within one, and costs a few milliseconds.
     Declaration("system-health-check", "health.check_system", crontab("* * * * *"), max_retries=1, time_limit_s=30),
     # Mondays before work, so that a week begins with what the last full period was like; without figures it is skipped.

@@ -11,16 +11,18 @@ from models import database
 from models.alert import Alert
 from models.permit import Decision, PartyRole, PermitState
 from models.subscription import Topic
-from tests.factories.events import see_face
+from models.ticket import TicketChange
+from tests.factories.events import report_event, see_face
 from tests.factories.jobs import assign_job
 from tests.factories.people import hire, sign_vendor, subscribe
 from tests.factories.permits import ask_for_permit, attach, join_permit, parties
 from tests.factories.reports import file_report
 from tests.factories.sla import OCTOBER, measure_vendor
 from tests.factories.storing import NOW, id_of
+from tests.factories.tickets import note_change, open_ticket
 from tests.workers.actors.running import as_task
 from workers.clients.mail_template import Rendered, render
-from workers.notifications import alerts, faces, jobs, permits, sla
+from workers.notifications import alert_events, alerts, faces, jobs, permits, sla, tickets
 from workers.notifications.notification import Notification
 
 
@@ -86,6 +88,14 @@ def _sla_report() -> list[Rendered]:
     return mails_of(sla.REPORT, OCTOBER)
 
 
+def _escalated() -> list[Rendered]:
+    ticket = open_ticket(level=1)
+    note_change(
+        ticket, version=2, change=TicketChange.ESCALATED, note="it stood at level 0 for more than 1:00:00 (h:mm:ss)"
+    )
+    return mails_of(tickets.CHANGED, ticket.ticket_id)
+
+
 MAILS: dict[str, Callable[[], list[Rendered]]] = {
     "confirmation": lambda: _plain("confirmation", {"reference": "FIR-2026-000777", "report": file_report()}),
     "confirmation, unknown here": lambda: _plain("confirmation", {"reference": "FIR-9", "report": None}),
@@ -106,5 +116,8 @@ MAILS: dict[str, Callable[[], list[Rendered]]] = {
     "sla_vendor, missed": lambda: _vendor_sla(jobs_in_time=12, response_p95_s=45.0),
     "sla_report": _sla_report,
     "job_reminder": lambda: mails_of(jobs.REMINDER, assign_job(assignees=("Anita Das",)).job_id),
+    "ticket": lambda: mails_of(tickets.CHANGED, open_ticket(assignee=None, description="").ticket_id),
+    "ticket, escalated": _escalated,
+    "alert_event": lambda: mails_of(alert_events.REPORTED, report_event().event_id),
     "face_mismatch": lambda: mails_of(faces.MISMATCH, see_face().event_id),
 }  # fmt: skip
