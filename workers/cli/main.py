@@ -15,6 +15,7 @@ from workers.cli import (
     alerts,
     check,
     chores,
+    demo,
     doctor,
     enqueue,
     inventory,
@@ -46,6 +47,7 @@ app.command("up")(up.up)
 app.command("worker")(worker.worker)
 app.command("migrate")(up.migrate)
 app.command("sample")(up.load_sample)
+app.command("demo")(demo.demo)
 app.command("check")(check.check)
 app.command("actors")(check.actors)
 app.command("inventory")(inventory.inventory)
