@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+PYTEST_FLAGS ?=
 
 .PHONY: install run test check bench soak lock audit fix clean
 
@@ -12,7 +13,7 @@ run: $(STAMP)  ## bring the whole system up, until Ctrl-C
 	@exec $(BIN)/callboard up
 
 test: $(STAMP)  ## run the tests; they start the servers that they need
-	$(BIN)/pytest
+	$(BIN)/pytest $(PYTEST_FLAGS)
 
 check: $(STAMP)  ## the gate: ruff, format, types, import contract, callboard check, tests
 	$(BIN)/ruff check .

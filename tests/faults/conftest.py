@@ -53,7 +53,7 @@ def start_worker(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> I
     for process in started:
         kill_tree(process)
     for number in range(len(started)):
-        print(f"worker {number}:", (tmp_path / f"worker-{number}.log").read_text(errors="replace")[-4_000:])
+        print(f"worker {number}:", (tmp_path / f"worker-{number}.log").read_text(errors="replace")[-20_000:])
 
 
 def await_death(process: "subprocess.Popen[bytes]") -> None:
@@ -150,3 +150,5 @@ def supervise(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> Iter
         for left in one.family:
             if left.is_running():
                 left.kill()
+    for number, one in enumerate(started):
+        print(f"workers {number}:", one.output[-20_000:])

@@ -264,6 +264,7 @@ def plain(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> Iterator
     made = Started(command, environment, tmp_path / "plain.log")
     yield made
     kill_tree(made.process)
+    print("worker:", made.output)
 
 
 @on_sqlite
