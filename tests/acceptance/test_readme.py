@@ -163,7 +163,7 @@ def test_the_example_of_a_domain_works_as_the_readme_says(redis_url: str, tmp_pa
         assert "generate it first" in refused.stderr
     finally:
         worker.terminate()
-        worker.wait(timeout=20)
+        worker.wait(timeout=90)
     assert sorted(found.name for found in documents.iterdir()) == ["one.pdf", "one.pdf.gz"]
 
 

@@ -148,7 +148,7 @@ def test_top_lives_in_a_terminal_and_leaves_cleanly(key: bytes) -> None:
         os.write(master, key)
         wait_until(lambda: reads(b"\x1b[?1049l"), within_s=30, what="the screen as it was")
         wait_until(lambda: reads(b"\0") or process.poll() is not None, within_s=30, what="its end")
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=90) == 0
     finally:
         end(process)
         os.close(master)

@@ -182,9 +182,7 @@ def test_with_redis_hanging_only_the_first_who_cancels_waits_for_it(
     api: httpx2.Client, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = enqueue(api), enqueue(api)
-    monkeypatch.setattr(
-        ledger_bus, "BREAK_S", 600.0
-    )  # why: on a slow machine a second is soon over
+    monkeypatch.setattr(ledger_bus, "BREAK_S", 600.0)  # why: on a slow machine a second is soon over
 
     with own_redis.hanging():
         answers = [api.post(f"/api/tasks/{task_id}/cancel") for task_id in (first, second)]
