@@ -6,6 +6,7 @@ says how old it is, nor `q`.
 
 import os
 import select
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -87,17 +88,30 @@ def _watch(console: Any, every_s: float) -> None:
 
     reader, keyboard = _Reader(every_s), sys.stdin.fileno()
     try:
-        with _single_keys(), Live(console=console, screen=True, auto_refresh=False) as live:
-            while True:
+        with (
+            _interrupts() as interrupted,
+            _single_keys(),
+            Live(console=console, screen=True, auto_refresh=False) as live,
+        ):
+            while not interrupted():
                 live.update("reading…" if reader.latest is None else _picture(reader.latest), refresh=True)
                 if select.select([keyboard], [], [], min(every_s, 0.25))[0]:
                     pressed = os.read(keyboard, 64)
                     if not pressed or b"q" in pressed.lower():
                         return
-    except KeyboardInterrupt:
-        return
     finally:
         reader.stop.set()
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Yields what says whether Ctrl-C was pressed. As an exception it would be lost where it lands in a finaliser."""
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
