@@ -56,6 +56,13 @@ def find_document(session: Session, kind: DocumentKind, subject: str, version: i
     ).first()
 
 
+def expired(session: Session, made_before: datetime, *, after_id: int, limit: int) -> list[int]:
+    """The ids of documents that were made before, in their order, from after an id."""
+    wanted = (col(Document.created_at) < made_before, col(Document.document_id) > after_id)
+    found = session.exec(select(Document.document_id).where(*wanted).order_by(col(Document.document_id)).limit(limit))
+    return [document_id for document_id in found if document_id is not None]
+
+
 def record_document(session: Session, made: Document) -> Document:
     """Store a document, over the one of the same version if there is one; returns what is stored."""
     kind = DocumentKind(made.kind)

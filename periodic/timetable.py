@@ -17,4 +17,12 @@ TIMETABLE = (
     Declaration("system-health-check", "health.check_system", crontab("* * * * *"), max_retries=1, time_limit_s=30),
     # Mondays before work, so that a week begins with what the last full period was like; without figures it is skipped.
     Declaration("sla-report", "email.send_sla_report", crontab("0 7 * * mon"), max_retries=3, time_limit_s=300),
+    # What has had its time goes while little of it is there: an hour's worth each time.
+    Declaration("cleanup-expired-data", "maintenance.cleanup_old_data", crontab("0 * * * *")),
+    Declaration("cleanup-expired-sessions", "maintenance.cleanup_expired_sessions", crontab("0 */6 * * *")),
+    # At night, when nobody looks: logs first, then files.
+    Declaration("cleanup-old-logs", "maintenance.cleanup_old_logs", crontab("0 0 * * *")),
+    Declaration("cleanup-expired-pdfs", "maintenance.cleanup_expired_pdfs", crontab("30 0 * * *")),
+    # Twice within the hour that values live, so that none is ever missing.
+    Declaration("warm-cache", "maintenance.warm_cache", crontab("*/30 * * * *"), max_retries=1, time_limit_s=120),
 )

@@ -144,6 +144,10 @@ class Settings(BaseSettings):
     """How long an ended task is kept, with its attempts, log lines and idempotency key."""
     audit_retention_days: int = Field(default=365, ge=1, le=36_500)
     """How long the audit log remembers."""
+    log_retention_days: int = Field(default=30, ge=1, le=3_650)
+    """How long log lines of ended tasks are kept, and health samples."""
+    document_retention_days: int = Field(default=365, ge=1, le=36_500)
+    """How long generated PDFs are kept."""
 
     log_format: LogFormat = LogFormat.CONSOLE
     """Of what processes write to standard error."""
