@@ -25,4 +25,6 @@ TIMETABLE = (
     Declaration("cleanup-expired-pdfs", "maintenance.cleanup_expired_pdfs", crontab("30 0 * * *")),
     # Twice within the hour that values live, so that none is ever missing.
     Declaration("warm-cache", "maintenance.warm_cache", crontab("*/30 * * * *"), max_retries=1, time_limit_s=120),
+    # Five minutes after the hour nearly all outcomes of it are written; late ones are found by the next run.
+    Declaration("aggregate-statistics", "analytics.aggregate_task_statistics", crontab("5 * * * *"), max_retries=2),
 )
