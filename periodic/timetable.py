@@ -17,6 +17,10 @@ TIMETABLE = (
     Declaration("system-health-check", "health.check_system", crontab("* * * * *"), max_retries=1, time_limit_s=30),
     # Mondays before work, so that a week begins with what the last full period was like; without figures it is skipped.
     Declaration("sla-report", "email.send_sla_report", crontab("0 7 * * mon"), max_retries=3, time_limit_s=300),
+    # An alert of a provider looks back fifteen minutes: two probes may fail to be made, and it stands.
+    Declaration(
+        "probe-providers", "health.probe_all_providers", crontab("*/5 * * * *"), max_retries=1, time_limit_s=120
+    ),
     # What has had its time goes while little of it is there: an hour's worth each time.
     Declaration("cleanup-expired-data", "maintenance.cleanup_old_data", crontab("0 * * * *")),
     Declaration("cleanup-expired-sessions", "maintenance.cleanup_expired_sessions", crontab("0 */6 * * *")),

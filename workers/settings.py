@@ -196,6 +196,9 @@ class Settings(BaseSettings):
     health_round_trip_ms: float = Field(default=500.0, gt=0)
     health_queue_age_s: float = Field(default=300.0, gt=0)
 
+    snmp_community: SecretStr = SecretStr("public")
+    """With which probes ask SNMP agents (v2c)."""
+
     pdf_font_path: Path | None = None
     """A TrueType font for reports in scripts that the built-in one lacks."""
 
