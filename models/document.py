@@ -22,6 +22,8 @@ class DocumentKind(StrEnum):
     """Subject: the permit's reference."""
     SLA_REPORT = "sla_report"
     """Subject: the period."""
+    DAILY_REPORT = "daily_report"
+    """Subject: the day, as 2026-11-25."""
 
 
 class Document(SQLModel, table=True):
