@@ -163,7 +163,8 @@ def forget_documents(directory: Path, made_before: datetime) -> Iterator[tuple[s
 
 def _forget_document(directory: Path, document_id: int, made_before: datetime) -> bool:
     from models.document import Document
-    from workers.clients.removal import opened_folder, remove_below
+    from workers.clients.files import opened_folder
+    from workers.clients.removal import remove_below
 
     try:
         with database.writing() as session:
@@ -189,7 +190,7 @@ def _forget_document(directory: Path, document_id: int, made_before: datetime) -
 
 def forget_parts(directory: Path, written_before: datetime) -> Iterator[int]:
     """Remove what writers that died have left half written."""
-    from workers.clients.removal import opened_folder
+    from workers.clients.files import opened_folder
 
     if not directory.is_dir():
         return

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.clients.removal import opened_folder, remove_below
+from workers.clients.files import opened_folder
+from workers.clients.removal import remove_below
 from workers.errors import PermanentError
 
 
