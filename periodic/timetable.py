@@ -33,6 +33,4 @@ TIMETABLE = (
     Declaration("aggregate-statistics", "analytics.aggregate_task_statistics", crontab("5 * * * *"), max_retries=2),
     # When people begin their day, about the one before.
     Declaration("daily-reports", "reports.send_daily_reports", crontab("0 9 * * *"), max_retries=2, time_limit_s=600),
-    # Mondays before work, so that a week begins with what the last full period was like; without figures it is skipped.
-    Declaration("sla-report", "email.send_sla_report", crontab("0 7 * * mon"), max_retries=3, time_limit_s=300),
 )
