@@ -6,7 +6,7 @@
     a group                     after `task_days`, once no row of a member is left (or if there never was one)
     a worker process's row      after `task_days` without a heartbeat
     a run of a schedule         `task_days` after it was due
-    an entry of the audit log   after `audit_days`
+    an entry of the audit log   after `audit_days` (of what is gone sooner: models.retention_records)
 
 An id is a UUIDv7, so a row's age is in its key: no index is needed to find old rows, and those that every task would
 have to pay for are saved. A walk goes through the ids in their order. It goes on from where it was up to the ids of

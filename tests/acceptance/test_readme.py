@@ -251,7 +251,7 @@ def test_every_metric_is_in_the_table_and_the_table_has_no_other(system: Callboa
 def test_every_rule_of_alerts_is_in_the_table() -> None:
     from workers.alerts import rules  # why: its docstring is the list.
 
-    chapter = README[README.index("### Alerts") : README.index("## Best practices")]
+    chapter = README[README.index("### Alerts") : README.index("## Providers, clean-up and cache")]
     said = rules.__doc__ or ""
 
     assert re.findall(r"^\| `([a-z_]+)` \|", chapter, re.MULTILINE) == [
