@@ -27,12 +27,13 @@ bench: $(STAMP)  ## bus and ledger beside Dramatiq's own Redis broker and a naiv
 	$(BIN)/python -m tests.benchmarks.ledger
 	$(BIN)/python -m tests.benchmarks.schedules --database both
 
-soak: $(STAMP)  ## bus, ledger and faults with their full numbers, then everything at once on both databases
+soak: $(STAMP)  ## bus, ledger and faults with their full numbers, everything at once on both databases, then 500 clients
 	CALLBOARD_TEST_FULL=1 $(BIN)/pytest tests/workers/broker tests/models/test_task_moves_machine.py tests/models/test_direct.py \
 		tests/models/test_triggers_oracle.py \
 		tests/workers/ledger tests/faults -n 1 -o timeout=1800 \
 		--deselect tests/faults/test_soak.py::test_everything_at_once_loses_nothing
 	$(BIN)/python -m tests.soak --database both
+	$(BIN)/python -m tests.soak.clients
 
 fix: $(STAMP)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
