@@ -116,7 +116,7 @@ def prune(*, result_days: int, task_days: int, on_turn: Callable[[int], None] = 
         on_turn: told after each second or so how many tasks went so far.
 
     Returns:
-        How many tasks, results, groups, workers' rows and runs of schedules went.
+        How many tasks, results, groups, workers' rows, runs of schedules, samples and alerts went (see Retention.turn).
     """
     if min(result_days, task_days) < 1:
         raise InvalidTask(f"days: expected 1 or more, got {min(result_days, task_days)}", field="days")

@@ -28,7 +28,7 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
     table.add_column("found", overflow="fold")
     table.add_column("by", overflow="fold")
     for row in rows:
-        found = ", ".join(f"{count} {what}" for what, count in row["findings"].items())
+        found = ", ".join(f"{count} {what}" for what, count in row["findings"].items() if count)
         table.add_row(
             row["name"],
             "never" if row["last_run_at"] is None else age(row["last_run_at"]),
