@@ -26,6 +26,7 @@ bench: $(STAMP)  ## bus and ledger beside Dramatiq's own Redis broker and a naiv
 	$(BIN)/python -m tests.benchmarks.bus
 	$(BIN)/python -m tests.benchmarks.ledger
 	$(BIN)/python -m tests.benchmarks.schedules --database both
+	$(BIN)/python -m tests.benchmarks.bulk
 
 soak: $(STAMP)  ## bus, ledger and faults with their full numbers, everything at once on both databases, then 500 clients
 	CALLBOARD_TEST_FULL=1 $(BIN)/pytest tests/workers/broker tests/models/test_task_moves_machine.py tests/models/test_direct.py \
