@@ -15,11 +15,13 @@ from workers import audit
 from workers.broker import BusFull, BusRefused, BusUnavailable
 from workers.cli import (
     alerts,
+    bench,
     check,
     chores,
     doctor,
     enqueue,
     inventory,
+    legacy,
     queues,
     schedules,
     tasks,
@@ -62,6 +64,7 @@ _VERBS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     (MEND, "check", check.check),
     (MEND, "inventory", inventory.inventory),
     (MEND, "sample", up.load_sample),
+    (MEND, "bench", bench.bench),
 )
 _GROUPS: tuple[tuple[str, str, typer.Typer], ...] = (
     (SEND, "tasks", tasks.app),
@@ -70,6 +73,7 @@ _GROUPS: tuple[tuple[str, str, typer.Typer], ...] = (
     (LOOK, "workers", queues.workers_app),
     (LOOK, "alerts", alerts.app),
     (MEND, "tokens", tokens.app),
+    (MEND, "legacy", legacy.app),
 )
 
 

@@ -24,13 +24,14 @@ from workers.ledger import cancel
 SELF_TEST = "diagnostics.run_self_test"
 SPECIFIED = (
     "up", "worker", "migrate", "check", "inventory", "sample", "actors", "locks", "alerts", "audit", "enqueue",
-    "doctor", "top", "tasks", "queues", "schedules", "workers",
+    "doctor", "top", "bench", "legacy", "tasks", "queues", "schedules", "workers",
 )  # fmt: skip
 GROUPS = {
     "tasks": "list show logs watch cancel retry delete prune",
     "queues": "list pause resume purge",
     "schedules": "list show add edit delete pause resume run runs preview",
     "workers": "list",
+    "legacy": "rewrite",
 }
 """The verbs of spec/interfaces.md."""
 
