@@ -44,8 +44,8 @@ RUN, SEND, LOOK, MEND = "Run it", "Tasks and schedules", "Look", "Set up and che
 app = typer.Typer(
     name="callboard",
     help="Background workers in which every task's state can be trusted.",
-    epilog="Exit codes: 0 done; 1 the task failed, a check found something, or a question was answered with no; 2 wrong "
-    "usage or settings; 3 the database or Redis cannot be reached; 130 Ctrl-C.",
+    epilog="Exit codes: 0 done; 1 the task failed, a check found something, or you said no; 2 wrong usage or settings; "
+    "3 the database or Redis cannot be reached; 130 Ctrl-C.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

@@ -42,8 +42,9 @@ def draw(shown: dict[str, Any], height: int | None = None) -> Group:
         (_WORKERS, [_worker(row) for row in shown["workers"] or []]),
         (_TASKS, [_task(row) for row in _running(shown["workers"] or [])]),
     ]
-    room = _UNSEEN if height is None else height - len(head) - _HEADINGS * len(tables)
-    allowed = _shared([len(rows) for _, rows in tables], max(room, len(tables)))
+    room = _UNSEEN if height is None else height - len(head)
+    tables = tables[: room // (_HEADINGS + 1)]  # why: a table without room for a row says nothing.
+    allowed = _shared([len(rows) for _, rows in tables], room - _HEADINGS * len(tables))
     parts: list[Any] = list(head)
     for (columns, rows), lines in zip(tables, allowed, strict=True):
         parts += [Text(""), _table(columns, rows, lines)]
