@@ -29,13 +29,12 @@ from typing import Final
 import dramatiq
 
 from models import database, direct, schedule_claim
-from models.direct import Direct
-from models.schedule_claim import DueSchedule
-from models.task_moves import NewTask
+from models.schedule_claim import DueSchedule, Record
 from models.triggers import TriggerError, from_row
 from periodic import run
 from periodic.decision import Decision, decide, jitter_of
 from periodic.declaration import Declaration
+from periodic.run import Sending
 from periodic.synchronise import Synchroniser
 from workers import Callboard
 from workers.errors import CallboardError, InvalidTask
@@ -56,11 +55,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Claim:
-    """What is to be written of one schedule. task: None if nothing is sent."""
+    """What is to be written of one schedule. sending: None if nothing is sent."""
 
     schedule: DueSchedule
     decision: Decision
-    task: NewTask | None
+    sending: Sending | None
 
 
 class Agenda:
@@ -129,7 +128,7 @@ class Agenda:
                 batch = claims[first : first + BATCH]
                 taken = self._commit(batch, now)
                 moved += len(taken)
-                task_ids = [claim.task.task_id for claim in taken if claim.task is not None]
+                task_ids = [claim.sending.task.task_id for claim in taken if claim.sending is not None]
                 outbox.publish(self._callboard.broker, task_ids)
                 claimed += len(task_ids)
             if moved == 0:
@@ -144,7 +143,7 @@ class Agenda:
             decision = decide(due, trigger, now)
             if decision is None:
                 return None
-            return _Claim(due, decision, self._task_of(due, actor, decision, now))
+            return _Claim(due, decision, self._sending_of(due, actor, decision, now))
         except (TriggerError, InvalidTask) as error:
             self._note_error(due, str(error), now=now)
         except Exception as error:  # why: whatever is wrong with this schedule, the others are due.
@@ -152,17 +151,18 @@ class Agenda:
             self._note_error(due, f"{type(error).__name__}: {error}")
         return None
 
-    def _task_of(
+    def _sending_of(
         self, due: DueSchedule, actor: dramatiq.Actor[..., object], decision: Decision, now: datetime
-    ) -> NewTask | None:
+    ) -> Sending | None:
         if decision.sent is None:
             return None
         start_at = decision.sent.due_at + jitter_of(due, decision.sent.due_at)
         delay_ms = round((start_at - now).total_seconds() * 1000)
-        return run.task_of(
+        task = run.task_of(
             self._callboard, actor, due.params, now=now, schedule_id=due.schedule_id, priority=due.priority,
             max_retries=due.max_retries, time_limit_s=due.time_limit_s, delay_ms=delay_ms if delay_ms > 0 else None,
         )  # fmt: skip
+        return Sending(due.schedule_id, decision.sent, task, cancels=decision.cancels)
 
     def _commit(self, claims: Sequence[_Claim], now: datetime) -> list[_Claim]:
         """Write claims in one transaction, or, if that cannot be, each in its own; returns those that were ours."""
@@ -188,22 +188,22 @@ class Agenda:
 
 
 def _write(claims: Sequence[_Claim], now: datetime) -> list[_Claim]:
+    """Claim in one transaction. Returns those that are ours: of the others the due time is another's, or was dealt
+    with before."""
     with direct.transaction() as to, to.atomic():
-        return [claim for claim in claims if _write_one(to, claim, now)]
-
-
-def _write_one(to: Direct, claim: _Claim, now: datetime) -> bool:
-    """False if the due time is another's, or was dealt with before."""
-    schedule_id, decision = claim.schedule.schedule_id, claim.decision
-    if not schedule_claim.move_on(to, claim.schedule, decision.next_run_at):
-        return False
-    for one in decision.runs:
-        if one is not decision.sent:
-            schedule_claim.record(to, schedule_id, one, task_id=None, now=now)
-        elif claim.task is not None and not run.write(
-            to, schedule_id, one, claim.task, cancels=decision.cancels, because="its next run is due", now=now
-        ):
-            return False
-        if one.reason is not None:
-            _logger.warning("schedule %s, due %s: %s, %s", schedule_id, one.due_at, one.outcome, one.reason)
-    return True
+        moved = schedule_claim.move_on(to, [(claim.schedule, claim.decision.next_run_at) for claim in claims])
+        ours = [claim for claim in claims if claim.schedule.schedule_id in moved]
+        skipped = [
+            Record(claim.schedule.schedule_id, one)
+            for claim in ours
+            for one in claim.decision.runs
+            if one is not claim.decision.sent
+        ]
+        sent = run.write(to, [claim.sending for claim in ours if claim.sending is not None], now=now, skipped=skipped)
+    for claim in ours:
+        for one in claim.decision.runs:
+            if one.reason is not None:
+                due = claim.schedule.schedule_id, one.due_at
+                _logger.warning("schedule %s, due %s: %s, %s", *due, one.outcome, one.reason)
+    sent_ids = {one.schedule_id for one in sent}
+    return [claim for claim in ours if claim.sending is None or claim.schedule.schedule_id in sent_ids]

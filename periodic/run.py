@@ -1,8 +1,10 @@
-"""One run of a schedule that is sent: its task's row, and what is written of it in one transaction.
+"""Runs of schedules: the row of a run's task, and what is written of runs in one transaction.
 
 At a due time (periodic.agenda) and when a person asks for it (periodic.schedules) it is the same.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +12,7 @@ import dramatiq
 
 from models import schedule_claim, task_moves
 from models.direct import Direct
-from models.schedule_claim import Run
+from models.schedule_claim import Record, Run
 from models.task_moves import NewTask
 from workers import Callboard
 from workers.registry import default_priority_of
@@ -39,19 +41,36 @@ def task_of(
     return callboard.ledger.row_of(callboard.broker, message, delay_ms=delay_ms, now=now, sent=False)
 
 
-def write(
-    to: Direct, schedule_id: str, run: Run, task: NewTask, *, cancels: str | None, because: str, now: datetime
-) -> bool:
-    """Put the run on record, accept its task, and ask the one before to end; False if the run is on record already.
+@dataclass(frozen=True)
+class Sending:
+    """A run that sends a task.
 
     Args:
-        cancels: the task that makes room; None for none.
+        cancels: the unfinished task that makes room; None for none.
         because: why, for the reason that it is shown.
     """
-    if not schedule_claim.record(to, schedule_id, run, task_id=task.task_id, now=now):
-        return False
-    if cancels is not None:
-        task_moves.request_cancel(to, cancels, reason=f"by schedule {schedule_id}: {because}", now=now)
-    task_moves.accept(to, [task])
-    schedule_claim.note_sent(to, schedule_id, task.task_id, now)
-    return True
+
+    schedule_id: str
+    run: Run
+    task: NewTask
+    cancels: str | None = None
+    because: str = "its next run is due"
+
+
+def write(to: Direct, sendings: Sequence[Sending], *, now: datetime, skipped: Sequence[Record] = ()) -> list[Sending]:
+    """Put runs on record, accept the tasks of those that are sent, and ask the ones before to end.
+
+    Returns:
+        What is sent: all but runs that were on record already.
+    """
+    to_send = [Record(one.schedule_id, one.run, one.task.task_id) for one in sendings]
+    new = schedule_claim.record(to, [*skipped, *to_send], now=now)
+    task_ids = {one.task_id for one in new}
+    sent = [one for one in sendings if one.task.task_id in task_ids]
+    for one in sent:
+        if one.cancels is not None:
+            reason = f"by schedule {one.schedule_id}: {one.because}"
+            task_moves.request_cancel(to, one.cancels, reason=reason, now=now)
+    task_moves.accept(to, [one.task for one in sent])
+    schedule_claim.note_sent(to, [one for one in new if one.task_id is not None], now)
+    return sent

@@ -22,6 +22,7 @@ from models.task import TERMINAL
 from models.triggers import preview as due_times
 from periodic import run as one_run
 from periodic.declaration import COLUMNS, WHEN, Checked, Declaration, checked, checked_trigger
+from periodic.run import Sending
 from periodic.synchronise import definition_of, set_due
 from periodic.view import as_dict, with_secrets
 from workers import callboard
@@ -250,11 +251,10 @@ def run(schedule_id: str, *, by: str = "application", force: bool = False) -> st
             priority=row.priority, max_retries=row.max_retries, time_limit_s=row.time_limit_s,
         )  # fmt: skip
         session.flush()
-        one_run.write(
-            direct.Within(session), schedule_id, Run(now, RunOutcome.SENT, reason=f"run now, by {by}"), task,
-            cancels=row.last_task_id if is_unfinished and row.overlap == "cancel_running" else None,
-            because=f"it is run anew by {by}", now=now,
-        )  # fmt: skip
+        asked_for = Run(now, RunOutcome.SENT, reason=f"run now, by {by}")
+        cancels = row.last_task_id if is_unfinished and row.overlap == "cancel_running" else None
+        sending = Sending(schedule_id, asked_for, task, cancels, because=f"it is run anew by {by}")
+        one_run.write(direct.Within(session), [sending], now=now)
     outbox.publish(callboard.broker, [task.task_id])
     return task.task_id
 

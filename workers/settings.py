@@ -144,6 +144,10 @@ class Settings(BaseSettings):
     """How long an ended task is kept, with its attempts, log lines and idempotency key."""
     audit_retention_days: int = Field(default=365, ge=1, le=36_500)
     """How long the audit log remembers."""
+    log_retention_days: int = Field(default=30, ge=1, le=3_650)
+    """How long log lines of ended tasks are kept, and health samples."""
+    document_retention_days: int = Field(default=365, ge=1, le=36_500)
+    """How long generated PDFs are kept."""
 
     log_format: LogFormat = LogFormat.CONSOLE
     """Of what processes write to standard error."""
@@ -191,6 +195,9 @@ class Settings(BaseSettings):
     health_disk_percent: float = Field(default=92.0, gt=0, le=100)
     health_round_trip_ms: float = Field(default=500.0, gt=0)
     health_queue_age_s: float = Field(default=300.0, gt=0)
+
+    snmp_community: SecretStr = SecretStr("public")
+    """With which probes ask SNMP agents (v2c)."""
 
     pdf_font_path: Path | None = None
     """A TrueType font for reports in scripts that the built-in one lacks."""

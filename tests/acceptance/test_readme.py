@@ -163,7 +163,7 @@ def test_the_example_of_a_domain_works_as_the_readme_says(redis_url: str, tmp_pa
         assert "generate it first" in refused.stderr
     finally:
         worker.terminate()
-        worker.wait(timeout=20)
+        worker.wait(timeout=90)
     assert sorted(found.name for found in documents.iterdir()) == ["one.pdf", "one.pdf.gz"]
 
 
@@ -251,7 +251,7 @@ def test_every_metric_is_in_the_table_and_the_table_has_no_other(system: Callboa
 def test_every_rule_of_alerts_is_in_the_table() -> None:
     from workers.alerts import rules  # why: its docstring is the list.
 
-    chapter = README[README.index("### Alerts") : README.index("## Best practices")]
+    chapter = README[README.index("### Alerts") : README.index("## Providers, clean-up and cache")]
     said = rules.__doc__ or ""
 
     assert re.findall(r"^\| `([a-z_]+)` \|", chapter, re.MULTILINE) == [

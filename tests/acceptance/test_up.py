@@ -127,7 +127,7 @@ def test_if_the_supervisor_is_killed_its_processes_end_too(running: System) -> N
     assert running.process is not None
 
     running.process.kill()
-    running.process.wait(timeout=10)
+    running.process.wait(timeout=90)
 
     wait_until(lambda: running.family() == [], within_s=30, what="its processes to end")
 

@@ -230,19 +230,20 @@ def test_three_schedulers_killed_in_turn_deal_with_each_due_time_once(
         time.sleep(chance.uniform(*KILL_EVERY_S))  # why: the moments of the kills are the experiment
     for slot in range(PROCESSES):
         stage.set_off(slot, 0.0)
-    before = {name: row.next_run_at for name, row in rows().items()}
-    # why: one whose clock was ahead has dealt with the future; what is left is that all go on.
-    wait_until(
-        lambda: all(row.next_run_at != before[name] for name, row in rows().items() if before[name] is not None),
-        within_s=60,
-        what="the schedules to go on",
-    )
+    before = {name: row.next_run_at for name, row in rows().items() if row.next_run_at is not None}
+    least = BEGIN + timedelta(days=CHAOS_S / DAY_S)
+
+    def all_go_on() -> bool:
+        # why: one whose clock was ahead has dealt with the future, others have to catch up on a slow machine.
+        now = {name: row.next_run_at for name, row in rows().items()}
+        return all(now[name] != due_at and (now[name] or least) >= least for name, due_at in before.items())
+
+    wait_until(all_go_on, within_s=60, what="the schedules to go on")
     wait_until(all_are_on_the_bus, within_s=60, what="the relay")
     stage.end()
 
     due_times = {one.schedule_id: due_times_of("days", one.schedule_id, BEGIN) for one in TIMETABLES["days"]}
     assert {name: judge(name, due) for name, due in due_times.items()} == {name: [] for name in due_times}
-    assert due_times["every-10-all"][-1] - BEGIN > timedelta(days=CHAOS_S / DAY_S / 2)
     print(f"{kills} kills; runs: " + ", ".join(f"{name} {row.run_count}" for name, row in rows().items()))
     assert "Traceback" not in stage.logs, stage.logs[-4_000:]
 

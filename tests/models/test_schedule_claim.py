@@ -9,7 +9,7 @@ from sqlmodel import col, select
 from models import database, direct, schedule_claim, task_moves
 from models.direct import Direct
 from models.schedule import RunOutcome, Schedule, ScheduleRun
-from models.schedule_claim import DueSchedule, Run
+from models.schedule_claim import DueSchedule, Record, Run
 from models.task import Task, TaskStatus
 from tests.models.rows import NOW, at_once, new_row
 
@@ -40,15 +40,14 @@ def seen(schedule_id: str) -> DueSchedule:
 def claim(to: Direct, due: DueSchedule, run: Run = SENT) -> bool:
     """Claim the due time and accept its task, as the agenda does."""
     task = new_row(schedule_id=due.schedule_id)
-    if not schedule_claim.move_on(to, due, NEXT):
+    if not schedule_claim.move_on(to, [(due, NEXT)]):
         return False
-    task_id = task.task_id if run.outcome is RunOutcome.SENT else None
-    if not schedule_claim.record(to, due.schedule_id, run, task_id=task_id, now=NOW):
-        return False
-    if task_id is not None:
+    is_sent = run.outcome is RunOutcome.SENT
+    recorded = schedule_claim.record(to, [Record(due.schedule_id, run, task.task_id if is_sent else None)], now=NOW)
+    if recorded and is_sent:
         task_moves.accept(to, [task])
-        schedule_claim.note_sent(to, due.schedule_id, task_id, NOW)
-    return True
+        schedule_claim.note_sent(to, recorded, NOW)
+    return bool(recorded)
 
 
 def fire(due: DueSchedule, run: Run = SENT) -> bool:

@@ -10,7 +10,9 @@ import redis
 from sqlmodel import select
 
 from models import database, schedule_claim
+from models.direct import Direct
 from models.schedule import Schedule, ScheduleRun
+from models.schedule_claim import Record
 from models.task import Task, TaskStatus
 from periodic.agenda import Agenda
 from periodic.declaration import Declaration, crontab
@@ -255,10 +257,10 @@ def test_one_that_the_database_refuses_does_not_hold_up_its_batch(
     agenda.wake(NOON)
     record = schedule_claim.record
 
-    def refuse_one(to: object, schedule_id: str, *rest: object, **named: object) -> bool:
-        if schedule_id == "s2":
+    def refuse_one(to: Direct, records: list[Record], *, now: datetime) -> list[Record]:
+        if any(one.schedule_id == "s2" for one in records):
             raise ValueError("refused")
-        return record(to, schedule_id, *rest, **named)  # type: ignore[arg-type]  # as it came
+        return record(to, records, now=now)
 
     monkeypatch.setattr(schedule_claim, "record", refuse_one)
 

@@ -1,9 +1,10 @@
-"""Reports: documents generated from records.
+"""Reports: documents generated from records, and summaries that are mailed.
 
-Idempotency key of `generate_pdf`: report + version (`documents`); see workers.documents.
+Idempotency key of `generate_pdf`: report + version (`documents`); see workers.documents. Of the mailed ones: task +
+recipient (`email_deliveries`).
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,8 @@ from annotated_types import Len
 from models import database
 from models.task import TaskType
 from workers import callboard
+from workers.actors.analytics import aggregate
+from workers.actors.email import MAIL_POLICY
 from workers.errors import PermanentError
 from workers.registry import actor
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 TIME_LIMIT_S = 120.0
 MAX_NARRATIVE_CHARS = 200_000
+SUMMARY_LIMIT_S = 600.0
+SUMMARY_RETRIES = 2
 
 
 def generate(report_id: str, documents_dir: Path) -> "Document":
@@ -85,6 +90,38 @@ def generate_pdf(report_id: Annotated[str, Len(1, 64)]) -> dict[str, Any]:
     """
     document = generate(report_id, callboard.settings.documents_dir)
     return document.model_dump(mode="json", exclude={"task_id"})
+
+
+@actor(
+    task_type=TaskType.REPORT,
+    aliases=("send_daily_reports",),
+    **(MAIL_POLICY | {"max_retries": SUMMARY_RETRIES, "time_limit_s": SUMMARY_LIMIT_S}),
+)
+def send_daily_reports() -> dict[str, Any]:
+    """Mail the summary of the last full day (UTC), with table and chart as PDF, to those subscribed to `daily_report`.
+
+    Skipped where nobody is.
+    """
+    from workers.notifications import summaries
+
+    aggregate()
+    return summaries.DAILY.send(summaries.midnight(datetime.now(UTC)))
+
+
+@actor(
+    task_type=TaskType.REPORT,
+    aliases=("premium_only_task",),
+    **(MAIL_POLICY | {"max_retries": SUMMARY_RETRIES, "time_limit_s": SUMMARY_LIMIT_S}),
+)
+def send_premium_digest() -> dict[str, Any]:
+    """Mail the figures of the last seven days to those subscribed to `premium_digest`.
+
+    Skipped unless the feature flag `premium_digest` is on, and where nobody is subscribed.
+    """
+    from workers.notifications import summaries
+
+    aggregate()
+    return summaries.DIGEST.send(summaries.midnight(datetime.now(UTC)))
 
 
 def _moment(moment: datetime | None) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from workers.cli import complete
-from workers.cli.queues import print_json
+from workers.cli.show import Json, print_json
 from workers.doctor import State, examine
 
 _COLOURS = {State.OK: typer.colors.GREEN, State.BAD: typer.colors.RED, State.NOTE: typer.colors.YELLOW}
@@ -17,7 +17,7 @@ def doctor(
         str | None,
         typer.Argument(metavar="[TASK|SCHEDULE|QUEUE]", help="Look closely at it.", autocompletion=complete.doctor),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say why something is not running, and what to do; exit code 1 if something is wrong.
 

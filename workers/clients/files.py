@@ -1,4 +1,5 @@
-"""Files below a root, whatever somebody wrote as their path: read without following anything out of it.
+"""Files below a root, whatever somebody wrote as their path: read without following anything out of it. (They are
+removed by the same way: workers.clients.removal.)
 
 Each part of the path is opened relative to the folder before it, none of them may be a link, and what is read is what
 was checked: a link that is put in place of a folder meanwhile is refused as well.
@@ -6,6 +7,8 @@ was checked: a link that is put in place of a folder meanwhile is refused as wel
 
 import os
 import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from workers.errors import PermanentError
@@ -21,22 +24,14 @@ def read_below(root: Path, path: str, *, max_bytes: int) -> bytes:
     Raises:
         PermanentError: it is not there, not below the root, no ordinary file, or too large.
     """
-    parts = path.split("/")
-    if not path or "\0" in path or any(part in ("", ".", "..") for part in parts):
+    parts = parts_of(path)
+    if parts is None:
         raise PermanentError(
             f"expected the path of a file below {root.name}/, as permits/17/plan.pdf, got {path[:200]!a}"
         )
     try:
-        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            for part in parts[:-1]:
-                inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-                os.close(folder)
-                folder = inner
-            # why not to wait: a pipe in place of the file would have no end.
-            descriptor = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-        finally:
-            os.close(folder)
+        with opened_folder(root) as top, inner_folder(top, parts[:-1]) as folder:
+            descriptor = open_inside(folder, parts[-1])
     except OSError as error:
         raise PermanentError(f"the file {path[:200]!a} cannot be read ({error.strerror}): put it back, or take its row "
                              "out") from error  # fmt: skip
@@ -50,3 +45,39 @@ def read_below(root: Path, path: str, *, max_bytes: int) -> bytes:
             return file.read(max_bytes)
     finally:
         os.close(descriptor)
+
+
+def parts_of(path: str) -> list[str] | None:
+    """The names that a relative path is made of; None of one that may lead elsewhere."""
+    parts = path.split("/")
+    return None if "\0" in path or any(part in ("", ".", "..") for part in parts) else parts
+
+
+@contextmanager
+def opened_folder(root: Path) -> Iterator[int]:
+    """A descriptor of a folder that is trusted: it may be a link. Raises OSError."""
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def inner_folder(root: int, names: Sequence[str]) -> Iterator[int]:
+    """A descriptor of a folder below another one. Raises OSError: one of them is a link, no folder, or not there."""
+    folder = os.dup(root)
+    try:
+        for name in names:
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def open_inside(folder: int, name: str) -> int:
+    """A descriptor of what has that name in a folder. Raises OSError: it is a link, or not there."""
+    # why not to wait: a pipe in place of the file would have no end.
+    return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)

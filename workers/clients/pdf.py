@@ -1,5 +1,5 @@
-"""PDF pages by reportlab: title, a table of facts, tables of figures, sections of text. Text from outside is escaped,
-never markup.
+"""PDF pages by reportlab: title, a table of facts, charts, tables of figures, sections of text. Text from outside is
+escaped, never markup.
 """
 
 import io
@@ -11,6 +11,9 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import reportlab
+from reportlab.graphics.charts.barcharts import VerticalBarChart
+from reportlab.graphics.charts.legends import Legend
+from reportlab.graphics.shapes import Drawing
 from reportlab.lib import colors
 from reportlab.lib.enums import TA_LEFT, TA_RIGHT
 from reportlab.lib.pagesizes import A4
@@ -18,13 +21,24 @@ from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+from reportlab.platypus import KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 _MARGIN = 20 * mm
 _FRAME_PADDING = 6
 """Points, which reportlab keeps free within the margins."""
 _BUILT_IN_FONT = Path(reportlab.__file__).parent / "fonts" / "Vera.ttf"
 """Latin scripts; other scripts need CALLBOARD_PDF_FONT_PATH."""
+_COLOURS = tuple(colors.HexColor(code) for code in ("#2f7d4f", "#c2410c", "#9ca3af"))
+"""Of a chart's series: what went well, what did not, the rest."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Stacked bars: one for each label; series: name → a value for each label, at least 0. At most as many series as
+    there are _COLOURS."""
+
+    labels: Sequence[str]
+    series: Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,7 @@ class Page:
     Args:
         tables: heading → lines of cells, the head first; a first column is text, the others are figures.
         sections: heading → text; its lines are paragraphs.
+        charts: heading → chart.
     """
 
     title: str
@@ -41,6 +56,7 @@ class Page:
     facts: Mapping[str, str]
     sections: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    charts: Mapping[str, Chart] = field(default_factory=dict)
 
 
 def render_pdf(page: Page, *, font_path: Path | None = None) -> tuple[bytes, int]:
@@ -71,6 +87,8 @@ def render_pdf(page: Page, *, font_path: Path | None = None) -> tuple[bytes, int
     story: list[Any] = [
         Paragraph(escape(page.title), title), Paragraph(escape(page.reference), muted), Spacer(1, 8), facts
     ]  # fmt: skip
+    for name, chart in page.charts.items():
+        story += [KeepTogether([Paragraph(escape(name), head), _bars(chart, font)])]
     for name, lines in page.tables.items():
         story += [Paragraph(escape(name), head), _figures(lines, body, muted)]
     for name, text in page.sections.items():
@@ -121,6 +139,35 @@ def _figures(lines: Sequence[Sequence[str]], body: ParagraphStyle, muted: Paragr
         )
     )
     return table
+
+
+def _bars(chart: Chart, font: str) -> Drawing:
+    """A chart as wide as the page, its legend below it."""
+    width, height, small = A4[0] - 2 * _MARGIN - 2 * _FRAME_PADDING, 60 * mm, {"fontName": font, "fontSize": 8}
+    drawing = Drawing(width, height)
+    bars = VerticalBarChart()
+    bars.x, bars.y, bars.width, bars.height = 12 * mm, 14 * mm, width - 12 * mm, height - 18 * mm
+    bars.data = [list(values) for values in chart.series.values()]
+    bars.categoryAxis.style = "stacked"
+    bars.categoryAxis.categoryNames = list(chart.labels)
+    bars.categoryAxis.labels.setProperties({**small, "dy": -2})
+    bars.valueAxis.labels.setProperties(small)
+    bars.valueAxis.labelTextFormat = lambda value: f"{value:,.0f}"
+    bars.valueAxis.valueMin, bars.valueAxis.forceZero = 0, 1
+    highest = max((sum(values) for values in zip(*chart.series.values(), strict=True)), default=0)
+    bars.valueAxis.valueMax = max(4, highest)  # why: reportlab cannot scale an axis from 0 to 0.
+    bars.valueAxis.gridStrokeColor, bars.valueAxis.visibleGrid = colors.HexColor("#e5e7eb"), 1
+    bars.groupSpacing, bars.bars.strokeColor = 3, None
+    legend = Legend()
+    legend.x, legend.y, legend.alignment, legend.boxAnchor = 12 * mm, 2 * mm, "right", "sw"
+    legend.columnMaximum, legend.deltax, legend.dxTextSpace, legend.dx, legend.dy = 1, 70, 4, 7, 7
+    legend.fontName, legend.fontSize, legend.strokeColor, legend.strokeWidth = font, 8, None, 0
+    legend.colorNamePairs = list(zip(_COLOURS, chart.series, strict=False))
+    for number in range(len(chart.series)):
+        bars.bars[number].fillColor = _COLOURS[number]
+    drawing.add(bars)
+    drawing.add(legend)
+    return drawing
 
 
 @lru_cache(maxsize=8)

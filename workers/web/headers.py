@@ -37,7 +37,8 @@ class BrowserGuard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
+                # why not over a page's own: a form of a page without any referrer comes with `Origin: null`.
+                headers.setdefault("Referrer-Policy", "no-referrer")
                 headers.setdefault("Cache-Control", "no-store")
                 if not scope["path"].startswith(_PAGES):
                     headers.setdefault("Content-Security-Policy", _POLICY)

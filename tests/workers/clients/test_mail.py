@@ -170,7 +170,7 @@ mailer.deliver(task_id="task-1", template="confirmation", recipients=[Recipient(
     process = subprocess.Popen([sys.executable, "-c", script])
     server.before_answer = process.kill
     try:
-        process.wait(timeout=30)
+        process.wait(timeout=90)
     finally:
         end(process)
     assert process.returncode == -9

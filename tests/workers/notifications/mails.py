@@ -11,6 +11,7 @@ from models import database
 from models.alert import Alert
 from models.permit import Decision, PartyRole, PermitState
 from models.subscription import Topic
+from models.task_hour import TaskHour
 from models.ticket import TicketChange
 from tests.factories.events import report_event, see_face
 from tests.factories.jobs import assign_job
@@ -18,11 +19,12 @@ from tests.factories.people import hire, sign_vendor, subscribe
 from tests.factories.permits import ask_for_permit, attach, join_permit, parties
 from tests.factories.reports import file_report
 from tests.factories.sla import OCTOBER, measure_vendor
-from tests.factories.storing import NOW, id_of
+from tests.factories.storing import NOW, id_of, store
 from tests.factories.tickets import note_change, open_ticket
+from tests.factories.upkeep import switch
 from tests.workers.actors.running import as_task
 from workers.clients.mail_template import Rendered, render
-from workers.notifications import alert_events, alerts, faces, jobs, permits, sla, tickets
+from workers.notifications import alert_events, alerts, faces, jobs, permits, sla, summaries, tickets
 from workers.notifications.notification import Notification
 
 
@@ -96,6 +98,19 @@ def _escalated() -> list[Rendered]:
     return mails_of(tickets.CHANGED, ticket.ticket_id)
 
 
+def _summary(notification: Notification[Any, Any], topic: Topic) -> list[Rendered]:
+    midnight = summaries.midnight(NOW)
+    for number in range(12):
+        name = "reports.generate_pdf" if number == 3 else f"domain.actor_{number}_<&>"
+        for hour, status, count in ((1, "completed", 12_000 // (number + 1)), (5, "failed", number)):
+            row = {"hour_at": midnight - timedelta(hours=hour), "task_name": name, "status": status, "count": count}
+            percentiles = ("wait_p50_s", "wait_p95_s", "wait_p99_s", "run_p50_s", "run_p95_s", "run_p99_s")
+            store(TaskHour, {**row, **dict.fromkeys(percentiles, 0.25), "rolled_up_at": NOW}, {})
+    switch("premium_digest", is_on=True)
+    subscribe(topic, hire("Maya Iyer"))
+    return mails_of(notification, midnight)
+
+
 MAILS: dict[str, Callable[[], list[Rendered]]] = {
     "confirmation": lambda: _plain("confirmation", {"reference": "FIR-2026-000777", "report": file_report()}),
     "confirmation, unknown here": lambda: _plain("confirmation", {"reference": "FIR-9", "report": None}),
@@ -115,6 +130,8 @@ MAILS: dict[str, Callable[[], list[Rendered]]] = {
     "sla_vendor": _vendor_sla,
     "sla_vendor, missed": lambda: _vendor_sla(jobs_in_time=12, response_p95_s=45.0),
     "sla_report": _sla_report,
+    "daily_report": lambda: _summary(summaries.DAILY, Topic.DAILY_REPORT),
+    "premium_digest": lambda: _summary(summaries.DIGEST, Topic.PREMIUM_DIGEST),
     "job_reminder": lambda: mails_of(jobs.REMINDER, assign_job(assignees=("Anita Das",)).job_id),
     "ticket": lambda: mails_of(tickets.CHANGED, open_ticket(assignee=None, description="").ticket_id),
     "ticket, escalated": _escalated,

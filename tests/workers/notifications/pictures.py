@@ -22,7 +22,7 @@ def take(directory: Path, names: list[str]) -> None:
     """Put pictures and pages of these mails into a directory."""
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        template = databases.sqlite_template(Path(scratch) / "template.db")
+        template = databases.sqlite_template(Path(scratch))
         for name in names:
             shutil.copy(template, Path(scratch) / "test.db")
             with databases.bound(f"sqlite:///{scratch}/test.db"):

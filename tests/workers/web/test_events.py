@@ -17,7 +17,7 @@ from dramatiq import Worker
 from models import database
 from tests import probes
 from tests.servers import wait_until
-from tests.workers.rows import ended, row
+from tests.workers.rows import row
 from tests.workers.web.test_problems import problem_of
 from tests.workers.web.tokens import as_, with_tokens
 from workers import events
@@ -35,7 +35,7 @@ class Listening:
         self.told: list[dict[str, Any]] = []
         self.status = 0
         self.headers: dict[str, str] = {}
-        self._client = httpx2.Client(base_url=url, timeout=30)
+        self._client = httpx2.Client(base_url=url, timeout=90)
         self._headers = headers
         self._leaving = threading.Event()
         self.thread = threading.Thread(target=self._read)
@@ -65,7 +65,7 @@ class Listening:
     def leave(self) -> None:
         self._leaving.set()
         run_self_test.send()  # why: whatever is told wakes the reading thread.
-        self.thread.join(timeout=20)
+        self.thread.join(timeout=60)
         self._client.close()
 
 
@@ -91,14 +91,15 @@ def test_a_task_is_told_of_from_its_sending_to_its_end(
     api_url: str, bus: object, ledger_database: str, worker: Worker, tmp_path: Path
 ) -> None:
     with listening(api_url) as heard:
-        task_id = probes.note.send(str(tmp_path / "evidence"), seconds=3.0).message_id
-        ended(task_id)
+        task_id = probes.wait_for.send(str(tmp_path / "evidence"), "ran", str(tmp_path / "enough")).message_id
+        wait_until(lambda: "running" in heard.of(task_id), within_s=10, what="its start to be told")
+        (tmp_path / "enough").touch()
         wait_until(lambda: "completed" in heard.of(task_id), within_s=10, what="its end to be told")
 
     assert heard.headers["content-type"].startswith("text/event-stream")
     assert heard.of(task_id)[-2:] == ["running", "completed"]
     told = next(one for one in heard.told if one["data"].get("task_id") == task_id)
-    assert (told["event"], told["data"]["task_name"], told["data"]["queue"]) == ("task", "probes.note", "jobs")
+    assert (told["event"], told["data"]["task_name"], told["data"]["queue"]) == ("task", "probes.wait_for", "jobs")
 
 
 @pytest.mark.usefixtures("system")
