@@ -55,7 +55,7 @@ def files(mail: EmailMessage) -> list[str]:
 
 def follow(mail: EmailMessage, label: str) -> str:
     """Open a mail's link as its reader would, press the button, and return the page that answers."""
-    link = re.search(rf"^{label}: (http\S+)$", words(mail), re.MULTILINE)
+    link = re.search(rf"^{label}: (http\S+)\s*$", words(mail), re.MULTILINE)
     if link is None:
         raise ValueError(f"the mail {mail['Subject']!r} has no link {label!r}")
     page = _open(urllib.request.Request(link[1]))  # noqa: S310 - a link that this system has made
