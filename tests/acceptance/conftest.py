@@ -89,7 +89,7 @@ class System:
         assert self.process is not None
         started_s = time.monotonic()
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=150)
         return time.monotonic() - started_s
 
     def run(self, *arguments: str, timeout_s: float = 150) -> "subprocess.CompletedProcess[str]":
@@ -106,7 +106,7 @@ class System:
 
     def get(self, path: str) -> httpx2.Response:
         """A GET on its API."""
-        return httpx2.get(f"http://127.0.0.1:{self.api_port}{path}", timeout=10)
+        return httpx2.get(f"http://127.0.0.1:{self.api_port}{path}", timeout=60)
 
     def worker_pids(self) -> list[int]:
         """The processes that run tasks, by what the system printed of them."""
