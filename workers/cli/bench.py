@@ -22,8 +22,12 @@ def bench(
     by Ctrl-C, is cancelled.
     """
     audit.record("bench.run", details={"tasks": count})
-    with bar("bench", count, quiet=as_json) as advance:
-        found = measurement.measure(count, timeout_s=timeout_s, keep=keep, on_end=advance)
+    with measurement.Bench(count, keep=keep) as running:
+        with bar("sending", count, quiet=as_json) as advance:
+            running.send(advance)
+        with bar("running", count, quiet=as_json) as advance:
+            running.wait(timeout_s, advance)
+        found = running.measured()
     if as_json:
         print_json(asdict(found))
     else:

@@ -36,7 +36,7 @@ def pause(queue: _Queue, as_json: Json = False) -> None:
     """Hand out nothing of a queue, until `resume`. What runs goes on, and sending does."""
     audit.record("queues.pause", queue)
     row = queues.pause_queue(queue)
-    _tell(row, f"{queue} paused: {row['waiting']} tasks wait", as_json=as_json)
+    _tell(row, f"{queue} paused: {row['waiting']} waiting", as_json=as_json)
 
 
 @app.command()
@@ -44,7 +44,7 @@ def resume(queue: _Queue, as_json: Json = False) -> None:
     """Hand a queue out again."""
     audit.record("queues.resume", queue)
     row = queues.resume_queue(queue)
-    _tell(row, f"{queue} resumed: {row['waiting']} tasks wait", as_json=as_json)
+    _tell(row, f"{queue} resumed: {row['waiting']} waiting", as_json=as_json)
 
 
 @app.command()

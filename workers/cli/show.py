@@ -4,11 +4,12 @@ What a verb answers goes to stdout; what it says on the way goes to stderr.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +18,7 @@ from workers.runner.log_format import escape
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, whatever the number.")]
+_PIPE_COLUMNS = 10_000
 _UNITS_S = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
@@ -30,21 +32,31 @@ def _plain(value: object) -> str:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, whole: Sequence[str] = ()) -> None:
-    """Print rows of plain text under their headings.
+    """Print rows of plain text under their headings; without them if all are empty.
 
     Args:
+        rows: cells are text or rich's Text, which may have a style.
         whole: headings of columns that are never folded, such as ids that people copy.
     """
     from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading in whole)
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _PIPE_COLUMNS  # why: a line that is searched for or cut into fields must not be folded.
+    table = Table(box=None, padding=(0, 1, 0, 0), show_header=any(headings))
+    for number, heading in enumerate(headings):
+        are_numbers = bool(rows) and all(isinstance(row[number], int) for row in rows)
+        justify: Literal["left", "right"] = "right" if are_numbers else "left"
+        table.add_column(heading, overflow="fold", no_wrap=heading in whole, justify=justify)
     for row in rows:
-        table.add_row(*(Text("" if value is None else escape(str(value))) for value in row))
-    Console().print(table)
+        table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else escape(str(value))
 
 
 def print_text(text: str, *, err: bool = False) -> None:

@@ -39,11 +39,11 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_queue_is_listed_paused_resumed_and_purged(run: Run) -> None:
     task_id = run_self_test.send().message_id
 
-    assert run("queues", "pause", "health").out == "health paused: 1 tasks wait\n"
+    assert run("queues", "pause", "health").out == "health paused: 1 waiting\n"
     listed = next(line for line in run("queues", "list").out.splitlines() if line.startswith("health"))
     assert listed.split()[:2] == ["health", "1"]
     assert listed.split()[-1] == "paused"
-    assert run("queues", "resume", "health").out == "health resumed: 1 tasks wait\n"
+    assert run("queues", "resume", "health").out == "health resumed: 1 waiting\n"
     rows = json.loads(run("queues", "list", "--json").out)
     assert [one["name"] for one in rows] == [one["name"] for one in queues.list_queues()]
     assert run("queues", "purge", "health", "--yes").out == "health purged: 1 tasks cancelled\n"
