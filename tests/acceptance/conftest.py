@@ -43,7 +43,7 @@ class System:
 
     @property
     def environment(self) -> dict[str, str]:
-        """No CALLBOARD_ setting but the folder and the ports: what a new user has."""
+        """What a new user has: no CALLBOARD_ setting but the folder and the ports, and what these tests need."""
         plain = {name: value for name, value in os.environ.items() if not name.startswith("CALLBOARD_")}
         return {
             **plain,
@@ -51,6 +51,7 @@ class System:
             "CALLBOARD_API_PORT": str(self.api_port),
             "CALLBOARD_MAIL_CATCHER_PORT": str(self.mail_port),
             "CALLBOARD_ACTOR_MODULES": "tests.probes",
+            "CALLBOARD_ALERT_CLEAR_S": "1",  # else the demo waits for a minute until its alert is over
         }
 
     @property

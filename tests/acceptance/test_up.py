@@ -5,6 +5,7 @@ What waits for a time that is fixed (a minute, a lease, another system's end) wa
 
 import email
 import email.policy
+import json
 import sqlite3
 from typing import Any
 
@@ -41,7 +42,7 @@ def test_a_confirmation_is_mailed_and_its_row_is_completed(running: System) -> N
     assert "FIR-2026-000102" in parts["text/html"]
     assert "Jonas Weber" in parts["text/plain"]
 
-    row = running.get("/api/tasks/?status=completed&task_type=email").json()["tasks"][0]
+    row = running.get("/api/tasks/?status=completed&task_name=email.send_confirmation").json()["tasks"][0]
     assert (row["status"], row["task_name"]) == ("completed", "email.send_confirmation")
     assert row["result"]["deliveries"][0]["recipient"] == "jonas@example.org"
     assert row["created_at"] <= row["started_at"] <= row["completed_at"]
@@ -51,7 +52,7 @@ def test_legacy_names_reach_the_same_actors(running: System) -> None:
     done = running.run("enqueue", "afirgen_tasks.reports.generate_pdf", "report_id=FIR-2026-000103", "--wait")
 
     assert done.returncode == 0, done.stderr
-    assert len(list((running.var_dir / "documents").glob("FIR-2026-000103-*.pdf"))) == 1
+    assert len(list((running.var_dir / "documents").glob("*FIR-2026-000103-*.pdf"))) == 1
 
 
 def test_progress_and_log_lines_are_shown(running: System) -> None:
@@ -99,6 +100,15 @@ def test_the_task_of_the_killed_worker_completes_with_two_attempts(running: Syst
     assert "lost" in shown.stdout
 
 
+def test_the_demo_lives_a_working_day_through_all_domains(running: System) -> None:
+    done = running.run("demo", "--json")
+
+    told = json.loads(done.stdout)
+    assert {one["title"]: one["seen"] for one in told if not one["is_done"]} == {}
+    assert (len(told), done.returncode) == (8, 0)
+    assert any(path.name.startswith("work-permit-") for path in (running.var_dir / "documents").iterdir())
+
+
 def test_ctrl_c_lets_a_running_task_finish_with_all_that_it_needs(running: System) -> None:
     task_id = running.run("enqueue", "diagnostics.run_self_test", "steps=8", "seconds=5").stdout.strip()
     wait_until(
@@ -118,8 +128,8 @@ def test_a_second_start_goes_on_where_it_was(running: System) -> None:
 
     assert "up to date" in running.output
     assert "sample data" not in running.output
-    listed = running.get("/api/tasks/?task_type=email").json()
-    assert listed["total_count"] == 1
+    listed = running.get("/api/tasks/?task_name=email.send_confirmation").json()
+    assert listed["total_count"] == 2  # its own test's, and the demo's
     again = running.run("enqueue", "diagnostics.run_self_test", "steps=1", "seconds=0", "--wait")
     assert again.returncode == 0
 
