@@ -32,6 +32,27 @@ def free_port() -> int:
         return port
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that was begun."""
+
+    process: "subprocess.Popen[str]"
+
+    def end(self, timeout_s: float = 150) -> Ended:
+        """Wait for its end."""
+        out, err = self.process.communicate(timeout=timeout_s)
+        return Ended(self.process.returncode, out, err)
+
+
 @dataclass
 class System:
     """`callboard up` on a `var` folder; may be brought up again on the same one."""
@@ -93,17 +114,18 @@ class System:
         self.process.wait(timeout=150)
         return time.monotonic() - started_s
 
-    def run(self, *arguments: str, timeout_s: float = 150) -> "subprocess.CompletedProcess[str]":
-        """`callboard …` in a second terminal."""
-        return subprocess.run(
-            [CALLBOARD, *arguments],
-            cwd=PROJECT_DIR,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+    def begin(self, *arguments: str) -> "Command":
+        """`callboard …` in a second terminal, which goes on while the test does."""
+        return Command(
+            subprocess.Popen(
+                [CALLBOARD, *arguments], cwd=PROJECT_DIR, env=self.environment, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+
+    def run(self, *arguments: str) -> "Ended":
+        """The same, to its end."""
+        return self.begin(*arguments).end()
 
     def get(self, path: str) -> httpx2.Response:
         """A GET on its API."""
