@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+PYTEST_FLAGS ?=
 
-.PHONY: install run test check bench soak lock fix clean
+.PHONY: install run test check bench soak lock audit fix clean
 
 install: $(STAMP)  ## make .venv from the hashed lock file
 
@@ -12,7 +13,7 @@ run: $(STAMP)  ## bring the whole system up, until Ctrl-C
 	@exec $(BIN)/callboard up
 
 test: $(STAMP)  ## run the tests; they start the servers that they need
-	$(BIN)/pytest
+	$(BIN)/pytest $(PYTEST_FLAGS)
 
 check: $(STAMP)  ## the gate: ruff, format, types, import contract, callboard check, tests
 	$(BIN)/ruff check .
@@ -26,13 +27,18 @@ bench: $(STAMP)  ## bus and ledger beside Dramatiq's own Redis broker and a naiv
 	$(BIN)/python -m tests.benchmarks.bus
 	$(BIN)/python -m tests.benchmarks.ledger
 	$(BIN)/python -m tests.benchmarks.schedules --database both
+	$(BIN)/python -m tests.benchmarks.bulk
 
-soak: $(STAMP)  ## bus, ledger and faults with their full numbers, then everything at once on both databases
+soak: $(STAMP)  ## bus, ledger and faults with their full numbers, everything at once on both databases, then 500 clients
 	CALLBOARD_TEST_FULL=1 $(BIN)/pytest tests/workers/broker tests/models/test_task_moves_machine.py tests/models/test_direct.py \
 		tests/models/test_triggers_oracle.py \
-		tests/workers/ledger tests/faults -n 1 -o timeout=1800 \
+		tests/workers/ledger tests/faults tests/workers/web/test_conformity.py -n 1 -o timeout=1800 \
 		--deselect tests/faults/test_soak.py::test_everything_at_once_loses_nothing
 	$(BIN)/python -m tests.soak --database both
+	$(BIN)/python -m tests.soak.clients
+
+audit: $(STAMP)  ## known holes in the locked versions; where the registry does not tell of them it fails and says so
+	$(BIN)/uv tool run pip-audit --requirement requirements.lock --require-hashes --disable-pip --strict
 
 fix: $(STAMP)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

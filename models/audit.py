@@ -1,6 +1,7 @@
 """The audit log: who did what, when, from where, and what came of it. A row is written once and never changed.
 
-Must not: offer a way to change or delete a row; only retention prunes what is old (models.retention).
+Must not: offer a way to change or delete a row; only retention prunes what is old (models.retention,
+models.retention_records).
 """
 
 from dataclasses import dataclass

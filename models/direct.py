@@ -18,7 +18,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -257,6 +257,30 @@ def stamp(dialect: str, at: datetime | None) -> Any:
     if at is None or dialect == "postgresql":
         return at
     return at.isoformat(" ", "microseconds")[:26]
+
+
+def unstamp(value: Any) -> datetime | None:
+    """A time as the database gives it back, aware."""
+    if value is None:
+        return None
+    parsed = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+def run_for_ids(to: Direct, statement: str, task_ids: Sequence[str], *before: Any) -> list[tuple[Any, ...]]:
+    """Execute a statement that ends with the column that is to be one of these ids.
+
+    Args:
+        before: values of its other marks.
+    """
+    values = [stamp(to.dialect, value) if isinstance(value, datetime) else value for value in before]
+    if to.dialect != "sqlite":
+        return to.run(marked(to, statement) + " = ANY(%s)", [*values, sorted(task_ids)])
+    found: list[tuple[Any, ...]] = []
+    for first in range(0, len(task_ids), 500):
+        part = task_ids[first : first + 500]
+        found += to.run(f"{statement} IN ({', '.join('?' * len(part))})", [*values, *part])
+    return found
 
 
 def forget() -> None:

@@ -22,6 +22,8 @@ class DocumentKind(StrEnum):
     """Subject: the permit's reference."""
     SLA_REPORT = "sla_report"
     """Subject: the period."""
+    DAILY_REPORT = "daily_report"
+    """Subject: the day, as 2026-11-25."""
 
 
 class Document(SQLModel, table=True):
@@ -54,6 +56,13 @@ def find_document(session: Session, kind: DocumentKind, subject: str, version: i
             col(Document.kind) == kind, col(Document.subject) == subject, col(Document.version) == version
         )
     ).first()
+
+
+def expired(session: Session, made_before: datetime, *, after_id: int, limit: int) -> list[int]:
+    """The ids of documents that were made before, in their order, from after an id."""
+    wanted = (col(Document.created_at) < made_before, col(Document.document_id) > after_id)
+    found = session.exec(select(Document.document_id).where(*wanted).order_by(col(Document.document_id)).limit(limit))
+    return [document_id for document_id in found if document_id is not None]
 
 
 def record_document(session: Session, made: Document) -> Document:

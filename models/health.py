@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from sqlalchemy import Index
-from sqlmodel import Field, SQLModel
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Field, Session, SQLModel, col, select
 
 from models.columns import UtcDateTime
 
@@ -42,3 +43,22 @@ class ProviderSample(SQLModel, table=True):
     """What it answered instead; None if it is up."""
     task_id: str | None = Field(default=None, max_length=64)
     """The task that probed it: a second run adds nothing."""
+
+
+def sample_of(session: Session, task_id: str) -> ProviderSample | None:
+    """What a task found when it probed a provider; None if it has not yet."""
+    return session.exec(select(ProviderSample).where(col(ProviderSample.task_id) == task_id)).first()
+
+
+def record_sample(session: Session, sample: ProviderSample) -> ProviderSample:
+    """Store a sample, unless its task has one; returns what is stored."""
+    try:
+        with session.begin_nested():
+            session.add(sample)
+    except IntegrityError:
+        # why: another run of the same task stored its own since we looked.
+        known = None if sample.task_id is None else sample_of(session, sample.task_id)
+        if known is None:
+            raise
+        return known
+    return sample

@@ -40,8 +40,9 @@ JOB_MOVES: Final[dict[JobState, frozenset[JobState]]] = {
 }  # fmt: skip
 """The allowed moves."""
 
-_IS_OPEN = text("state IN ('assigned', 'in_progress')")
-_IS_TO_BE_REMINDED = text("state IN ('assigned', 'in_progress') AND remind_at IS NOT NULL AND reminder_task_id IS NULL")
+IS_OPEN = text("state IN ('assigned', 'in_progress')")
+IS_TO_BE_REMINDED = text("state IN ('assigned', 'in_progress') AND remind_at IS NOT NULL AND reminder_task_id IS NULL")
+"""The words of the partial indexes: a query that wants one repeats them; a bound value proves nothing to a planner."""
 
 
 class MaintenancePlan(SQLModel, table=True):
@@ -87,9 +88,9 @@ class Job(SQLModel, table=True):
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("plan_id", "due_at", name="uq_jobs_plan_id_due_at"),
-        Index("ix_jobs_to_close", "closes_at", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
+        Index("ix_jobs_to_close", "closes_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
         Index(
-            "ix_jobs_to_remind", "remind_at", sqlite_where=_IS_TO_BE_REMINDED, postgresql_where=_IS_TO_BE_REMINDED
+            "ix_jobs_to_remind", "remind_at", sqlite_where=IS_TO_BE_REMINDED, postgresql_where=IS_TO_BE_REMINDED
         ),
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, Session, SQLModel, col, select
 
 
 class ProviderKind(StrEnum):
@@ -27,3 +27,9 @@ class Provider(SQLModel, table=True):
     is_enabled: bool = True
     timeout_s: float = 5.0
     """For connecting and for each answer."""
+
+
+def enabled(session: Session, *, limit: int) -> list[str]:
+    """The names of those that are probed, in their order."""
+    wanted = select(Provider.provider).where(col(Provider.is_enabled)).order_by(col(Provider.provider)).limit(limit)
+    return list(session.exec(wanted))

@@ -1,12 +1,16 @@
 """Retention: what has ended long enough ago goes, in small batches, while everybody else goes on writing.
 
     an ended task's result      after `result_days`: null, `result_pruned_at` says when; a result of null stays as it is
-    an ended task               after `task_days`, with its attempts, log lines and idempotency key; not while its key
-                                is still held (`unique_for`)
+    an ended task               after `task_days`, with its attempts, log lines, idempotency key and record of the mails
+                                that it sent; not while its key is still held (`unique_for`)
     a group                     after `task_days`, once no row of a member is left (or if there never was one)
     a worker process's row      after `task_days` without a heartbeat
     a run of a schedule         `task_days` after it was due
-    an entry of the audit log   after `audit_days`
+    a sample of this machine's  after `task_days`
+    or a provider's health
+    an alert                    `task_days` after it was over
+    a timetable's fingerprint   `task_days` after the last process that had it
+    an entry of the audit log   after `audit_days` (of what is gone sooner: models.retention_records)
 
 An id is a UUIDv7, so a row's age is in its key: no index is needed to find old rows, and those that every task would
 have to pay for are saved. A walk goes through the ids in their order. It goes on from where it was up to the ids of
@@ -31,7 +35,6 @@ import json
 import sqlite3
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -70,6 +73,7 @@ _DELETE_POSTGRES: Final = (
     ", a AS (DELETE FROM task_attempts AS t USING gone WHERE t.task_id = gone.task_id)"
     ", l AS (DELETE FROM task_logs AS t USING gone WHERE t.task_id = gone.task_id)"
     ", k AS (DELETE FROM idempotency_keys AS t USING gone WHERE t.task_id = gone.task_id)"
+    ", m AS (DELETE FROM email_deliveries AS t USING gone WHERE t.task_id = gone.task_id)"
     " SELECT count(*) FROM gone"
 )
 _EMPTY_SQLITE: Final = (
@@ -84,11 +88,26 @@ _MEMBERLESS: Final = (
 )
 _GROUPS: Final = f"SELECT group_id, {_MEMBERLESS} FROM task_groups WHERE group_id > ? ORDER BY group_id LIMIT ?"
 _WORKERS: Final = "DELETE FROM workers WHERE heartbeat_at < ?"
-_RUNS: Final = (
-    "DELETE FROM schedule_runs WHERE (schedule_id, due_at) IN"
-    " (SELECT schedule_id, due_at FROM schedule_runs WHERE due_at < ? ORDER BY due_at LIMIT ?)"
-)
 _AUDIT: Final = "DELETE FROM audit_log WHERE id IN (SELECT id FROM audit_log WHERE at < ? ORDER BY at LIMIT ?)"
+_DATED: Final = {
+    "runs": "DELETE FROM schedule_runs WHERE (schedule_id, due_at) IN"
+    " (SELECT schedule_id, due_at FROM schedule_runs WHERE due_at < ? ORDER BY due_at LIMIT ?)",
+    "health_samples": "DELETE FROM health_samples WHERE task_id IN"
+    " (SELECT task_id FROM health_samples WHERE sampled_at < ? ORDER BY sampled_at LIMIT ?)",
+    # why provider by provider: the key begins with it, and each one's samples lie there in the order of their times.
+    "provider_samples": "DELETE FROM provider_samples WHERE (provider, sampled_at) IN"
+    " (WITH RECURSIVE p (provider) AS (SELECT min(provider) FROM provider_samples UNION ALL"
+    " SELECT (SELECT min(n.provider) FROM provider_samples AS n WHERE n.provider > p.provider)"
+    " FROM p WHERE p.provider IS NOT NULL)"
+    " SELECT s.provider, s.sampled_at FROM p JOIN provider_samples AS s"
+    " ON s.provider = p.provider AND s.sampled_at < ? LIMIT ?)",
+    "alerts": "DELETE FROM alerts WHERE alert_id IN"
+    " (SELECT alert_id FROM alerts WHERE closed_at < ? ORDER BY alert_id LIMIT ?)",
+    "timetables": "DELETE FROM timetables WHERE revision IN"
+    " (SELECT revision FROM timetables WHERE asserted_at < ? ORDER BY revision LIMIT ?)",
+}
+"""What goes `task_days` after a time of its own, at most so many a turn. Alerts and timetables are few: they are read
+as a whole."""
 
 
 class Retention:
@@ -114,23 +133,21 @@ class Retention:
             now: aware UTC.
 
         Returns:
-            tasks, results, groups, workers, runs, audit: how many; more: 1 if it gave up before it was done.
+            tasks, results, groups, workers, audit and the names of _DATED: how many; more: 1 if it gave up before it
+            was done.
 
         Raises:
             DatabaseError: the database is away; what was pruned until then is.
         """
-        found: Counter[str] = Counter()
-        found["workers"] = _forget_workers(now - self._task_for)
+        found = {"workers": _forget_workers(now - self._task_for)}
         began_s = time.monotonic()
         found["tasks"], is_done = self._tasks.go_on(now, until_s=began_s + turn_s / 2)
         found["results"], are_done = self._results.go_on(now, until_s=began_s + turn_s)
         found["groups"] = self._forget_groups(now - self._task_for)
-        found["runs"] = _forget(_RUNS, now - self._task_for)
-        found["audit"] = _forget(_AUDIT, now - self._audit_for)
-        is_full = MAX_BATCH_ROWS in (found["runs"], found["audit"])
-        found["more"] = int(not (is_done and are_done) or is_full)
+        dated = {name: _forget(sql, now - self._task_for) for name, sql in _DATED.items()}
+        dated["audit"] = _forget(_AUDIT, now - self._audit_for)
         cut_wal()
-        return dict(found)
+        return found | dated | {"more": int(not (is_done and are_done) or MAX_BATCH_ROWS in dated.values())}
 
     def _forget_groups(self, begun_before: datetime) -> int:
         with direct.reading() as to:
@@ -254,7 +271,7 @@ def delete(to: Direct, task_ids: list[str], ended_before: datetime, now: datetim
     if to.dialect != "sqlite":
         return int(to.run(marked(to, _DELETE_POSTGRES), (task_ids, *limits))[0][0])
     gone = json.dumps([row[0] for row in to.run(_DELETE_SQLITE, (json.dumps(task_ids), *limits))])
-    for table in ("task_attempts", "task_logs", "idempotency_keys"):
+    for table in ("task_attempts", "task_logs", "idempotency_keys", "email_deliveries"):
         to.run(f"DELETE FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))", (gone,))
     return len(json.loads(gone))
 

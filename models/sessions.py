@@ -34,6 +34,9 @@ _GATE = "callboard_gate"
 
 def make_engine(url: DatabaseUrl) -> Engine:
     """The engine of a database. Opens no connection."""
+    # why: a foreign key names its table by name, and a row can only be written once that table is known as well.
+    from models import tables  # noqa: F401 - imported for what importing does; here, as tables may know databases
+
     if url.scheme == "sqlite":
         made = create_engine(
             url.render(),

@@ -22,11 +22,12 @@ class TaskHour(SQLModel, table=True):
     """completed, failed or cancelled."""
     count: int
     wait_p50_s: float
-    """From acceptance, or the time that was asked for, to the start."""
+    """From acceptance to the first start, or to the end of one that never started; with a delay that was asked for, as
+    a row forgets that when it starts."""
     wait_p95_s: float
     wait_p99_s: float
     run_p50_s: float
-    """Of the last attempt."""
+    """Of the last attempt; 0 of one that never started."""
     run_p95_s: float
     run_p99_s: float
     rolled_up_at: datetime = Field(sa_type=UtcDateTime)

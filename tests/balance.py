@@ -30,7 +30,13 @@ APART = (
     "tests/workers/broker/test_stock_traps.py",
 )
 """In the order in which they start."""
-FIRST = ("tests/acceptance/test_up.py", *APART, "tests/faults/", "tests/workers/test_lifecycle.py")
+FIRST = (
+    "tests/acceptance/test_up.py",
+    "tests/workers/web/test_conformity.py",
+    *APART,
+    "tests/faults/",
+    "tests/workers/test_lifecycle.py",
+)
 """Files and folders that last long; the rest comes after them."""
 
 

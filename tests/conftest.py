@@ -34,7 +34,7 @@ FAST = {
     "CALLBOARD_MIN_BACKOFF_S": "0.05",
     "CALLBOARD_MAX_BACKOFF_S": "0.2",
     "CALLBOARD_BUS_TIMEOUT_S": "2",
-    "CALLBOARD_SEND_TIMEOUT_S": "0.5",
+    "CALLBOARD_SEND_TIMEOUT_S": "2",
     "CALLBOARD_THREADS": "4",
     "CALLBOARD_PROCESSES": "1",
 }
@@ -53,7 +53,7 @@ import hypothesis  # noqa: E402
 import redis  # noqa: E402
 
 from models import tables  # noqa: E402
-from tests import databases, servers  # noqa: E402
+from tests import databases, servers, warm  # noqa: E402
 from tests.balance import pytest_collection_modifyitems, pytest_xdist_make_scheduler  # noqa: E402
 from tests.scale import FULL  # noqa: E402
 from workers import Callboard, callboard  # noqa: E402
@@ -68,6 +68,7 @@ if not FULL:
 
 def pytest_unconfigure() -> None:
     """Leave nothing behind."""
+    warm.close()
     shutil.rmtree(SESSION_DIR, ignore_errors=True)
     if IS_FIRST:
         shutil.rmtree(SHARED_DIR, ignore_errors=True)

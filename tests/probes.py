@@ -46,6 +46,25 @@ def note(path: str, line: str = "ran", seconds: float = 0.0) -> str:
 
 
 @actor(task_type=TaskType.JOB)
+def wait_for(path: str, line: str, until: str) -> str:
+    """Write evidence at the start, then run until there is a file: however slow the machine, it runs until the test has
+    seen what it wants to see."""
+    evidence(path, line)
+    deadline = time.monotonic() + 120
+    while not Path(until).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)  # why: a running task is the point
+    return line
+
+
+@actor(task_type=TaskType.JOB)
+def outlast(path: str, seconds: float) -> None:
+    """In the first attempt, be in one call for some time, in which nothing can interrupt it."""
+    evidence(path, "ran")
+    if current_task().attempt == 1:
+        time.sleep(seconds)  # why: a call that is not interrupted is the point
+
+
+@actor(task_type=TaskType.JOB)
 def fail_times(path: str, times: int) -> int:
     """Fail in the first `times` attempts."""
     evidence(path, "ran")
@@ -225,7 +244,7 @@ def run_group(path: str) -> None:
 def one_at_a_time(path: str, until: str) -> None:
     """Run until there is a file; never two of them at a time."""
     evidence(path, "ran")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not Path(until).exists() and time.monotonic() < deadline:
         time.sleep(0.01)  # why: a running task is the point
 

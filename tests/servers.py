@@ -171,6 +171,18 @@ def _started(data: Path) -> "PostgresServer":
                 raise
 
 
+def _without_fsync(url: str) -> None:
+    """A server that dies has given its writes to the system; only a power cut needs them on the disk."""
+    set_fsync(url, "off")
+
+
+def set_fsync(url: str, to: str) -> None:
+    """Whether a PostgreSQL server waits for the disk: `on` or `off`."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"ALTER SYSTEM SET fsync = {to}")
+        connection.execute("SELECT pg_reload_conf()")
+
+
 def ping(url: str) -> bool:
     """Whether a Redis server answers there."""
     try:

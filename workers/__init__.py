@@ -30,6 +30,7 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.upkeep import Upkeep
 from workers.middleware.children import Callbacks, GroupCallbacks, GroupChore, Pipelines
 from workers.middleware.event_loop import EventLoop
+from workers.middleware.freeze import Freeze
 from workers.middleware.exclusive import Admission, Exclusive
 from workers.middleware.results import Results
 from workers.middleware.retries import Retries
@@ -156,6 +157,7 @@ def _compose(settings: Settings) -> Callboard:
         middleware=[
             RegistryMiddleware(registry),
             OneStop(),
+            Freeze(),
             StartChecks(settings),
             Watch(
                 stall_timeout_s=settings.stall_timeout_s,

@@ -84,13 +84,20 @@ def count(action: Action, wanted: TaskFilter) -> Count:
     return Count(sum(one.number for one in counts), any(one.is_estimate for one in counts))
 
 
-def act(action: Action, wanted: TaskFilter, *, by: str = "application") -> Done:
+def act(
+    action: Action,
+    wanted: TaskFilter,
+    *,
+    by: str = "application",
+    on_batch: Callable[[int], None] = lambda _tasks: None,
+) -> Done:
     """Cancel, retry or delete the tasks that a filter means, newest first, up to MAX_TASKS.
 
     Args:
         wanted: where it says neither status nor ids, a cancel is for pending and running tasks, a retry for failed
             ones (not for those that somebody cancelled), and a delete for all that have ended.
         by: who asks, for the rows and their logs.
+        on_batch: told after each batch of how many tasks it was.
 
     Raises:
         InvalidTask: a filter with nothing in it.
@@ -103,8 +110,10 @@ def act(action: Action, wanted: TaskFilter, *, by: str = "application") -> Done:
     more, ids = len(ids) > MAX_TASKS, ids[:MAX_TASKS]
     outcomes: dict[str, int] = {}
     for first in range(0, len(ids), BATCH):
-        for outcome, number in _ACTIONS[action](ids[first : first + BATCH], by).items():
+        batch = ids[first : first + BATCH]
+        for outcome, number in _ACTIONS[action](batch, by).items():
             outcomes[outcome] = outcomes.get(outcome, 0) + number
+        on_batch(len(batch))
     return Done(action, len(ids), outcomes, more)
 
 
@@ -113,10 +122,10 @@ def prune(*, result_days: int, task_days: int, on_turn: Callable[[int], None] = 
 
     Args:
         result_days, task_days: how long after its end a task keeps its result, and is kept; 1 or more.
-        on_turn: told after each second or so how many tasks went so far.
+        on_turn: told after each second or so how many tasks went in it.
 
     Returns:
-        How many tasks, results, groups, workers' rows and runs of schedules went.
+        How many tasks, results, groups, workers' rows, runs of schedules, samples and alerts went (see Retention.turn).
     """
     if min(result_days, task_days) < 1:
         raise InvalidTask(f"days: expected 1 or more, got {min(result_days, task_days)}", field="days")
@@ -127,7 +136,7 @@ def prune(*, result_days: int, task_days: int, on_turn: Callable[[int], None] = 
         found = retention.turn(datetime.now(UTC))
         more = found.pop("more")
         total = {name: total.get(name, 0) + number for name, number in found.items()}
-        on_turn(total["tasks"])
+        on_turn(found["tasks"])
         if not more:
             return total
 

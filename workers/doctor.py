@@ -104,17 +104,17 @@ def _queues() -> Iterator[Finding]:
         return
     wrong = [Finding("queue", State.BAD, said) for row in rows for said in _wrong_with(row)]
     waiting = sum(row["waiting"] for row in rows)
-    yield from wrong or [Finding("queues", State.OK, f"{waiting} tasks wait in {len(rows)} queues, none too long")]
+    yield from wrong or [Finding("queues", State.OK, f"{waiting} waiting in {len(rows)} queues, none too long")]
 
 
 def _wrong_with(row: dict[str, Any]) -> Iterator[str]:
     name, waiting = row["name"], row["waiting"]
     if row["paused"]:
-        yield f"queue {name} is paused, {waiting} tasks wait in it: callboard queues resume {name}"
+        yield f"queue {name} is paused, {waiting} waiting: callboard queues resume {name}"
     if waiting and not row["workers"]:
-        yield f"no live worker serves queue {name}, {waiting} tasks wait in it: start a worker with that queue"
+        yield f"no live worker serves queue {name}, {waiting} waiting: start a worker with that queue"
     elif row["oldest_age_s"] > callboard.settings.health_queue_age_s:
-        yield (f"the oldest of {waiting} tasks in queue {name} has waited {row['oldest_age_s']:.0f} s: start more "
+        yield (f"the oldest of {waiting} waiting in queue {name} has waited {row['oldest_age_s']:.0f} s: start more "
                "workers, or look at what runs with `callboard workers list`")  # fmt: skip
 
 

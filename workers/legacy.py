@@ -30,7 +30,8 @@ _LEGACY_MODULE = re.compile(
     r"background_tasks(\.tasks|\.\w+_tasks)?|app(\.tasks(\.\w+)?|\.services(\.background_jobs)?)?"
     r"|backgroundtask(\.taskplugins)?"
 )
-_MANAGERS = frozenset({"BackgroundTaskManager", "BackgroundJobService"})
+MANAGERS = frozenset({"BackgroundTaskManager", "BackgroundJobService"})
+"""Classes of old that are `workers.tasks` now."""
 
 uses: Counter[str] = Counter()
 """How often each legacy name was used in this process."""
@@ -46,7 +47,7 @@ class LegacyFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """A spec for a legacy name; None for any other."""
-        if _LEGACY_MODULE.fullmatch(fullname) is None:
+        if not is_legacy(fullname):
             return None
         return importlib.util.spec_from_loader(fullname, self, is_package=True)
 
@@ -67,10 +68,10 @@ class LegacyFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             raise AttributeError(name)
         legacy = f"{module}.{name}"
         found: Any = None
-        if name in _MANAGERS:
+        if name in MANAGERS:
             found, now = importlib.import_module("workers.tasks"), "workers.tasks"
         else:
-            found = self.registry.find(legacy) or self.registry.find(name) or self._by_last_part(name)
+            found = find(self.registry, module, name)
             now = found.actor_name if found is not None else ""
         if found is None:
             raise AttributeError(f"{legacy} is no known actor: see `callboard actors` for the names")
@@ -80,9 +81,20 @@ class LegacyFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         warnings.warn(f"{legacy} is a legacy name: use {now}", DeprecationWarning, stacklevel=3)
         return found
 
-    def _by_last_part(self, name: str) -> Any:
-        matches = [actor for canonical, actor in self.registry.actors.items() if canonical.endswith(f".{name}")]
-        return matches[0] if len(matches) == 1 else None
+
+def is_legacy(module: str) -> bool:
+    """Whether that is the name of a module of old."""
+    return _LEGACY_MODULE.fullmatch(module) is not None
+
+
+def find(registry: Registry, module: str, name: str) -> Any:
+    """The actor that an attribute of a legacy module stands for, or None."""
+    return registry.find(f"{module}.{name}") or registry.find(name) or _by_last_part(registry, name)
+
+
+def _by_last_part(registry: Registry, name: str) -> Any:
+    matches = [actor for canonical, actor in registry.actors.items() if canonical.endswith(f".{name}")]
+    return matches[0] if len(matches) == 1 else None
 
 
 def install(registry: Registry) -> None:

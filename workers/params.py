@@ -51,6 +51,8 @@ def plain_text(value: Any, *, what: str, max_bytes: int) -> str:
     Raises:
         NotPlain: with the place, the type or the size, and the mend.
     """
+    if value is None:
+        return "null"  # why: what most tasks return.
     try:
         text = _written(value)
     except RecursionError:
@@ -149,6 +151,9 @@ def options_text(options: Mapping[str, Any]) -> str:
 def bind(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments by name, as the function's signature binds them; raises InvalidTask if they do not fit."""
     signature = signature_of(function)
+    names = None if args else _named_only(function)
+    if names is not None and names[0] <= kwargs.keys() <= names[1].keys():
+        return {name: kwargs[name] for name in names[1] if name in kwargs}  # why: what is left costs ten times as much.
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -164,6 +169,16 @@ def bind(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[st
         else:
             named[name] = list(value) if kind is inspect.Parameter.VAR_POSITIONAL else value
     return named
+
+
+@lru_cache(maxsize=4096)
+def _named_only(function: Callable[..., Any]) -> tuple[frozenset[str], dict[str, None]] | None:
+    """The names that must be given, and all names in their order; None: not every parameter can be given by name."""
+    parameters = signature_of(function).parameters.values()
+    if any(one.kind not in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) for one in parameters):
+        return None
+    required = frozenset(one.name for one in parameters if one.default is inspect.Parameter.empty)
+    return required, dict.fromkeys(one.name for one in parameters)
 
 
 def validate(function: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -323,7 +338,7 @@ _PLACE_MAX_CHARS = 200
 
 def _written(value: Any) -> str:
     _check_nesting(value, MAX_NESTING)
-    return json.dumps(msgspec.to_builtins(value, enc_hook=unwrap), allow_nan=False, separators=(",", ":"))
+    return _encode(msgspec.to_builtins(value, enc_hook=unwrap))
 
 
 def _place_of(value: Any) -> str:
@@ -371,9 +386,14 @@ def unwrap(value: Any) -> Any:
     raise TypeError(f"a {type(value).__name__} is not JSON")
 
 
+_ALWAYS_JSON = frozenset({str, int, bool, type(None)})
+
+
 def _check_nesting(value: Any, levels: int) -> None:
     if levels < 0:
         raise RecursionError
+    if type(value) in _ALWAYS_JSON:
+        return
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):

@@ -35,6 +35,8 @@ from workers.settings import hide_secrets
 PATIENCE_S: Final = 2.0
 """Within this an answer is given, whatever hangs."""
 _PROBE_TIMEOUT_S: Final = 1.0
+_REBUILT_WITHIN_S: Final = 60.0
+"""A Redis that was emptied or restarted has all messages again after that; until then it is said, and it is ready."""
 
 _logger = logging.getLogger(__name__)
 
@@ -97,6 +99,7 @@ def _look_at_redis() -> list[Check]:
     where = f"Redis at {describe(callboard.broker.client)}"
     try:
         callboard.broker.probe(timeout_s=_PROBE_TIMEOUT_S)
+        is_new = any(callboard.broker.is_younger_than(_REBUILT_WITHIN_S, one) for one in _a_queue_of_each_server())
     except BusFull as error:
         said = (
             f"{where} is full ({error}): raise maxmemory or free some; tasks are accepted, and go out when it has room"
@@ -108,8 +111,14 @@ def _look_at_redis() -> list[Check]:
         else:
             said += "check that it is running and reachable, or set CALLBOARD_REDIS_URL"
     else:
-        return [Check("redis", ok=True, detail=f"{where} takes writes")]
+        also = f"; its data is younger than {_REBUILT_WITHIN_S:g} s: what waited is sent again from the ledger"
+        return [Check("redis", ok=True, detail=f"{where} takes writes{also if is_new else ''}")]
     return [Check("redis", ok=False, detail=said)]
+
+
+def _a_queue_of_each_server() -> list[str]:
+    queues = sorted(callboard.broker.get_declared_queues())
+    return list({id(callboard.broker.bus_of(queue)): queue for queue in queues}.values())
 
 
 def _redis_is_silent() -> list[Check]:

@@ -327,7 +327,7 @@ class Registry:
 
     def find(self, name: str) -> dramatiq.Actor[..., Any] | None:
         """The actor of a canonical name or alias, or None."""
-        return self.actors.get(self.aliases.get(name, name))
+        return self.actors.get(name) or self.actors.get(self.aliases.get(name, name))
 
     def resolve(self, name: str) -> dramatiq.Actor[..., Any]:
         """As `find`, but raises UnknownActor with the nearest names."""

@@ -38,6 +38,7 @@ PROJECT_DIR = _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() else Path.cwd
 _URL_PASSWORD = re.compile(r"((?:^|//|[\s'\"(=,])[^:@/\s]*:)(?!//)\S+(?=@)")
 """From the first colon to the last @: a password may hold both, unescaped."""
 _QUERY_SECRET = re.compile(r"([?&][^=&\s]*(?:password|secret|token|key)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
+LINK_SECRET_MIN_CHARS = 32
 _SECRET_NAME = re.compile(r"PASSWORD|SECRET|TOKEN|KEY|CHANNELS", re.IGNORECASE)
 
 
@@ -58,6 +59,7 @@ class Risk(StrEnum):
     DATABASE_PASSWORD = "database-password"  # noqa: S105 - the name of a risk
     DATABASE_TLS = "database-tls"
     CLOCK = "clock"
+    PUBLIC_URL = "public-url"
 
 
 class LogFormat(StrEnum):
@@ -142,6 +144,10 @@ class Settings(BaseSettings):
     """How long an ended task is kept, with its attempts, log lines and idempotency key."""
     audit_retention_days: int = Field(default=365, ge=1, le=36_500)
     """How long the audit log remembers."""
+    log_retention_days: int = Field(default=30, ge=1, le=3_650)
+    """How long log lines of ended tasks are kept, and health samples."""
+    document_retention_days: int = Field(default=365, ge=1, le=36_500)
+    """How long generated PDFs are kept."""
 
     log_format: LogFormat = LogFormat.CONSOLE
     """Of what processes write to standard error."""
@@ -160,6 +166,15 @@ class Settings(BaseSettings):
     """smtp://user:password@host:587?starttls=1; None: `callboard up` starts a mail catcher."""
     smtp_timeout_s: float = Field(default=20.0, gt=0, le=600)
     mail_from: str = "Callboard <no-reply@callboard.localhost>"
+    public_url: str | None = None
+    """Where people reach the API, for links in mails, as `https://tasks.example.org`; None: api_host and api_port."""
+    link_secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """What signs the links in mails: the first of them; the others, separated by commas, are still accepted. None: one
+    is made under var_dir, in development only."""
+    link_hours: int = Field(default=168, ge=1, le=8_760)
+    """How long a link in a mail works."""
+    mobile_url: str | None = None
+    """Where a phone opens a permit, `{permit_id}` in it; None: on the page of its signed link."""
     mail_catcher_port: int = Field(default=1025, ge=1, le=65_535)
     alert_recipients: Annotated[tuple[str, ...], NoDecode] = ()
     """Who is mailed when an alert opens and when it is over, separated by commas."""
@@ -181,6 +196,9 @@ class Settings(BaseSettings):
     health_round_trip_ms: float = Field(default=500.0, gt=0)
     health_queue_age_s: float = Field(default=300.0, gt=0)
 
+    snmp_community: SecretStr = SecretStr("public")
+    """With which probes ask SNMP agents (v2c)."""
+
     pdf_font_path: Path | None = None
     """A TrueType font for reports in scripts that the built-in one lacks."""
 
@@ -200,7 +218,41 @@ class Settings(BaseSettings):
                              "CALLBOARD_ALERT_RECIPIENTS")  # fmt: skip
         return tuple(urls)
 
-    @field_validator("redis_url", "database_url", "smtp_url", mode="before")
+    @field_validator("public_url", "mobile_url")
+    @classmethod
+    def _is_web_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        is_plain = value.isascii() and value.isprintable() and not any(character in value for character in " \"'<>")
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or not _has_a_port_or_none(value)
+            or not is_plain
+        ):
+            raise ValueError("expected https://host or http://host:port")
+        return value.rstrip("/")
+
+    @field_validator("mobile_url")
+    @classmethod
+    def _names_the_permit(cls, value: str | None) -> str | None:
+        if value is not None and "{permit_id}" not in value:
+            raise ValueError("expected {permit_id} in it, as in https://app.example.org/permits/{permit_id}")
+        return value
+
+    @field_validator("link_secret", mode="before")
+    @classmethod
+    def _split_secrets(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found = tuple(part.strip() for part in value.split(",") if part.strip())
+        if any(len(secret) < LINK_SECRET_MIN_CHARS for secret in found):
+            raise ValueError(f"expected at least {LINK_SECRET_MIN_CHARS} characters each, with commas between, as "
+                             "`openssl rand -hex 32` prints one")  # fmt: skip
+        return found
+
+    @field_validator("redis_url", "database_url", "smtp_url", "public_url", "mobile_url", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return value or None
@@ -346,6 +398,17 @@ class Settings(BaseSettings):
     def is_embedded_database(self) -> bool:
         """Whether it is the SQLite file under `var_dir` that nobody configured."""
         return self.database_url is None
+
+    @property
+    def public_base(self) -> str:
+        """What links in mails begin with, without a slash at its end."""
+        host = f"[{self.api_host}]" if ":" in self.api_host else self.api_host
+        return self.public_url or f"http://{host}:{self.api_port}"
+
+    @property
+    def media_dir(self) -> Path:
+        """Where files that people added are kept."""
+        return self.var_dir / "media"
 
     @property
     def documents_dir(self) -> Path:

@@ -27,6 +27,7 @@ import redis
 from dramatiq.encoder import Encoder, PickleEncoder
 
 from models import database, direct, revision
+from workers import links
 from workers.broker.connect import RedisClient
 from workers.broker.local import describe
 from workers.errors import StartRefused
@@ -83,6 +84,7 @@ def run(
     """
     found = [
         *check_encoder(encoder or dramatiq.get_encoder()),
+        *check_links(settings),
         *check_redis_url(settings.redis_url),
         *check_redis(client, now_s=now_s),
         *check_database(now_s=now_s),
@@ -117,6 +119,20 @@ def check_encoder(encoder: Encoder) -> Iterator[Finding]:
             f"messages are pickled ({type(encoder).__name__}), so whoever reaches Redis can run code in the workers; "
             "expected JSON: remove the call of dramatiq.set_encoder"
         )
+
+
+def check_links(settings: Settings) -> Iterator[Finding]:
+    """In production mode, links in mails need a key that all processes share, and an address that people reach. (In
+    development one is made, and this machine is enough.)"""
+    if settings.mode is not Mode.PRODUCTION:
+        return
+    if not settings.link_secret:
+        yield Finding(links.MEND)
+    host = urlsplit(settings.public_base).hostname or ""
+    if settings.public_url is None or (settings.public_base.startswith("http:") and not _is_loopback(host)):
+        yield Finding(f"links in mails lead to {settings.public_base}, which not everybody can open, or not over TLS; "
+                      "expected https:// and the name by which people reach the API: set CALLBOARD_PUBLIC_URL",
+                      Risk.PUBLIC_URL)  # fmt: skip
 
 
 def check_redis_url(url: str | None) -> Iterator[Finding]:

@@ -32,6 +32,27 @@ def free_port() -> int:
         return port
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that was begun."""
+
+    process: "subprocess.Popen[str]"
+
+    def end(self, timeout_s: float = 150) -> Ended:
+        """Wait for its end."""
+        out, err = self.process.communicate(timeout=timeout_s)
+        return Ended(self.process.returncode, out, err)
+
+
 @dataclass
 class System:
     """`callboard up` on a `var` folder; may be brought up again on the same one."""
@@ -43,7 +64,7 @@ class System:
 
     @property
     def environment(self) -> dict[str, str]:
-        """No CALLBOARD_ setting but the folder and the ports: what a new user has."""
+        """What a new user has: no CALLBOARD_ setting but the folder and the ports, and what these tests need."""
         plain = {name: value for name, value in os.environ.items() if not name.startswith("CALLBOARD_")}
         return {
             **plain,
@@ -51,6 +72,7 @@ class System:
             "CALLBOARD_API_PORT": str(self.api_port),
             "CALLBOARD_MAIL_CATCHER_PORT": str(self.mail_port),
             "CALLBOARD_ACTOR_MODULES": "tests.probes",
+            "CALLBOARD_ALERT_CLEAR_S": "1",  # else the demo waits for a minute until its alert is over
         }
 
     @property
@@ -89,24 +111,25 @@ class System:
         assert self.process is not None
         started_s = time.monotonic()
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=150)
         return time.monotonic() - started_s
 
-    def run(self, *arguments: str, timeout_s: float = 150) -> "subprocess.CompletedProcess[str]":
-        """`callboard …` in a second terminal."""
-        return subprocess.run(
-            [CALLBOARD, *arguments],
-            cwd=PROJECT_DIR,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+    def begin(self, *arguments: str) -> "Command":
+        """`callboard …` in a second terminal, which goes on while the test does."""
+        return Command(
+            subprocess.Popen(
+                [CALLBOARD, *arguments], cwd=PROJECT_DIR, env=self.environment, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+
+    def run(self, *arguments: str) -> "Ended":
+        """The same, to its end."""
+        return self.begin(*arguments).end()
 
     def get(self, path: str) -> httpx2.Response:
         """A GET on its API."""
-        return httpx2.get(f"http://127.0.0.1:{self.api_port}{path}", timeout=10)
+        return httpx2.get(f"http://127.0.0.1:{self.api_port}{path}", timeout=60)
 
     def worker_pids(self) -> list[int]:
         """The processes that run tasks, by what the system printed of them."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests import servers
+from tests import servers, warm
 from tests.conftest import FAST
 from tests.servers import OwnRedis, wait_until
 from tests.soak import evidence
@@ -20,6 +20,8 @@ PROJECT_DIR = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 READY = re.compile(r"^(worker\.\d+).* \[(\d+)\] .*Worker process is ready", re.MULTILINE)
 
+THREADS = 4
+"""Of a worker that `start_worker` starts."""
 StartWorker = Callable[..., "subprocess.Popen[bytes]"]
 """Takes further variables of the environment by name."""
 
@@ -42,10 +44,10 @@ def start_worker(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> I
         with (tmp_path / f"worker-{len(started)}.log").open("wb") as log:
             command = [
                 str(BIN / "dramatiq"),
-                *("workers", "--processes", "1", "--threads", "4", "--worker-shutdown-timeout", "3000"),
+                *("workers", "--processes", "1", "--threads", str(THREADS), "--worker-shutdown-timeout", "3000"),
                 *("--worker-fork-timeout", "3000"),  # why: so long Dramatiq waits for one that dies while it boots
             ]
-            process = subprocess.Popen(command, cwd=PROJECT_DIR, env={**environment, **more}, stdout=log, stderr=log)
+            process = warm.popen(command, cwd=PROJECT_DIR, env={**environment, **more}, stdout=log, stderr=log)
         started.append(process)
         return process
 
@@ -53,7 +55,7 @@ def start_worker(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> I
     for process in started:
         kill_tree(process)
     for number in range(len(started)):
-        print(f"worker {number}:", (tmp_path / f"worker-{number}.log").read_text(errors="replace")[-4_000:])
+        print(f"worker {number}:", (tmp_path / f"worker-{number}.log").read_text(errors="replace")[-20_000:])
 
 
 def await_death(process: "subprocess.Popen[bytes]") -> None:
@@ -101,7 +103,7 @@ class Started:
     def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
         self._log = log
         with log.open("wb") as out:
-            self.process = subprocess.Popen(command, cwd=PROJECT_DIR, env=environment, stdout=out, stderr=out)
+            self.process = warm.popen(command, cwd=PROJECT_DIR, env=environment, stdout=out, stderr=out)
         self.family: set[psutil.Process] = set()
 
     @property
@@ -150,3 +152,5 @@ def supervise(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> Iter
         for left in one.family:
             if left.is_running():
                 left.kill()
+    for number, one in enumerate(started):
+        print(f"workers {number}:", one.output[-20_000:])

@@ -1,7 +1,6 @@
 """A process dies at each step of a task's way; afterwards there is one terminal row that is true (faults row 7)."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from sqlmodel import select
 
 from models import database
 from models.task import TERMINAL, Task, TaskStatus
-from tests import probes
-from tests.faults.conftest import PROJECT_DIR, StartWorker, await_death
+from tests import probes, warm
+from tests.faults.conftest import StartWorker, await_death
 from tests.faults.crash import SENDER_POINTS, WORKER_POINTS
 from tests.servers import OwnRedis, wait_until
 from workers import callboard
@@ -69,7 +68,7 @@ def test_a_sender_that_dies_on_the_way_leaves_a_task_that_runs_or_nothing(
         "CALLBOARD_DATABASE_URL": ledger_database,
     }
     command = [sys.executable, "-c", CODE_OF_A_SENDER, str(paper)]
-    sender = subprocess.run(command, cwd=PROJECT_DIR, env=environment, check=False)
+    sender = warm.run(command, env=environment)
     assert sender.returncode == -9
 
     start_worker()

@@ -90,7 +90,7 @@ def test_deploys_with_old_and_new_code_side_by_side_lose_and_double_nothing(
             is_at_work(following)
             is_at_work(present)
             present.send_signal(signal.SIGTERM)
-            assert present.wait(timeout=20) == 0
+            assert present.wait(timeout=90) == 0
             present = following
 
     everything = [task_id for ids in sent.values() for task_id in ids]

@@ -2,7 +2,6 @@
 before the commit leaves nothing, and one between commit and bus loses nothing."""
 
 import os
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,8 +10,8 @@ import pytest
 
 from models import database
 from models.task import TERMINAL, TaskStatus
-from tests import probes
-from tests.faults.conftest import PROJECT_DIR, StartWorker
+from tests import probes, warm
+from tests.faults.conftest import StartWorker
 from tests.scale import FULL
 from tests.servers import OwnRedis, wait_until
 from workers import tasks
@@ -79,7 +78,7 @@ def test_a_caller_that_dies_leaves_all_or_nothing(
         "CALLBOARD_DATABASE_URL": ledger_database,
     }
     command = [sys.executable, "-c", CODE_OF_A_CALLER, str(paper), str(TIMES), moment]
-    assert subprocess.run(command, cwd=PROJECT_DIR, env=environment, check=False).returncode == -9
+    assert warm.run(command, env=environment).returncode == -9
 
     start_worker()
     all_end()

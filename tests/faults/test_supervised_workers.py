@@ -51,7 +51,8 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 def send(paper: Path, count: int, seconds: float) -> list[str]:
-    return [probes.note.send(str(paper), f"task {number}", seconds).message_id for number in range(count)]
+    many = probes.note.send_many([(str(paper), f"task {number}", seconds) for number in range(count)])
+    return [message.message_id for message in many]
 
 
 def assert_each_ran_once(paper: Path, sent: list[str], *workers: Started) -> None:
@@ -68,7 +69,7 @@ def test_told_to_stop_under_load_it_loses_and_doubles_nothing(supervise: StartWo
     wait_until(lambda: len(probes.lines(paper)) > 20, within_s=30, what="some tasks to start")
 
     first.process.send_signal(signal.SIGTERM)
-    assert first.process.wait(timeout=20) == 0
+    assert first.process.wait(timeout=90) == 0
     left = len(probes.lines(paper))
     second = supervise()
 
@@ -85,7 +86,7 @@ def test_a_task_that_outlasts_the_drain_is_given_back_and_holds_up_no_end(superv
 
     workers.process.send_signal(signal.SIGTERM)
 
-    assert workers.process.wait(timeout=30) == 0  # Dramatiq's own wait is ten minutes
+    assert workers.process.wait(timeout=90) == 0  # Dramatiq's own wait is ten minutes
     found = row(sent[0])
     assert (found.status, found.attempt, found.retry_count) == (TaskStatus.PENDING, 1, 0)
     assert callboard.broker.depth("jobs").waiting == 1
@@ -153,7 +154,7 @@ def test_a_process_that_stands_still_is_killed_and_its_tasks_run_elsewhere(
     supervise: StartWorkers, paper: Path
 ) -> None:
     workers = supervise(
-        *("--processes", "1"), CALLBOARD_BUS_TIMEOUT_S="0.75", CALLBOARD_STALL_TIMEOUT_S="3", CALLBOARD_THREADS="2"
+        *("--processes", "1"), CALLBOARD_BUS_TIMEOUT_S="1", CALLBOARD_STALL_TIMEOUT_S="4", CALLBOARD_THREADS="2"
     )
     before = workers.wait_for_workers(1)
     sent = send(paper, 6, 1.0)
@@ -161,8 +162,8 @@ def test_a_process_that_stands_still_is_killed_and_its_tasks_run_elsewhere(
 
     os.kill(before["worker.1"], signal.SIGSTOP)
 
-    workers.wait_for("worker.1  | has given no sign of life for 3 s and is killed")
-    workers.wait_for("worker.1  | ended with status -9; starting it again in 0.5 s")
+    workers.wait_for("worker.1  | has given no sign of life for ")
+    workers.wait_for("worker.1  | ended with status -9; starting it again in ")
     assert {task.status for task in ended(*sent)} == {TaskStatus.COMPLETED}
     assert workers.workers()["worker.1"] != before["worker.1"]
 
@@ -177,7 +178,7 @@ def test_a_worker_thread_that_dies_is_noticed_and_its_process_replaced(supervise
     bomb = mortal_probes.leave_a_bomb.send(str(paper)).message_id
 
     workers.wait_for("is unwell and ends itself, to be started again: 3 of 4 worker threads are left")
-    workers.wait_for(f"worker.1  | ended with status {EXIT_UNWELL}; starting it again in 0.5 s")
+    workers.wait_for(f"worker.1  | ended with status {EXIT_UNWELL}; starting it again in ")
     workers.wait_for_workers(2)
     after = probes.note.send(str(paper), "after").message_id
     assert {(task.status, task.attempt) for task in ended(bomb, beside, after)} == {(TaskStatus.COMPLETED, 1)}
@@ -206,7 +207,7 @@ def test_if_the_supervisor_is_killed_its_workers_finish_what_runs_and_end(superv
     wait_until(lambda: len(probes.lines(paper)) == 4, within_s=20, what="the tasks to start")
 
     workers.process.kill()
-    workers.process.wait(timeout=10)
+    workers.process.wait(timeout=90)
 
     wait_until(
         lambda: all(has_ended(one) for one in workers.family),
@@ -223,12 +224,14 @@ def test_without_restarting_a_death_ends_it_after_the_others_have_finished(
 ) -> None:
     workers = supervise(CALLBOARD_RESTART_WORKERS="false", CALLBOARD_THREADS="1")
     before = workers.wait_for_workers(2)
-    sent = send(paper, 2, 2.0)
+    enough = paper.with_name("enough")
+    sent = [probes.wait_for.send(str(paper), f"task {number}", str(enough)).message_id for number in range(2)]
     wait_until(lambda: len(probes.lines(paper)) == 2, within_s=20, what="the tasks to start")
 
     os.kill(before["worker.2"], signal.SIGKILL)
+    enough.touch()
 
-    assert workers.process.wait(timeout=20) == 1
+    assert workers.process.wait(timeout=90) == 1
     assert "is not to be started again (CALLBOARD_RESTART_WORKERS)" in workers.output
     left = {row(task_id).status for task_id in sent} - {TaskStatus.COMPLETED}
     assert left in ({TaskStatus.RUNNING}, {TaskStatus.PENDING})  # the other may have rescued it before it ended
@@ -236,13 +239,13 @@ def test_without_restarting_a_death_ends_it_after_the_others_have_finished(
 
 @on_sqlite
 def test_a_process_that_stood_still_and_goes_on_is_not_taken_for_unwell(supervise: StartWorkers, paper: Path) -> None:
-    workers = supervise(*("--processes", "1"), CALLBOARD_BUS_TIMEOUT_S="0.75", CALLBOARD_STALL_TIMEOUT_S="3")
+    workers = supervise(*("--processes", "1"), CALLBOARD_BUS_TIMEOUT_S="1", CALLBOARD_STALL_TIMEOUT_S="4")
     before = workers.wait_for_workers(1)
     still = [workers.process.pid, *(one.pid for one in workers.family)]
 
     for pid in still:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(4)  # why: standing still takes time
+    time.sleep(5)  # why: standing still takes time
     for pid in reversed(still):
         os.kill(pid, signal.SIGCONT)
 
@@ -264,13 +267,14 @@ def plain(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) -> Iterator
     made = Started(command, environment, tmp_path / "plain.log")
     yield made
     kill_tree(made.process)
+    print("worker:", made.output)
 
 
 @on_sqlite
 def test_plain_dramatiq_workers_end_with_a_status_of_their_own_when_a_thread_dies(plain: Started, paper: Path) -> None:
     mortal_probes.leave_a_bomb.send(str(paper))
 
-    assert plain.process.wait(timeout=40) == EXIT_UNWELL
+    assert plain.process.wait(timeout=90) == EXIT_UNWELL
     assert "1 of 2 worker threads are left" in plain.output
 
 
@@ -280,6 +284,6 @@ def test_a_worker_process_does_not_outlive_its_main_process(plain: Started) -> N
     (worker,) = psutil.Process(plain.process.pid).children()
 
     plain.process.kill()
-    plain.process.wait(timeout=10)
+    plain.process.wait(timeout=90)
 
     wait_until(lambda: has_ended(worker), within_s=20, what="the end of the worker process")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from models import database, direct, schedule_claim, task_groups, task_moves
+import models.retention
+from models import database, direct, schedule_claim, tables, task_groups, task_moves
 from models.retention import PAGE_ROWS, Retention, cut_wal, id_at
 from models.schedule import RunOutcome
 from models.schedule_claim import Run
@@ -17,7 +18,7 @@ from tests.models import crowd
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
-TABLES = ("background_tasks", "task_attempts", "task_logs", "idempotency_keys", "workers")
+TABLES = ("background_tasks", "task_attempts", "task_logs", "idempotency_keys", "email_deliveries", "workers")
 
 pytestmark = pytest.mark.usefixtures("ledger_database")
 
@@ -41,7 +42,7 @@ def _stamped(to: Any, value: Any) -> Any:
 def ended(
     ago: timedelta, *, status: TaskStatus = TaskStatus.COMPLETED, task_id: str | None = None, result: str = '"r"'
 ) -> str:
-    """The id of a task that was sent and ended so long ago, with an attempt, a log line and a key."""
+    """The id of a task that was sent and ended so long ago, with an attempt, a log line, a key and a mail."""
     at = NOW - ago
     made = task_id or crowd.task_id(at, int(ago.total_seconds()))
     accepted(made, at)
@@ -54,6 +55,8 @@ def ended(
         assert task_moves.end(to, [end])
     ask("INSERT INTO task_logs (task_id, attempt, logged_at, level, message) VALUES (?, 1, ?, 'info', 'm')", made, at)
     ask("INSERT INTO idempotency_keys (key, task_id, held_until) VALUES (?, ?, NULL)", made, made)
+    ask("INSERT INTO email_deliveries (task_id, recipient, message_id, template, subject, outcome, created_at)"
+        " VALUES (?, 'a@example.org', 'm', 't', 's', 'sent', ?)", made, at)  # fmt: skip
     return made
 
 
@@ -198,19 +201,65 @@ def test_a_run_of_a_schedule_goes_after_its_time_in_batches(retention: Retention
     assert ask("SELECT COUNT(*) FROM schedule_runs") == [(1,)]
 
 
+SAMPLE = "sampled_at, hostname, cpu_percent, memory_percent, disk_percent, database_ms, redis_ms, queue_age_s"
+DATED = {
+    "health_samples": f"INSERT INTO health_samples ({SAMPLE}, task_id) VALUES (?, 'h', 1, 1, 1, 1, 1, 1, ?)",
+    "provider_samples": "INSERT INTO provider_samples (sampled_at, is_up, provider) VALUES (?, '1', ?)",
+    "alerts": "INSERT INTO alerts (rule, message, count, opened_at, notices, told, closed_at, key)"
+    " VALUES ('r', 'm', 1, '2020-01-01 00:00:00+00', '[]', '[]', ?, ?)",
+    "timetables": "INSERT INTO timetables (asserted_at, fingerprint) VALUES (?, ?)",
+}  # fmt: skip
+"""Table → how a row of a time and a name comes into it."""
+
+
+@pytest.mark.parametrize("table", DATED)
+def test_what_has_a_time_of_its_own_goes_after_it(retention: Retention, table: str) -> None:
+    for name, ago in (("a", 40 * DAY), ("b", 31 * DAY), ("c", 29 * DAY), ("d", DAY)):
+        ask(DATED[table], NOW - ago, name)
+
+    found = retention.turn(NOW)
+
+    assert (found[table], found["more"]) == (2, 0)
+    assert ask(f"SELECT count(*) FROM {table}") == [(2,)]
+    assert retention.turn(NOW)[table] == 0
+
+
+def test_samples_of_many_providers_go_in_batches(retention: Retention, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models.retention, "MAX_BATCH_ROWS", 10)
+    for number in range(24):
+        ask(DATED["provider_samples"], NOW - 31 * DAY - timedelta(minutes=number), f"p{number % 4}")
+    ask(DATED["provider_samples"], NOW - 29 * DAY, "p2")
+
+    turns = [retention.turn(NOW) for _ in range(3)]
+
+    assert [(turn["provider_samples"], turn["more"]) for turn in turns] == [(10, 1), (10, 1), (4, 0)]
+    assert ask("SELECT provider FROM provider_samples") == [("p2",)]
+
+
+def test_an_alert_that_is_open_stays_however_old_it_is(retention: Retention) -> None:
+    ask(DATED["alerts"], None, "open")
+
+    assert retention.turn(NOW)["alerts"] == 0
+    assert ask("SELECT key FROM alerts") == [("open",)]
+
+
 def test_nothing_is_asked_of_a_walk_that_is_at_its_end(retention: Retention) -> None:
     ended(31 * DAY)
     prune(retention)
 
-    assert retention.turn(NOW) == {
-        "tasks": 0,
-        "results": 0,
-        "groups": 0,
-        "workers": 0,
-        "runs": 0,
-        "audit": 0,
-        "more": 0,
-    }
+    assert set(retention.turn(NOW).values()) == {0}
+
+
+BOUNDED = {"schedules", "chores", "alert_samples"}
+"""At most so many (`schedules_max`); a row for each chore; cut by who writes (alert_moves.sample)."""
+
+
+def test_every_table_that_the_system_itself_writes_is_pruned_or_bounded() -> None:
+    modules = {"task_tables", "schedule", "alert", "audit", "health", "mail"}
+    named = [getattr(tables, name) for name in tables.__all__ if name != "TOTALS"]
+    own = {table.__tablename__ for table in named if table.__module__.rpartition(".")[2] in modules}
+
+    assert own - BOUNDED == {*TABLES, *DATED, "task_groups", "schedule_runs", "audit_log"}
 
 
 def test_the_smallest_id_of_a_moment_lies_between_the_ids_of_before_and_after() -> None:

@@ -13,7 +13,7 @@ import pytest
 from models import database
 from models.schedule import Schedule
 from periodic import schedules
-from tests import servers
+from tests import servers, warm
 from tests.conftest import FAST
 from tests.servers import OwnRedis, wait_until
 from workers import tasks
@@ -35,7 +35,7 @@ def start(bus: object, redis_url: str, sqlite_database: str, tmp_path: Path) -> 
 
     def start_one() -> "subprocess.Popen[bytes]":
         with (tmp_path / f"scheduler-{len(started)}.log").open("wb") as log:
-            process = subprocess.Popen(
+            process = warm.popen(
                 [str(Path(sys.executable).parent / "periodiq"), "periodic"],
                 cwd=PROJECT_DIR, env=environment, stdout=log, stderr=log,
             )  # fmt: skip
@@ -90,7 +90,7 @@ def test_two_processes_fire_a_due_time_once_and_when_one_is_killed_the_other_obe
                "that has nothing else to do")  # fmt: skip
     assert processes[1].poll() is None
     processes[1].send_signal(signal.SIGTERM)
-    assert processes[1].wait(timeout=20) == 0
+    assert processes[1].wait(timeout=60) == 0
 
 
 def test_with_redis_away_the_process_lives_on_and_what_was_due_goes_out_when_it_is_back(
@@ -98,12 +98,13 @@ def test_with_redis_away_the_process_lives_on_and_what_was_due_goes_out_when_it_
 ) -> None:
     process = start()
     wait_until(make_due, within_s=30, what="the schedule's row")
-    wait_until(lambda: tasks.get_task_count() == 1, within_s=10, what="the first task")
+    wait_until(lambda: tasks.get_task_count() >= 1, within_s=10, what="the first task")
     cancel_all()
+    count = tasks.get_task_count()  # why not 1: the full minute may have come meanwhile
 
     own_redis.kill()
     make_due()
-    wait_until(lambda: tasks.get_task_count() == 2, within_s=20, what="a task that waits for the bus")
+    wait_until(lambda: tasks.get_task_count() > count, within_s=20, what="a task that waits for the bus")
     second = tasks.list_tasks()[0]["task_id"]
     own_redis.start()
 

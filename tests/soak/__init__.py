@@ -7,6 +7,7 @@
     stage      the servers, the workers and the faults
     judge      the rows against the evidence
     run        all of it, and the report
+    clients    hundreds of API clients at once, a program of its own on the same stage
 
 It knows only what is public: actors and their sends, `workers.tasks.request_cancel`, the two tables, processes,
 servers.

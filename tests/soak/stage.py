@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 import redis
 
-from tests import databases, servers
+from tests import databases, servers, warm
 from tests.soak import evidence
 from tests.soak.plan import Plan
 
@@ -46,7 +46,7 @@ class Worker:
         threads = str(self._stage.plan.threads)
         command = [str(COMMANDS / "dramatiq"), "workers", "--processes", "1", "--threads", threads]
         with self.log.open("ab") as log:
-            return subprocess.Popen(
+            return warm.popen(
                 command, cwd=PROJECT_DIR, env=self._stage.environment, stdout=log, stderr=log, start_new_session=True
             )
 
@@ -153,7 +153,7 @@ class Stage:
             arguments = [f"s{number}", count, plan.seconds, plan.seed, plan.sender_threads, json.dumps(plan.kinds)]
             command = [sys.executable, "-m", "tests.soak.sender", *map(str, arguments)]
             with (self.directory / f"sender-{number}.log").open("wb") as log:
-                started.append(subprocess.Popen(command, cwd=PROJECT_DIR, env=self.environment, stdout=log, stderr=log))
+                started.append(warm.popen(command, cwd=PROJECT_DIR, env=self.environment, stdout=log, stderr=log))
         return started
 
     # The faults.

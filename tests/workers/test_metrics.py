@@ -1,6 +1,7 @@
 """`/metrics`: a strict parser takes it, it says what happened, and a part that is away leaves the rest."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,27 @@ def test_a_strict_parser_takes_it(api: httpx2.Client, accept: str, parse: object
     families = list(parse(answer.text))  # type: ignore[operator]
     assert len(families) > 20
     assert all(family.documentation and family.name.startswith("callboard_") for family in families)
+
+
+@pytest.mark.usefixtures("system")
+def test_names_are_as_promtool_wants_them(worker: Worker) -> None:
+    """The rules of `promtool check metrics`: totals are counters and no others are, base units, no type in a name."""
+    ended(probes.add.send(1, 2).message_id)
+
+    families = list(parser.text_string_to_metric_families(exposition()[0].decode()))
+
+    for family in families:
+        words = family.name.split("_")
+        assert re.fullmatch(r"callboard(_[a-z]+)+", family.name), family.name
+        assert not {"ms", "milliseconds", "minutes", "hours", "kb", "percent", family.type} & set(words), family.name
+        samples = {sample.name.removeprefix(family.name) for sample in family.samples}
+        assert (
+            samples <= {"counter": {"_total"}, "gauge": {""}, "histogram": {"_bucket", "_count", "_sum"}}[family.type]
+        )
+        assert family.type == "counter" or words[-1] not in ("total", "count", "sum", "bucket")
+        assert all(re.fullmatch(r"[a-z]+", label) for sample in family.samples for label in sample.labels)
+    series = [(one.name, tuple(sorted(one.labels.items()))) for family in families for one in family.samples]
+    assert len(set(series)) == len(series) > 50
 
 
 def test_a_lock_that_was_waited_for_is_counted(system: Callboard, worker: Worker, tmp_path: Path) -> None:

@@ -413,8 +413,8 @@ def test_while_the_database_is_away_nothing_starts_and_nothing_is_lost(
         assert wire.verdicts().keys() == {before}
 
     wait_until(lambda: during in wire.verdicts(), within_s=30, what="the held outcome")
-    beginning.join(30)
-    asker.join(30)
+    beginning.join(60)
+    asker.join(60)
     assert begun == [None]
     assert len(granted) == 1
     assert granted[0] is not None
@@ -436,7 +436,7 @@ def test_a_flush_that_lasts_too_long_holds_what_would_start(scribe: Scribe, wire
         beginning.join(0.5)
         assert begun == []
 
-    beginning.join(10)
+    beginning.join(60)
     assert begun == [None]
     wait_until(lambda: scribe.held == 0, within_s=10, what="the outcomes to be written")
 
@@ -456,8 +456,9 @@ def test_stopped_while_the_database_is_away_it_leaves_the_row_as_it_was(
         beginning, begun = in_thread(lambda: scribe.begin(first(waiting)))
         asker, answered = in_thread(lambda: scribe.ask(first(waiting, checked=True)))
         scribe.stop(0.1)
-        beginning.join(10)
-        asker.join(10)
+        beginning.join(60)
+        asker.join(60)
+        wait_until(lambda: not scribe.is_alive(), within_s=20, what="the end of its last try")
 
     assert [type(one) for one in (*begun, *answered)] == [Stopping, Stopping]
     assert (wire.settled, scribe.held) == ([], 1)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from datetime import UTC, datetime
 
 import dramatiq
 import httpx2
@@ -15,7 +16,8 @@ from tests.workers import secret_probes
 from tests.workers.cli.conftest import Run, run
 from tests.workers.secret_probes import SECRET
 from tests.workers.web.conftest import api, api_url
-from workers import audit, tasks
+from workers import audit, callboard, tasks
+from workers.alerts import watch
 
 __all__ = ["api", "api_url", "run"]
 GIVEN = {"card": SECRET, "password": SECRET, "settings": {"dsn": f"redis://:{SECRET}@h", "deep": [{"api_key": SECRET}]}}
@@ -48,6 +50,26 @@ def test_a_failing_task_keeps_its_secrets(
     assert shown.count("***") > 10
     assert "with ***" in str(found["progress_message"])
     assert SECRET not in "".join(record.getMessage() for record in caplog.records if "dramatiq" in record.name)
+
+
+def test_no_answer_of_the_api_has_one(system: object, worker: dramatiq.Worker, api: httpx2.Client) -> None:
+    schedule = {"id": "s", "actor": LEAK, "params": GIVEN, "trigger": {"kind": "interval", "days": 1}}
+    api.post("/api/schedules", json=schedule)
+    task_id = api.post("/api/tasks/enqueue", json={"task_name": LEAK, "params": GIVEN}).json()["task_id"]
+    ended(task_id)
+    watch.open_(callboard, "k", rule="x", message=f"no answer of redis://:{SECRET}@h", now=datetime.now(UTC))
+    audit.record("x.y", f"redis://:{SECRET}@h", details={"password": SECRET})
+    paths = [path for path, methods in api.get("/openapi.json").json()["paths"].items() if "get" in methods]
+
+    shown = {
+        path: api.get(path.format(task_id=task_id, schedule_id="s", queue="jobs", group_id="g")).text
+        for path in paths if path != "/api/events"
+    }  # fmt: skip
+
+    assert len(shown) > 20
+    assert {path for path, text in shown.items() if SECRET in text} == set()
+    assert "***" in shown["/api/schedules/{schedule_id}"]
+    assert "***" in shown["/api/alerts"]
 
 
 def test_a_secret_in_a_result_is_stars_and_the_function_was_given_the_value(

@@ -64,6 +64,13 @@ WRONG = {
     "CALLBOARD_PARAMS_MAX_BYTES": ("1", "'1' is wrong: input should be greater than or equal to 1024"),
     "CALLBOARD_LEASE_S": ("", "'' is wrong: input should be a valid integer"),
     "CALLBOARD_HEARTBEAT_S": ("4", "'4' is wrong: expected less than a fifth of CALLBOARD_LEASE_S (20)"),
+    "CALLBOARD_PUBLIC_URL": ("tasks.example.org", "'tasks.example.org' is wrong: expected https://host"),
+    "CALLBOARD_MOBILE_URL": ("https://app.example.org/permits", "expected {permit_id} in it, as in https://app"),
+    "CALLBOARD_LINK_SECRET": (
+        "short",
+        "CALLBOARD_LINK_SECRET='***' is wrong: expected at least 32 characters each, with commas between",
+    ),
+    "CALLBOARD_LINK_HOURS": ("0", "'0' is wrong: input should be greater than or equal to 1"),
     "CALLBOARD_MAX_BACKOFF_S": ("1", "'1' is wrong: expected no less than CALLBOARD_MIN_BACKOFF_S (15.0)"),
 }
 
@@ -91,6 +98,37 @@ def test_the_redis_urls_that_people_have_are_accepted(environment: pytest.Monkey
     environment.setenv("REDIS_URL", url)
 
     assert Settings.load().redis_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "https://",
+        "https://h:99999",
+        "ftp://h",
+        "https://h/a b",
+        'https://h/"><x',
+        "https://h/\n",
+    ],
+)
+def test_an_address_for_links_that_is_none_is_refused(environment: pytest.MonkeyPatch, url: str) -> None:
+    assert "expected https://host or http://host:port" in refusal(environment, CALLBOARD_PUBLIC_URL=url)
+
+
+def test_links_begin_with_the_public_address_without_its_slash(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("CALLBOARD_PUBLIC_URL", "https://tasks.example.org/")
+
+    assert Settings.load().public_base == "https://tasks.example.org"
+
+
+def test_secrets_of_links_are_split_at_commas_and_never_shown(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("CALLBOARD_LINK_SECRET", f"{'a' * 32}, {'b' * 32}")
+
+    settings = Settings.load()
+
+    assert [secret.get_secret_value() for secret in settings.link_secret] == ["a" * 32, "b" * 32]
+    assert "aaaa" not in repr(settings)
 
 
 def test_each_wrong_variable_has_its_line(environment: pytest.MonkeyPatch) -> None:

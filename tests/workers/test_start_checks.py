@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import redis
 from dramatiq.encoder import JSONEncoder, PickleEncoder
+from pydantic import SecretStr
 
 from models import database, direct, schema
+from tests import warm
 from tests.conftest import FAST
 from tests.servers import end, wait_until
 from tests.workers.broker.server import VALKEY, Server
@@ -24,8 +26,12 @@ from workers.start_checks import Finding, Weight
 BIN = Path(sys.executable).parent
 
 
-def settings(mode: Mode = Mode.DEVELOPMENT, *accepted: Risk) -> Settings:
-    return callboard.settings.model_copy(update={"mode": mode, "accepted_risks": accepted})
+LINKS = {"public_url": "https://tasks.example.org", "link_secret": (SecretStr("k" * 32),)}
+"""What production mode wants for links in mails."""
+
+
+def settings(mode: Mode = Mode.DEVELOPMENT, *accepted: Risk, **changes: object) -> Settings:
+    return callboard.settings.model_copy(update={"mode": mode, "accepted_risks": accepted, **LINKS, **changes})
 
 
 def texts(findings: object) -> list[str]:
@@ -192,6 +198,26 @@ def test_tables_of_a_newer_version_are_fine_for_a_rolling_deploy(sqlite_database
     assert list(start_checks.check_database()) == []
 
 
+def test_in_production_links_in_mails_need_a_key_that_all_share() -> None:
+    (finding,) = start_checks.check_links(settings(Mode.PRODUCTION, link_secret=()))
+
+    assert "CALLBOARD_LINK_SECRET is not set" in finding.text
+    assert "set it to what `openssl rand -hex 32` prints" in finding.text
+    assert (finding.risk, finding.stops(Mode.PRODUCTION)) == (None, True)
+
+
+@pytest.mark.parametrize("url", [None, "http://tasks.example.org"])
+def test_in_production_links_lead_to_where_people_are_and_over_tls(url: str | None) -> None:
+    (finding,) = start_checks.check_links(settings(Mode.PRODUCTION, public_url=url))
+
+    assert "expected https:// and the name by which people reach the API: set CALLBOARD_PUBLIC_URL" in finding.text
+    assert finding.risk is Risk.PUBLIC_URL
+
+
+def test_in_development_a_key_is_made_and_this_machine_is_enough() -> None:
+    assert list(start_checks.check_links(settings(link_secret=(), public_url=None))) == []
+
+
 def test_pickled_messages_are_found() -> None:
     class Ours(PickleEncoder):
         """As a team may have it."""
@@ -242,12 +268,9 @@ COMMANDS = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_worker_does_not_start_in_production_mode(environment: dict[str, str], command: str) -> None:
-    ended = subprocess.run(
+    ended = warm.run(
         COMMANDS[command],
         env={**environment, "CALLBOARD_MODE": "production"},
-        capture_output=True,
-        text=True,
-        timeout=60,
     )
 
     assert ended.returncode == 2
@@ -260,12 +283,9 @@ def test_a_worker_does_not_start_in_production_mode(environment: dict[str, str],
 def test_a_worker_does_not_start_without_its_tables_in_any_mode(
     environment: dict[str, str], command: str, tmp_path: Path
 ) -> None:
-    ended = subprocess.run(
+    ended = warm.run(
         COMMANDS[command],
         env={**environment, "CALLBOARD_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
     )
 
     assert ended.returncode == 2
@@ -279,11 +299,11 @@ def test_a_worker_does_not_start_without_its_tables_in_any_mode(
 def test_in_development_it_starts_and_warns_once(environment: dict[str, str], command: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as out:
-        process = subprocess.Popen(COMMANDS[command], env=environment, stdout=out, stderr=out)
+        process = warm.popen(COMMANDS[command], cwd=BIN, env=environment, stdout=out, stderr=out)
     try:
         wait_until(lambda: "Worker process is ready" in log.read_text(), within_s=40, what="the worker")
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
+        process.wait(timeout=60)
     finally:
         end(process)
 
@@ -292,9 +312,9 @@ def test_in_development_it_starts_and_warns_once(environment: dict[str, str], co
 
 @pytest.mark.parametrize(("mode", "code"), [("development", 0), ("production", 1)])
 def test_callboard_check_shows_them(environment: dict[str, str], mode: str, code: int) -> None:
-    ended = subprocess.run(
+    ended = warm.run(
         [str(BIN / "callboard"), "check"],
-        env={**environment, "CALLBOARD_MODE": mode}, capture_output=True, text=True, timeout=60,
+        env={**environment, "CALLBOARD_MODE": mode},
     )  # fmt: skip
 
     assert ended.returncode == code
@@ -308,10 +328,9 @@ def test_a_check_that_may_expect_a_server_ends_with_3_if_it_does_not_answer(
 ) -> None:
     unfit.kill()
 
-    ended = subprocess.run(
+    ended = warm.run(
         [str(BIN / "callboard"), "check"],
         env={**environment, **({"CALLBOARD_DATABASE_URL": database_url} if database_url else {})},
-        capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
     assert ended.returncode == 3
@@ -326,12 +345,10 @@ def test_a_check_with_no_server_named_needs_none(environment: dict[str, str], tm
     environment["CALLBOARD_VAR_DIR"] = str(tmp_path)
 
     def check() -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [str(BIN / "callboard"), "check"], env=environment, capture_output=True, text=True, timeout=60
-        )
+        return warm.run([str(BIN / "callboard"), "check"], env=environment)
 
     fresh = check()
-    subprocess.run([str(BIN / "callboard"), "migrate"], env=environment, check=True, capture_output=True, timeout=60)
+    assert warm.run([str(BIN / "callboard"), "migrate"], env=environment).returncode == 0
     stopped = check()
 
     assert (fresh.returncode, fresh.stderr) == (0, "")
@@ -342,10 +359,7 @@ def test_a_check_with_no_server_named_needs_none(environment: dict[str, str], tm
 
 
 def test_a_queue_that_no_actor_uses_is_refused(environment: dict[str, str]) -> None:
-    ended = subprocess.run(
-        [str(BIN / "callboard"), "worker", "--queues", "emial"],
-        env=environment, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    ended = warm.run([str(BIN / "callboard"), "worker", "--queues", "emial"], env=environment)
 
     assert ended.returncode == 2
     assert "--queues: no actor uses emial: expected some of " in ended.stderr

@@ -40,7 +40,7 @@ def worker_process(own_redis: OwnRedis, ledger_database: str, tmp_path: Path) ->
     yield
     process.terminate()  # why: killed, it would leave a worker behind that takes another test's message.
     try:
-        process.wait(timeout=20)
+        process.wait(timeout=90)
     finally:
         servers.end(process)
 

@@ -1,14 +1,9 @@
-"""Reports: documents generated from records.
+"""Reports: documents generated from records, and summaries that are mailed.
 
-Idempotency key of `generate_pdf`: report + version (`documents`). A second run finds the row and the file with
-the same checksum and makes nothing; a file that is missing or changed is made again, and comes out byte for byte the
-same, because nothing of the moment is in it: no clock, no random ids.
+Idempotency key of `generate_pdf`: report + version (`documents`); see workers.documents. Of the mailed ones: task +
+recipient (`email_deliveries`).
 """
 
-import hashlib
-import os
-import re
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,16 +13,20 @@ from annotated_types import Len
 from models import database
 from models.task import TaskType
 from workers import callboard
+from workers.actors.analytics import aggregate
+from workers.actors.email import MAIL_POLICY
 from workers.errors import PermanentError
 from workers.registry import actor
-from workers.runner.current import current_task
 
 if TYPE_CHECKING:
     from models.document import Document
     from models.report import InformationReport
+    from workers.clients.pdf import Page
 
 TIME_LIMIT_S = 120.0
 MAX_NARRATIVE_CHARS = 200_000
+SUMMARY_LIMIT_S = 600.0
+SUMMARY_RETRIES = 2
 
 
 def generate(report_id: str, documents_dir: Path) -> "Document":
@@ -41,10 +40,10 @@ def generate(report_id: str, documents_dir: Path) -> "Document":
         PermanentError: no such report, or one too long to print.
     """
     # why: a worker loads SQLAlchemy when a task needs it.
-    from models.document import DocumentKind, find_document
+    from models.document import DocumentKind
     from models.report import InformationReport
+    from workers import documents
 
-    task = current_task()
     report = None
     if report_id.isprintable():  # why: PostgreSQL answers NUL with an error of its own.
         with database.reading() as session:
@@ -54,24 +53,13 @@ def generate(report_id: str, documents_dir: Path) -> "Document":
     if len(report.narrative) > MAX_NARRATIVE_CHARS:
         raise PermanentError(f"the narrative has {len(report.narrative):,} characters, more than the "
                              f"{MAX_NARRATIVE_CHARS:,} that a document may have: shorten it")  # fmt: skip
-    with database.reading() as session:
-        known = find_document(session, DocumentKind.INFORMATION_REPORT, report.report_id, report.version)
-    if known is not None and _is_intact(documents_dir / known.path, known.sha256):
-        task.log.info("version %d of %s is there already: %s", report.version, report_id, known.path)
-        return known
-    task.progress(1, 3, "rendering")
-    content, pages = render(report)
-    task.progress(2, 3, "storing")
-    name = _file_name(report)
-    _store(documents_dir, name, content)
-    document = _record(report, name, content, pages, task.id)
-    task.progress(3, 3, "stored")
-    return document
+    kind = DocumentKind.INFORMATION_REPORT
+    return documents.keep(documents_dir, kind, report.report_id, report.version, lambda: page_of(report)).document
 
 
-def render(report: "InformationReport") -> tuple[bytes, int]:
-    """The report as PDF, and its number of pages. The same report gives the same bytes."""
-    from workers.clients.pdf import Page, render_pdf  # why: reportlab is heavy and only this actor needs it.
+def page_of(report: "InformationReport") -> "Page":
+    """What is printed of a report."""
+    from workers.clients.pdf import Page  # why: reportlab is heavy and only this actor needs it.
 
     facts = {
         "Reference": report.report_id,
@@ -85,13 +73,12 @@ def render(report: "InformationReport") -> tuple[bytes, int]:
         "Time of incident": _moment(report.incident_at),
         "Officer": report.officer_name,
     }
-    page = Page(
+    return Page(
         title="Information report",
         reference=report.report_id,
         facts={name: value for name, value in facts.items() if value},
         sections={"Summary": report.summary, "Narrative": report.narrative},
     )
-    return render_pdf(page, font_path=callboard.settings.pdf_font_path)
 
 
 @actor(task_type=TaskType.REPORT, aliases=("afirgen_tasks.reports.generate_pdf",), time_limit_s=TIME_LIMIT_S)
@@ -105,51 +92,37 @@ def generate_pdf(report_id: Annotated[str, Len(1, 64)]) -> dict[str, Any]:
     return document.model_dump(mode="json", exclude={"task_id"})
 
 
+@actor(
+    task_type=TaskType.REPORT,
+    aliases=("send_daily_reports",),
+    **(MAIL_POLICY | {"max_retries": SUMMARY_RETRIES, "time_limit_s": SUMMARY_LIMIT_S}),
+)
+def send_daily_reports() -> dict[str, Any]:
+    """Mail the summary of the last full day (UTC), with table and chart as PDF, to those subscribed to `daily_report`.
+
+    Skipped where nobody is.
+    """
+    from workers.notifications import summaries
+
+    aggregate()
+    return summaries.DAILY.send(summaries.midnight(datetime.now(UTC)))
+
+
+@actor(
+    task_type=TaskType.REPORT,
+    aliases=("premium_only_task",),
+    **(MAIL_POLICY | {"max_retries": SUMMARY_RETRIES, "time_limit_s": SUMMARY_LIMIT_S}),
+)
+def send_premium_digest() -> dict[str, Any]:
+    """Mail the figures of the last seven days to those subscribed to `premium_digest`.
+
+    Skipped unless the feature flag `premium_digest` is on, and where nobody is subscribed.
+    """
+    from workers.notifications import summaries
+
+    aggregate()
+    return summaries.DIGEST.send(summaries.midnight(datetime.now(UTC)))
+
+
 def _moment(moment: datetime | None) -> str:
     return "" if moment is None else moment.strftime("%d %B %Y, %H:%M UTC")
-
-
-def _file_name(report: "InformationReport") -> str:
-    """A name that is only letters, digits, dashes and dots, whatever the reference; the digest keeps it unique."""
-    digest = hashlib.sha256(report.report_id.encode()).hexdigest()[:8]
-    readable = re.sub(r"[^A-Za-z0-9-]+", "-", report.report_id).strip("-") or "report"
-    return f"{readable}-{digest}-v{report.version}.pdf"
-
-
-def _is_intact(path: Path, sha256: str) -> bool:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
-    except OSError:
-        return False
-
-
-def _store(directory: Path, name: str, content: bytes) -> None:
-    """Write beside, flush, rename: a crash leaves the old file or the new one, never half of one."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=directory, prefix=".", suffix=".part", delete=False) as part:
-        try:
-            part.write(content)
-            part.flush()
-            os.fsync(part.fileno())
-            Path(part.name).replace(directory / name)
-        except BaseException:  # why: an interrupt too must leave no half of a file
-            Path(part.name).unlink(missing_ok=True)
-            raise
-
-
-def _record(report: "InformationReport", name: str, content: bytes, pages: int, task_id: str | None) -> "Document":
-    from models.document import Document, DocumentKind, record_document  # why: as above.
-
-    made = Document(
-        kind=DocumentKind.INFORMATION_REPORT,
-        subject=report.report_id,
-        version=report.version,
-        path=name,
-        sha256=hashlib.sha256(content).hexdigest(),
-        size_bytes=len(content),
-        pages=pages,
-        task_id=task_id,
-        created_at=datetime.now(UTC),
-    )
-    with database.writing() as session:
-        return record_document(session, made)

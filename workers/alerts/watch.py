@@ -26,7 +26,9 @@ from urllib.parse import urlsplit
 from models import alert_moves, direct, task_moves
 from models.alert_moves import OpenAlert
 from models.direct import Direct
+from models.redaction import redact_text
 from workers.alerts.rules import Condition, look
+from workers.runner.log_format import escape
 
 if TYPE_CHECKING:
     from workers import Callboard
@@ -72,8 +74,13 @@ def _saw(callboard: "Callboard", seen: Condition, known: OpenAlert | None, now: 
         )
     count = seen.count if seen.total is None or known.baseline is None else seen.total - known.baseline
     with direct.transaction() as to:
-        alert_moves.see(to, known.alert_id, message=seen.message, count=count, now=now)
+        alert_moves.see(to, known.alert_id, message=_line(seen.message), count=count, now=now)
     return False
+
+
+def _line(message: str) -> str:
+    """The words of an alert as they may go into mails' subjects, chats and logs: other people's text may be in them."""
+    return escape(redact_text(message))
 
 
 def open_(
@@ -87,6 +94,7 @@ def open_(
     baseline: int | None = None,
 ) -> bool:
     """Open an alert and tell of it; False if one of that key is open."""
+    message = _line(message)
     with direct.transaction() as to, to.atomic():
         alert_id = alert_moves.open_(
             to, key, rule=rule, message=message, count=count, baseline=baseline, now=now

@@ -2,7 +2,8 @@
 
 Every key starts with the prefix `{callboard}:` (the hash tag is the namespace in braces, so that one script may touch
 them all, in Redis Cluster too; with shards it is `{callboard-<shard>}:`). Written by: S = whoever sends, W = a worker
-process, A = an administrator's call (cancel, pause, ...). Every write is by a script; nothing else may write here.
+process, A = an administrator's call (cancel, pause, ...). Every write is by a script; nothing else may write here. (The
+cache has a prefix of its own: workers.cache.)
 
 ======================  ======  =====  ==============================================================================
 key                     type    by     what it holds, and its bound

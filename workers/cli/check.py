@@ -1,10 +1,9 @@
 """`check` and `actors`: what is wrong before anything runs, and what there is to run."""
 
-import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +11,7 @@ from models import database, schedule
 from periodic import duplicates, elsewhere
 from periodic.timetable import TIMETABLE
 from workers import callboard, fleet, start_checks
+from workers.cli.show import Json, print_json, print_table, print_text
 from workers.settings import Mode
 from workers.start_checks import Finding, Weight
 
@@ -22,6 +22,7 @@ EXIT_UNAVAILABLE = 3
 def check(
     paths: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]...", help="Folders and files in which to look "
                                                        "for schedulers outside Callboard.")] = None,
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """Find what is wrong before anything runs; exit code 1 if there is something.
 
@@ -35,56 +36,64 @@ def check(
     CronJobs, Celery beat, crontabs, APScheduler jobs and asyncio loops that run for ever; a comment on the line, or
     above it, accepts one: # callboard: also-scheduled WHY
     """
+    problems, warnings = _in_the_tree(paths or [])
+    settings = callboard.settings
+    findings = [] if problems or not (_has_database() or _expects_servers()) else _around_the_worker()
+    away = [finding for finding in findings if finding.weight is Weight.AWAY]
+    for finding in findings:
+        if finding.stops(settings.mode):
+            problems.append(str(finding))
+        elif finding not in away or _expects_servers():
+            warnings.append(str(finding))
+    code = EXIT_FOUND if problems else EXIT_UNAVAILABLE if away and _expects_servers() else 0
+    if as_json:
+        print_json({"problems": problems, "warnings": warnings, "actors": len(callboard.registry.actors)})
+        raise typer.Exit(code)
+    for warning in warnings:
+        print_text(f"warning: {warning}", err=True)
+    for problem in problems:
+        print_text(problem, err=True)
+    if code == EXIT_UNAVAILABLE:
+        said = "a server that is to be there does not answer: start it, or correct its address"
+        typer.echo(f"callboard: {said}", err=True)
+    if code:
+        raise typer.Exit(code)
+    tables = "tables" if _has_database() else "no database yet (`callboard up` or `callboard migrate` makes it)"
+    servers = "; no Redis runs (`callboard up` starts it)" if away else ""
+    typer.echo(f"all well: {len(callboard.registry.actors)} actors, settings, schedules, {tables}{servers}")
+
+
+def actors(as_json: Json = False) -> None:
+    """List the actors: names, types, parameters, legacy names."""
+    rows = fleet.list_actors()
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("actor", "type", "priority", "parameters"),
+        [(row["name"], row["type"], row["priority"], _parameters(row["params"])) for row in rows],
+    )
+
+
+def _parameters(schema: dict[str, Any]) -> str:
+    required = set(schema.get("required", ()))
+    return ", ".join(name if name in required else f"[{name}]" for name in schema.get("properties", {}))
+
+
+def _in_the_tree(paths: list[Path]) -> tuple[list[str], list[str]]:
+    """Problems and warnings of code, settings, schedules and tables."""
     problems = [
         f"{failure.module} cannot be imported ({failure.error}): mend it, its actors are missing"
         for failure in callboard.registry.failures
     ]
     problems += _shard_problems()
-    count = len(callboard.registry.actors)
-    schedule_problems, warnings = _about_schedules(paths or [])
+    schedule_problems, warnings = _about_schedules(paths)
     problems += schedule_problems
     schema_problems = _schema_problems()
     problems += schema_problems
     if not schema_problems and _has_database():
         problems += _rows_scheduled_twice()
-    settings = callboard.settings
-    findings = [] if problems or not (_has_database() or _expects_servers()) else _around_the_worker()
-    away = [finding for finding in findings if finding.weight is Weight.AWAY]
-    for finding in findings:
-        if not finding.stops(settings.mode) and (finding not in away or _expects_servers()):
-            warnings.append(str(finding))
-    for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    for problem in (*problems, *(str(finding) for finding in findings if finding.stops(settings.mode))):
-        typer.echo(problem, err=True)
-    if problems or any(finding.stops(settings.mode) for finding in findings):
-        raise typer.Exit(EXIT_FOUND)
-    if away and _expects_servers():
-        typer.echo(
-            "callboard: a server that is to be there does not answer: start it, or correct its address", err=True
-        )
-        raise typer.Exit(EXIT_UNAVAILABLE)
-    tables = "tables" if _has_database() else "no database yet (`callboard up` or `callboard migrate` makes it)"
-    servers = "; no Redis runs (`callboard up` starts it)" if away else ""
-    typer.echo(f"all well: {count} actors, settings, schedules, {tables}{servers}")
-
-
-def actors(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the actors: names, types, parameters, legacy names."""
-    rows = fleet.list_actors()
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-        return
-    from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
-    from rich.table import Table
-
-    table = Table("actor", "type", "priority", "parameters")
-    for row in rows:
-        schema_of = row["params"]
-        required = set(schema_of.get("required", ()))
-        shown = ", ".join(name if name in required else f"[{name}]" for name in schema_of.get("properties", {}))
-        table.add_row(str(row["name"]), str(row["type"]), str(row["priority"]), shown.replace("[", "\\["))
-    Console().print(table)
+    return problems, warnings
 
 
 def _shard_problems() -> list[str]:

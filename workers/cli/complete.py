@@ -1,8 +1,9 @@
-"""Names that the shell completes: actors, queues, schedules. Raises nothing, prints nothing: a shell waits.
+"""Names that the shell completes: actors, queues, schedules, statuses. Raises nothing, prints nothing: a shell waits.
 
 An actor or queue is known to this code; schedules are read from the database, if it answers.
 """
 
+from models.task import TaskStatus, TaskType
 from workers import callboard
 
 
@@ -15,6 +16,16 @@ def actors(incomplete: str) -> list[str]:
 def queues(incomplete: str) -> list[str]:
     """Names of queues."""
     return sorted(name for name in callboard.broker.get_declared_queues() if name.startswith(incomplete))
+
+
+def statuses(incomplete: str) -> list[str]:
+    """What a task can be."""
+    return [one for one in TaskStatus if one.startswith(incomplete)]
+
+
+def types(incomplete: str) -> list[str]:
+    """Types of tasks."""
+    return sorted(one for one in TaskType if one.startswith(incomplete))
 
 
 def schedules(incomplete: str) -> list[str]:

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from workers.cli import complete
-from workers.cli.queues import print_json
+from workers.cli.show import Json, print_json, print_table
 from workers.doctor import State, examine
 
-_COLOURS = {State.OK: typer.colors.GREEN, State.BAD: typer.colors.RED, State.NOTE: typer.colors.YELLOW}
+_COLOURS = {State.OK: "green", State.BAD: "red", State.NOTE: "yellow"}
 
 
 def doctor(
@@ -17,7 +17,7 @@ def doctor(
         str | None,
         typer.Argument(metavar="[TASK|SCHEDULE|QUEUE]", help="Look closely at it.", autocompletion=complete.doctor),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say why something is not running, and what to do; exit code 1 if something is wrong.
 
@@ -28,8 +28,9 @@ def doctor(
     if as_json:
         print_json([asdict(one) for one in found])
     else:
-        for one in found:
-            state = typer.style(f"{one.state:<8}", fg=_COLOURS.get(one.state))
-            typer.echo(f"{state}{one.name:<10} {one.said}")
+        from rich.text import Text  # why: rich is slow to import and most verbs do not need it.
+
+        rows = [(Text(one.state, style=_COLOURS.get(one.state, "")), one.name, one.said) for one in found]
+        print_table(("", "", ""), rows)
     if any(one.state is State.BAD for one in found):
         raise typer.Exit(1)

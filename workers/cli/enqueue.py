@@ -12,13 +12,15 @@ from models.task import TERMINAL, Task, TaskStatus
 from workers import audit, callboard, tasks
 from workers.cli import complete
 from workers.cli.filters import moment
+from workers.cli.show import Json, print_json, print_text
 from workers.errors import InvalidTask
+from workers.runner.log_format import escape
 
 POLL_S = 0.1
 
 
 def enqueue(
-    actor: Annotated[str, typer.Argument(help="Name of the actor, as `callboard actors` lists them.",
+    actor: Annotated[str, typer.Argument(metavar="ACTOR", help="Name of the actor, as `callboard actors` lists them.",
                                          autocompletion=complete.actors)],
     params: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="Parameters; a value that "
                                                        "starts with {, [ or \" is JSON.")] = None,
@@ -31,7 +33,7 @@ def enqueue(
     key: Annotated[str | None, typer.Option(help="Idempotency key: while a task has it, no second is sent.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and show the result.")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Longest wait in seconds.")] = 300.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """Send a task; with --wait, show its progress and its result.
 
@@ -51,7 +53,10 @@ def enqueue(
     if not callboard.broker.is_bus_up:
         typer.echo("Redis does not answer: the task is accepted, and goes out by itself when it is back", err=True)
     if not wait:
-        typer.echo(json.dumps({"task_id": task_id}) if as_json else task_id)
+        if as_json:
+            print_json({"task_id": task_id})
+        else:
+            typer.echo(task_id)
         return
     if not as_json:
         typer.echo(f"task {task_id}", err=True)
@@ -61,7 +66,7 @@ def enqueue(
         typer.echo(f"the task goes on: callboard tasks watch {task_id}", err=True)
         raise
     if as_json:
-        typer.echo(json.dumps(tasks.as_dict(task), default=str, indent=2))
+        print_json(tasks.as_dict(task))
     else:
         _show_end(task)
     if task.status != TaskStatus.COMPLETED:
@@ -93,7 +98,8 @@ def follow(task_id: str, *, timeout_s: float, quiet: bool) -> Task:
             for line in lines:
                 last_log = line.id or last_log
                 if not quiet:
-                    bar.console.print(f"{line.logged_at:%H:%M:%S} {line.level:<7} {line.message}", markup=False)
+                    said = escape(line.message)
+                    bar.console.print(f"{line.logged_at:%H:%M:%S} {line.level:<7} {said}", markup=False)
             bar.update(shown, completed=task.progress or 0.0, description=_state(task), name=task.task_name)
             if task.status in TERMINAL or time.monotonic() > deadline_s:
                 return task
@@ -115,7 +121,7 @@ def _show_end(task: Task) -> None:
         typer.echo(json.dumps(tasks.as_dict(task)["result"], indent=2, ensure_ascii=False))
     elif task.status in TERMINAL:
         why = f"{task.error_type}: {task.error_message}" if task.error_type else ""
-        typer.echo(f"callboard: {task.task_id} {task.status} ({task.reason}) {why}".rstrip(), err=True)
+        print_text(f"callboard: {task.task_id} {task.status} ({task.reason}) {why}".rstrip(), err=True)
     else:
         typer.echo(f"callboard: {task.task_id} is still {task.status}: is a worker running? "
                    f"Follow it with `callboard tasks watch {task.task_id}`", err=True)  # fmt: skip

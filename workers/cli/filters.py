@@ -11,14 +11,16 @@ import typer
 
 from models.task_filter import TaskFilter
 from workers import tasks
+from workers.cli import complete
 from workers.errors import InvalidTask
 
 _Text = str | None
 _OPTIONS: dict[str, Any] = {
-    "status": Annotated[_Text, typer.Option(help="pending, running, completed, failed or cancelled.")],
-    "task_type": Annotated[_Text, typer.Option("--type", help="Type, such as email.")],
-    "task_name": Annotated[_Text, typer.Option("--name", help="Actor's name.")],
-    "queue": Annotated[_Text, typer.Option(help="Queue.")],
+    "status": Annotated[_Text, typer.Option(help="pending, running, completed, failed or cancelled.",
+                                            autocompletion=complete.statuses)],
+    "task_type": Annotated[_Text, typer.Option("--type", help="Type, such as email.", autocompletion=complete.types)],
+    "task_name": Annotated[_Text, typer.Option("--name", help="Actor's name.", autocompletion=complete.actors)],
+    "queue": Annotated[_Text, typer.Option(help="Queue.", autocompletion=complete.queues)],
     "priority": Annotated[int | None, typer.Option(help="1 (last) to 10 (first).")],
     "tag": Annotated[_Text, typer.Option(help="One of its tags.")],
     "correlation_id": Annotated[_Text, typer.Option("--correlation", help="Correlation id.")],
@@ -27,8 +29,9 @@ _OPTIONS: dict[str, Any] = {
     "until": Annotated[_Text, typer.Option(help="Created before then.")],
     "parent_id": Annotated[_Text, typer.Option("--parent", help="Id of the task that sent it.")],
     "group_id": Annotated[_Text, typer.Option("--group", help="Id of its group.")],
-    "schedule_id": Annotated[_Text, typer.Option("--schedule", help="Id of the schedule that sent it.")],
-}
+    "schedule_id": Annotated[_Text, typer.Option("--schedule", help="Id of the schedule that sent it.",
+                                                 autocompletion=complete.schedules)],
+}  # fmt: skip
 _AGO = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 _UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 

@@ -6,7 +6,6 @@ code alone makes it, and also with the one that `--csv` has just written where a
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from models.schedule import Origin, Schedule
 from periodic.declaration import Declaration, checked_trigger
 from periodic.timetable import TIMETABLE
 from workers import callboard
+from workers.cli.show import Json, print_json, print_table
 from workers.errors import CallboardError, InvalidSchedule
 from workers.registry import source_of, type_of
 
@@ -31,7 +31,7 @@ def inventory(
     wants_csv: Annotated[bool, typer.Option("--csv", help="Write CSV to a file.")] = False,
     output: Annotated[Path, typer.Option(help="The CSV file; - for standard output.")] = DEFAULT_FILE,
     check: Annotated[bool, typer.Option("--check", help="Only compare; exit code 1 if it differs.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
     declared_only: Annotated[bool, typer.Option("--declared", help="Only what the code says: no database is asked, so "
                                                 "the file is the same everywhere.")] = False,
 ) -> None:  # fmt: skip
@@ -46,7 +46,7 @@ def inventory(
         return
     rows = _rows([] if declared_only else _stored())
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     elif wants_csv and str(output) == "-":
         typer.echo(as_csv(rows), nl=False)
     elif wants_csv:
@@ -176,15 +176,11 @@ def _compare(output: Path, *, declared_only: bool) -> None:
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for heading in ("actor", "type", "trigger", "retries", "limit", "source"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        shown = (row["name"], row["type"] or "", row["trigger"], row["retries"], f"{row['limit']:g} s",
-                 f"{row['module'] or '?'}:{row['line'] or '?'}")  # fmt: skip
-        table.add_row(*(Text(str(one)) for one in shown))
-    Console().print(table)
+    print_table(
+        ("actor", "type", "trigger", "retries", "limit", "source"),
+        [
+            (row["name"], row["type"], row["trigger"], row["retries"], f"{row['limit']:g} s",
+             f"{row['module'] or '?'}:{row['line'] or '?'}")
+            for row in rows
+        ],
+    )  # fmt: skip

@@ -1,10 +1,12 @@
 """The command tree, and the one place where errors become exit codes."""
 
 import getpass
+import inspect
 import logging
 import socket
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -13,11 +15,14 @@ from workers import audit
 from workers.broker import BusFull, BusRefused, BusUnavailable
 from workers.cli import (
     alerts,
+    bench,
     check,
     chores,
+    demo,
     doctor,
     enqueue,
     inventory,
+    legacy,
     queues,
     schedules,
     tasks,
@@ -27,40 +32,64 @@ from workers.cli import (
     worker,
 )
 from workers.cli import audit as audit_verbs
+from workers.cli.show import print_text
 from workers.errors import CallboardError, LedgerUnavailable, OutcomeUnknown
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNAVAILABLE = 3
 
+RUN, SEND, LOOK, MEND = "Run it", "Tasks and schedules", "Look", "Set up and check"
+"""Headings of the verbs in --help."""
+
 app = typer.Typer(
     name="callboard",
     help="Background workers in which every task's state can be trusted.",
-    epilog="Exit codes: 0 done; 1 the task failed, or a check found something; 2 wrong usage or settings; "
-    "3 the database or Redis cannot be reached.",
+    epilog="Exit codes: 0 done; 1 the task failed, a check found something, or you said no; 2 wrong usage or settings; "
+    "3 the database or Redis cannot be reached; 130 Ctrl-C.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-app.command("up")(up.up)
-app.command("worker")(worker.worker)
-app.command("migrate")(up.migrate)
-app.command("sample")(up.load_sample)
-app.command("check")(check.check)
-app.command("actors")(check.actors)
-app.command("inventory")(inventory.inventory)
-app.command("enqueue")(enqueue.enqueue)
-app.command("chores")(chores.show)
-app.command("audit")(audit_verbs.show)
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(tasks.app, name="tasks")
-app.add_typer(schedules.app, name="schedules")
-app.add_typer(queues.app, name="queues")
-app.add_typer(queues.workers_app, name="workers")
-app.command("locks")(queues.locks)
-app.command("doctor")(doctor.doctor)
-app.command("top")(top.top)
-app.add_typer(tokens.app, name="tokens")
+_VERBS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+    (RUN, "up", up.up),
+    (RUN, "worker", worker.worker),
+    (SEND, "enqueue", enqueue.enqueue),
+    (LOOK, "doctor", doctor.doctor),
+    (LOOK, "top", top.top),
+    (LOOK, "actors", check.actors),
+    (LOOK, "locks", queues.locks),
+    (LOOK, "chores", chores.show),
+    (LOOK, "audit", audit_verbs.show),
+    (MEND, "migrate", up.migrate),
+    (MEND, "check", check.check),
+    (MEND, "inventory", inventory.inventory),
+    (MEND, "sample", up.load_sample),
+    (RUN, "demo", demo.demo),
+    (MEND, "bench", bench.bench),
+)
+_GROUPS: tuple[tuple[str, str, typer.Typer], ...] = (
+    (SEND, "tasks", tasks.app),
+    (SEND, "schedules", schedules.app),
+    (SEND, "queues", queues.app),
+    (LOOK, "workers", queues.workers_app),
+    (LOOK, "alerts", alerts.app),
+    (MEND, "tokens", tokens.app),
+    (MEND, "legacy", legacy.app),
+)
+
+
+def _flowing(text: str | None) -> str:
+    """A docstring with each paragraph on a line of its own, for a terminal of any width."""
+    return "\n\n".join(" ".join(one.split()) for one in inspect.cleandoc(text or "").split("\n\n"))
+
+
+for _panel, _name, _verb in _VERBS:
+    app.command(_name, help=_flowing(_verb.__doc__), rich_help_panel=_panel)(_verb)
+for _panel, _name, _group in _GROUPS:
+    app.add_typer(_group, name=_name, rich_help_panel=_panel)
+    for _command in _group.registered_commands:
+        _command.help = _flowing(_command.callback.__doc__ if _command.callback else None)
 
 
 def _show_version(wanted: bool) -> None:
@@ -112,5 +141,5 @@ def _user() -> str:
 
 
 def _die(error: Exception | str, code: int) -> None:
-    typer.echo(f"callboard: {error}", err=True)
+    print_text(f"callboard: {error}", err=True)
     sys.exit(code)

@@ -1,24 +1,21 @@
 """`queues list|pause|resume|purge`, `workers list` and `locks`: what serves tasks, in a terminal."""
 
-import json
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from workers import audit, fleet, queues
 from workers.cli import complete
-from workers.cli.tasks import age
+from workers.cli.show import Json, Yes, age, ask_first, bar, print_json, print_table
 
 app = typer.Typer(help="Look at queues, pause, resume and purge them.", no_args_is_help=True)
 workers_app = typer.Typer(help="Look at worker processes.", no_args_is_help=True)
 
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="Its name.", autocompletion=complete.queues)]
 
 
 @app.command("list")
-def list_(as_json: _Json = False) -> None:
+def list_(as_json: Json = False) -> None:
     """List the queues: what waits in them, for how long, and who serves them."""
     rows = queues.list_queues()
     if as_json:
@@ -35,38 +32,36 @@ def list_(as_json: _Json = False) -> None:
 
 
 @app.command()
-def pause(queue: _Queue, as_json: _Json = False) -> None:
+def pause(queue: _Queue, as_json: Json = False) -> None:
     """Hand out nothing of a queue, until `resume`. What runs goes on, and sending does."""
     audit.record("queues.pause", queue)
     row = queues.pause_queue(queue)
-    _tell(row, f"{queue} paused: {row['waiting']} tasks wait", as_json=as_json)
+    _tell(row, f"{queue} paused: {row['waiting']} waiting", as_json=as_json)
 
 
 @app.command()
-def resume(queue: _Queue, as_json: _Json = False) -> None:
+def resume(queue: _Queue, as_json: Json = False) -> None:
     """Hand a queue out again."""
     audit.record("queues.resume", queue)
     row = queues.resume_queue(queue)
-    _tell(row, f"{queue} resumed: {row['waiting']} tasks wait", as_json=as_json)
+    _tell(row, f"{queue} resumed: {row['waiting']} waiting", as_json=as_json)
 
 
 @app.command()
-def purge(
-    queue: _Queue,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: _Json = False,
-) -> None:
+def purge(queue: _Queue, yes: Yes = False, as_json: Json = False) -> None:
     """Cancel the pending tasks of a queue, delayed ones too. What runs goes on."""
     queues.check_queue(queue)
-    if not yes:
-        typer.confirm(f"cancel all pending tasks of queue {queue}?", abort=True, err=True)
+    ask_first(f"cancel all pending tasks of queue {queue}?", yes)
     audit.record("queues.purge", queue)
     total = {"queue": queue, "cancelled": 0, "requested": 0, "remaining": 1}
-    while total["remaining"]:
-        part = queues.purge_queue(queue, by="CLI, purging the queue")
-        total = {**part, **{name: total[name] + part[name] for name in ("cancelled", "requested")}}
-        if not part["cancelled"] + part["requested"]:
-            break
+    with bar(f"purging {queue}", None, quiet=as_json) as advance:
+        while total["remaining"]:
+            part = queues.purge_queue(queue, by="CLI, purging the queue")
+            did = part["cancelled"] + part["requested"]
+            total = {**part, **{name: total[name] + part[name] for name in ("cancelled", "requested")}}
+            if not did:
+                break
+            advance(did)
     requested = f", {total['requested']} asked to end" if total["requested"] else ""
     _tell(total, f"{queue} purged: {total['cancelled']} tasks cancelled{requested}", as_json=as_json)
 
@@ -75,7 +70,7 @@ def purge(
 def list_workers(
     everyone: Annotated[bool, typer.Option("--all", help="Also those that have stopped or died.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=fleet.PAGE_MAX, help="Rows.")] = 100,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """List the worker processes that are alive, and what runs there."""
     rows, total = fleet.list_workers(alive=None if everyone else True, limit=limit)
@@ -96,7 +91,7 @@ def list_workers(
     typer.echo(f"{len(rows)} of {total}")
 
 
-def locks(as_json: _Json = False) -> None:
+def locks(as_json: Json = False) -> None:
     """List the named locks: who holds them, and how often they were waited for."""
     rows = fleet.list_locks()
     if as_json:
@@ -121,22 +116,3 @@ def _tell(row: dict[str, Any], said: str, *, as_json: bool) -> None:
         print_json(row)
     else:
         typer.echo(said)
-
-
-def print_json(value: object) -> None:
-    """Print as JSON."""
-    typer.echo(json.dumps(value, indent=2, default=str))
-
-
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows as a table of plain text."""
-    from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(value)) for value in row))
-    Console().print(table)

@@ -14,12 +14,12 @@ from periodic.declaration import COLUMNS
 from workers import audit
 from workers.cli import complete
 from workers.cli.enqueue import parse_params
+from workers.cli.show import Json, print_json, print_table
 from workers.errors import InvalidSchedule
 
 app = typer.Typer(help="Look at schedules, change them, run one now.", no_args_is_help=True)
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The schedule's id.", autocompletion=complete.schedules)]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Every = Annotated[str | None, typer.Option("--every", help="Interval: 30s, 5m, 2h, 1d, 1w, or several: 1h30m.")]
 _Crontab = Annotated[str | None, typer.Option("--crontab", help="Five crontab fields, or @daily …")]
 _Cron = Annotated[builtins.list[str] | None, typer.Option("--cron", metavar="FIELD=VALUE", help="A field that must "
@@ -46,33 +46,28 @@ _Jitter = Annotated[
 
 
 @app.command("list")
-def list_(as_json: _Json = False) -> None:
+def list_(as_json: Json = False) -> None:
     """List the schedules: when they are due, and how their last run went."""
     rows = schedules.list()
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for heading in ("schedule", "when", "next", "last"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(row["id"], row["words"] or f"error: {row['error']}", _next(row), row["last_status"] or "-")
-    Console().print(table, markup=False)
+    print_table(
+        ("schedule", "when", "next", "last"),
+        [(row["id"], row["words"] or f"error: {row['error']}", _next(row), row["last_status"] or "-") for row in rows],
+    )
     typer.echo(f"{len(rows)} schedule{'' if len(rows) == 1 else 's'}")
 
 
 @app.command()
-def show(schedule_id: _Id, as_json: _Json = False) -> None:
+def show(schedule_id: _Id, as_json: Json = False) -> None:
     """Show one schedule, its overrides, and when it is due next."""
     row = schedules.get(schedule_id)
     if row["error"] is None:
         trigger = {"trigger": row["trigger"], "time_zone": row["time_zone"]}
         row["next"] = schedules.preview(**trigger, start_at=row["start_at"], end_at=row["end_at"])["next"]
     if as_json:
-        _print_json(row)
+        print_json(row)
         return
     for name, value in row.items():
         if name == "next":
@@ -94,7 +89,7 @@ def add(
     max_retries: _Retries = None, time_limit_s: _Limit = None, misfire: _Misfire = None,
     misfire_grace_s: _Grace = None, catch_up_max: _CatchUp = None, overlap: _Overlap = None, jitter_s: _Jitter = None,
     also_scheduled: _Also = None,
-    paused: Annotated[bool, typer.Option("--paused", help="Add it paused.")] = False, as_json: _Json = False,
+    paused: Annotated[bool, typer.Option("--paused", help="Add it paused.")] = False, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Add a schedule, with exactly one of --every, --crontab, --cron, --at.
 
@@ -127,7 +122,7 @@ def edit(
     misfire_grace_s: _Grace = None, catch_up_max: _CatchUp = None, overlap: _Overlap = None, jitter_s: _Jitter = None,
     also_scheduled: _Also = None,
     clear: Annotated[builtins.list[str] | None, typer.Option("--clear", metavar="FIELD", help="Empty start_at, "
-                     "end_at, priority or params. Repeat it.")] = None, as_json: _Json = False,
+                     "end_at, priority or params. Repeat it.")] = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Change a schedule; it takes effect within a second. What was not given stays."""
     changes = _given(
@@ -149,29 +144,32 @@ def edit(
 
 
 @app.command()
-def delete(schedule_id: _Id) -> None:
+def delete(schedule_id: _Id, as_json: Json = False) -> None:
     """Delete a schedule that a person added. Its runs and tasks stay on record."""
     audit.record("schedules.delete", schedule_id)
     schedules.delete(schedule_id)
-    typer.echo(f"{schedule_id} deleted")
+    if as_json:
+        print_json({"id": schedule_id, "deleted": True})
+    else:
+        typer.echo(f"{schedule_id} deleted")
 
 
 @app.command()
-def pause(schedule_id: _Id, as_json: _Json = False) -> None:
+def pause(schedule_id: _Id, as_json: Json = False) -> None:
     """Send nothing until `resume`."""
     audit.record("schedules.pause", schedule_id)
     _tell(schedules.pause(schedule_id), "paused", as_json=as_json)
 
 
 @app.command()
-def resume(schedule_id: _Id, as_json: _Json = False) -> None:
+def resume(schedule_id: _Id, as_json: Json = False) -> None:
     """Make it due again, from now on."""
     audit.record("schedules.resume", schedule_id)
     _tell(schedules.resume(schedule_id), "resumed", as_json=as_json)
 
 
 @app.command()
-def reset(schedule_id: _Id, as_json: _Json = False) -> None:
+def reset(schedule_id: _Id, as_json: Json = False) -> None:
     """Take back what people changed of a declared schedule."""
     audit.record("schedules.reset", schedule_id)
     _tell(schedules.reset(schedule_id), "as declared", as_json=as_json)
@@ -181,46 +179,41 @@ def reset(schedule_id: _Id, as_json: _Json = False) -> None:
 def run(
     schedule_id: _Id,
     force: Annotated[bool, typer.Option("--force", help="Even if the run before is unfinished.")] = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Send a task of this schedule now, besides its due times."""
     audit.record("schedules.run", schedule_id)
     task_id = schedules.run(schedule_id, by="the command line", force=force)
-    typer.echo(json.dumps({"task_id": task_id}) if as_json else task_id)
+    if as_json:
+        print_json({"task_id": task_id})
+    else:
+        typer.echo(task_id)
 
 
 @app.command()
 def runs(
     schedule_id: _Id,
     limit: Annotated[int, typer.Option(min=1, max=schedules.RUNS_MAX, help="Rows.")] = 20,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Show what became of its due times, newest first."""
     rows = schedules.runs(schedule_id, limit=limit)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
-    from rich.table import Table
+    print_table(("due", "outcome", "late", "task"), [_run(row) for row in rows])
 
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for heading in ("due", "outcome", "late", "task"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        due = _time(row["due_at"])
-        if row["due_until"] is not None:
-            due += f" and {'many' if row['due_count'] is None else row['due_count'] - 1} more"
-        by_hand = (row["reason"] or "").startswith("run now")
-        became = row["task_id"] and f"{row['task_id']} {row['task_status'] or 'pruned'}"
-        if became and row["reason"]:
-            became += f" ({row['reason']})"
-        table.add_row(
-            due,
-            row["outcome"],
-            "by hand" if by_hand else f"{row['lateness_ms'] / 1000:.1f} s",
-            became or row["reason"] or "",
-        )
-    Console().print(table, markup=False)
+
+def _run(row: dict[str, Any]) -> tuple[str, ...]:
+    due = _time(row["due_at"])
+    if row["due_until"] is not None:
+        due += f" and {'many' if row['due_count'] is None else row['due_count'] - 1} more"
+    by_hand = (row["reason"] or "").startswith("run now")
+    became = row["task_id"] and f"{row['task_id']} {row['task_status'] or 'pruned'}"
+    if became and row["reason"]:
+        became += f" ({row['reason']})"
+    late = "by hand" if by_hand else f"{row['lateness_ms'] / 1000:.1f} s"
+    return due, row["outcome"], late, became or row["reason"] or ""
 
 
 @app.command()
@@ -228,7 +221,7 @@ def preview(
     every: _Every = None, crontab: _Crontab = None, cron: _Cron = None, at: _At = None, zone: _Zone = None,
     start: _Start = None, end: _End = None,
     count: Annotated[int, typer.Option(min=1, max=schedules.PREVIEW_MAX, help="How many times.")] = 5,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """Say a trigger in words, and its next times. Changes nothing.
 
@@ -239,7 +232,7 @@ def preview(
         raise InvalidSchedule("trigger: expected one of --every, --crontab, --cron or --at", field="trigger")
     found = schedules.preview(trigger, **_given(time_zone=zone, start_at=start, end_at=end), count=count)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     typer.echo(found["words"])
     for time in found["next"]:
@@ -311,7 +304,7 @@ def _given(**options: Any) -> dict[str, Any]:
 
 def _tell(row: dict[str, Any], done: str, *, as_json: bool) -> None:
     if as_json:
-        _print_json(row)
+        print_json(row)
     else:
         words = row["words"] or f"error: {row['error']}"
         typer.echo(f"{row['id']} {done}: {words}" + (f"; next {_next(row)}" if row["enabled"] else ""))
@@ -327,7 +320,3 @@ def _next(row: dict[str, Any]) -> str:
 
 def _time(moment: datetime, time_zone: str = "UTC") -> str:
     return moment.astimezone(ZoneInfo(time_zone)).strftime("%Y-%m-%d %H:%M:%S %Z")
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, default=lambda one: one.isoformat(), indent=2))

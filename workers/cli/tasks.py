@@ -1,7 +1,6 @@
 """`tasks list|show|logs|watch|cancel|retry|delete|prune`: the status table in a terminal."""
 
 import json
-import sys
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -13,14 +12,13 @@ from models.task_filter import TaskFilter
 from workers import audit, bulk, callboard, tasks
 from workers.cli.enqueue import follow
 from workers.cli.filters import filtered
+from workers.cli.show import Json, Yes, age, ask_first, bar, print_json, print_table, print_text
 from workers.errors import InvalidTask
 from workers.tasks import CancelOutcome
 
 app = typer.Typer(help="Look at tasks; cancel, retry and delete them.", no_args_is_help=True)
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_TaskId = Annotated[str, typer.Argument(help="The task's id.")]
+_TaskId = Annotated[str, typer.Argument(metavar="TASK_ID", help="The task's id.")]
 _TaskIds = Annotated[list[str] | None, typer.Argument(metavar="TASK_ID…", help="Ids; or filters instead.")]
-_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, whatever the number.")]
 _DID = {bulk.Action.CANCEL: "cancelled", bulk.Action.RETRY: "reopened", bulk.Action.DELETE: "deleted"}
 
 
@@ -34,7 +32,7 @@ def list_tasks(
         "-created_at"
     ),
     cursor: Annotated[str | None, typer.Option(help="The next page, as the page before says.")] = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """List tasks, newest first."""
     if cursor is None:
@@ -44,23 +42,17 @@ def list_tasks(
         total = tasks.count_tasks(wanted)
     rows = [tasks.as_dict(row) for row in page.rows]
     if as_json:
-        _print_json({
+        print_json({
             "tasks": rows, "total_count": total.number, "total_count_is_estimate": total.is_estimate,
             "next_cursor": page.next_cursor, "is_partial": page.is_partial,
         })  # fmt: skip
         return
-    from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    table.add_column("task", no_wrap=True)
-    table.add_column("actor", overflow="fold")
-    table.add_column("status", no_wrap=True)
-    table.add_column("age", no_wrap=True, justify="right")
-    for row in rows:
-        table.add_row(row["task_id"], row["task_name"], row["status"], age(row["created_at"]))
-    Console().print(table)
-    typer.echo(f"{len(rows)} of {'about ' if total.is_estimate else ''}{total.number}")
+    print_table(
+        ("task", "actor", "status", "age"),
+        [(row["task_id"], row["task_name"], row["status"], age(row["created_at"])) for row in rows],
+        whole=("task", "status", "age"),
+    )
+    typer.echo(f"{len(rows)} of {'about ' if total.is_estimate else ''}{total.number:,}")
     if page.is_partial:
         typer.echo("not all were looked at: narrow the filter" + (", or go on" if page.next_cursor else ""), err=True)
     if page.next_cursor is not None:
@@ -68,31 +60,31 @@ def list_tasks(
 
 
 @app.command()
-def show(task_id: _TaskId, as_json: _Json = False) -> None:
+def show(task_id: _TaskId, as_json: Json = False) -> None:
     """Show one task: row, attempts, log lines."""
     row = _found(task_id)
     row["waiting_on"] = tasks.waiting_on(task_id)
     row["attempts"], row["logs"] = tasks.attempts(task_id), tasks.logs(task_id)
     if as_json:
-        typer.echo(json.dumps(row, default=str, indent=2))
+        print_json(row)
         return
     for name, value in row.items():
         if name not in ("attempts", "logs") and value not in (None, [], {}):
-            typer.echo(f"{name:<18} {_text(value)}")
+            print_text(f"{name:<18} {_text(value)}")
     for attempt in row["attempts"]:
         ended = f"{attempt['outcome'] or 'running'}"
         error = f": {attempt['error_type']}: {attempt['error_message']}" if attempt["error_type"] else ""
-        typer.echo(f"attempt {attempt['number']:<10} {ended} on {attempt['worker_id']}{error}")
+        print_text(f"attempt {attempt['number']:<10} {ended} on {attempt['worker_id']}{error}")
     _show_lines(row["logs"])
 
 
 @app.command()
-def logs(task_id: _TaskId, as_json: _Json = False) -> None:
+def logs(task_id: _TaskId, as_json: Json = False) -> None:
     """Show what a task logged, all attempts."""
     _found(task_id)
     lines = tasks.logs(task_id, limit=task_query.MAX_PAGE)
     if as_json:
-        _print_json(lines)
+        print_json(lines)
         return
     while lines:
         _show_lines(lines)
@@ -103,13 +95,13 @@ def logs(task_id: _TaskId, as_json: _Json = False) -> None:
 def watch(
     task_id: _TaskId,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Longest wait in seconds.")] = 300.0,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Follow one task to its end. Exit code 0 if it completed, else 1."""
     _found(task_id)
     task = follow(task_id, timeout_s=timeout_s, quiet=as_json)
     if as_json:
-        _print_json(tasks.as_dict(task))
+        print_json(tasks.as_dict(task))
     else:
         typer.echo(f"{task.task_id} {task.status}" + (f" ({task.reason})" if task.reason else ""))
     if task.status != TaskStatus.COMPLETED:
@@ -118,7 +110,7 @@ def watch(
 
 @app.command()
 @filtered
-def cancel(wanted: TaskFilter, task_ids: _TaskIds = None, yes: _Yes = False, as_json: _Json = False) -> None:
+def cancel(wanted: TaskFilter, task_ids: _TaskIds = None, yes: Yes = False, as_json: Json = False) -> None:
     """Cancel tasks: one that waits will not run, one that runs is asked to end.
 
     By ids, or all that the filters mean; then it says how many they are and asks first.
@@ -132,7 +124,7 @@ def cancel(wanted: TaskFilter, task_ids: _TaskIds = None, yes: _Yes = False, as_
     if outcome in (CancelOutcome.ENDED, CancelOutcome.UNKNOWN):
         raise InvalidTask(f"task {task_id} is {_found(task_id)['status']}: it has ended", field="task_id")
     if as_json:
-        _print_json({"task_id": task_id, "outcome": outcome})
+        print_json({"task_id": task_id, "outcome": outcome})
     elif outcome is CancelOutcome.CANCELLED:
         typer.echo(f"{task_id} cancelled")
     elif outcome is CancelOutcome.KILLED:
@@ -145,7 +137,7 @@ def cancel(wanted: TaskFilter, task_ids: _TaskIds = None, yes: _Yes = False, as_
 
 @app.command()
 @filtered
-def retry(wanted: TaskFilter, task_ids: _TaskIds = None, yes: _Yes = False, as_json: _Json = False) -> None:
+def retry(wanted: TaskFilter, task_ids: _TaskIds = None, yes: Yes = False, as_json: Json = False) -> None:
     """Have failed tasks run again, under their own ids.
 
     By ids, or all that the filters mean (those that were cancelled only with --status cancelled); then it says how
@@ -157,14 +149,14 @@ def retry(wanted: TaskFilter, task_ids: _TaskIds = None, yes: _Yes = False, as_j
     audit.record("tasks.retry", task_ids[0])
     tasks.retry_task(task_ids[0], by="CLI")
     if as_json:
-        _print_json({"task_id": task_ids[0], "outcome": "reopened"})
+        print_json({"task_id": task_ids[0], "outcome": "reopened"})
     else:
         typer.echo(f"{task_ids[0]} is pending again")
 
 
 @app.command()
 @filtered
-def delete(wanted: TaskFilter, task_ids: _TaskIds = None, yes: _Yes = False, as_json: _Json = False) -> None:
+def delete(wanted: TaskFilter, task_ids: _TaskIds = None, yes: Yes = False, as_json: Json = False) -> None:
     """Delete tasks that have ended, with their attempts and logs.
 
     By ids, or all that the filters mean; then it says how many they are and asks first.
@@ -175,8 +167,8 @@ def delete(wanted: TaskFilter, task_ids: _TaskIds = None, yes: _Yes = False, as_
 @app.command()
 def prune(
     days: Annotated[int | None, typer.Option(help="Forget what ended so many days ago.", min=1)] = None,
-    yes: _Yes = False,
-    as_json: _Json = False,
+    yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Forget ended tasks at once that upkeep would forget little by little.
 
@@ -185,21 +177,17 @@ def prune(
     settings = callboard.settings
     kept_days = settings.task_retention_days if days is None else days
     if days is not None and days < settings.task_retention_days:
-        _ask_first(
+        ask_first(
             f"forget all tasks that ended more than {days} days ago, though {settings.task_retention_days} are set?",
             yes,
         )
     audit.record("tasks.prune", details={"days": kept_days})
-    from rich.console import Console  # why: rich is slow to import and most verbs do not need it.
-
-    with Console(stderr=True).status("pruning…") as status:
+    with bar("pruning", None, quiet=as_json) as advance:
         found = bulk.prune(
-            result_days=min(settings.result_retention_days, kept_days),
-            task_days=kept_days,
-            on_turn=lambda gone: status.update(f"{gone:,} tasks forgotten…"),
+            result_days=min(settings.result_retention_days, kept_days), task_days=kept_days, on_turn=advance
         )
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         typer.echo(", ".join(f"{number} {what}" for what, number in found.items()))
 
@@ -214,38 +202,26 @@ def _act(action: bulk.Action, wanted: TaskFilter, task_ids: list[str] | None, *,
         meant = bulk.count(action, wanted)
         about = "about " if meant.is_estimate else ""
         if meant.number:
-            _ask_first(f"{action} {about}{meant.number:,} tasks?", yes)
+            ask_first(f"{action} {about}{meant.number:,} tasks?", yes)
     audit.record(f"tasks.{action}", " ".join(task_ids or [])[:200], details={
         name: str(value) for name, value in wanted.given().items() if name != "ids"})  # fmt: skip
     outcomes: dict[str, int] = {}
-    while True:
-        done = bulk.act(action, wanted, by="CLI")
-        for outcome, number in done.outcomes.items():
-            outcomes[outcome] = outcomes.get(outcome, 0) + number
-        if not done.more or not done.outcomes.get(_DID[action]):
-            break  # why: nothing left, or only what stays as it is.
-        typer.echo(f"{sum(outcomes.values()):,} done…", err=True)
+    with bar(f"{action}", len(task_ids) if task_ids else meant.number, quiet=as_json) as advance:
+        while True:
+            done = bulk.act(action, wanted, by="CLI", on_batch=advance)
+            for outcome, number in done.outcomes.items():
+                outcomes[outcome] = outcomes.get(outcome, 0) + number
+            if not done.more or not done.outcomes.get(_DID[action]):
+                break  # why: nothing left, or only what stays as it is.
     if as_json:
-        _print_json({"action": action, "outcomes": outcomes, "more": done.more})
+        print_json({"action": action, "outcomes": outcomes, "more": done.more})
     else:
         typer.echo(", ".join(f"{number} {what}" for what, number in outcomes.items()) or "no task matches")
 
 
-def _ask_first(question: str, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise InvalidTask(f"{question} Say --yes, as nobody can be asked here", field="yes")
-    typer.confirm(question, abort=True)
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, default=str, indent=2))
-
-
 def _show_lines(lines: list[dict[str, Any]]) -> None:
     for line in lines:
-        typer.echo(f"{line['logged_at']:%H:%M:%S} {line['level']:<7} {line['message']}")
+        print_text(f"{line['logged_at']:%H:%M:%S} {line['level']:<7} {line['message']}")
 
 
 def _found(task_id: str) -> dict[str, Any]:
@@ -259,12 +235,3 @@ def _text(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds")
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (dict, list)) else str(value)
-
-
-def age(moment: datetime) -> str:
-    """How long ago it was, in its largest unit."""
-    seconds = (datetime.now(moment.tzinfo) - moment).total_seconds()
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"

@@ -1,6 +1,5 @@
 """`tokens new|list`: API tokens. They live in the setting CALLBOARD_API_TOKENS; nothing is stored by these verbs."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -8,10 +7,10 @@ import typer
 
 from workers import callboard
 from workers.access import Role, new_token
+from workers.cli.show import Json, print_json
 from workers.errors import InvalidTask
 
 app = typer.Typer(help="Make API tokens, and see who has one.", no_args_is_help=True)
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -19,7 +18,7 @@ def new(
     name: Annotated[str, typer.Argument(help="Who will use it; the audit log names it.")],
     role: Annotated[Role, typer.Option(help="read: see; operate: send, cancel, retry too; admin: all.")],
     days: Annotated[int | None, typer.Option(min=1, max=36_500, help="Days until it ends; without: never.")] = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Make a token: prints the secret, which is shown only now, and the line for CALLBOARD_API_TOKENS."""
     try:
@@ -27,19 +26,19 @@ def new(
     except ValueError as error:
         raise InvalidTask(f"name: {error}", field="name") from None
     if as_json:
-        typer.echo(json.dumps({"token": secret, "line": token.line()}))
+        print_json({"token": secret, "line": token.line()})
         return
     typer.echo(f"token (give it to {name}; it is not kept): {secret}")
     typer.echo(f"line (add it to CALLBOARD_API_TOKENS):     {token.line()}")
 
 
 @app.command("list")
-def list_(as_json: _Json = False) -> None:
+def list_(as_json: Json = False) -> None:
     """Show who has a token, with what role and until when."""
     tokens = callboard.settings.api_tokens
     if as_json:
         rows = [{"name": token.name, "role": token.role, "expires_at": _end(token.expires_at)} for token in tokens]
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     if not tokens:
         typer.echo("no tokens are set: the API answers only this machine, which may do everything", err=True)

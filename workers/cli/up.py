@@ -9,23 +9,27 @@ from typing import Annotated
 import typer
 
 from workers import audit, callboard, sample
+from workers.cli.show import Json, print_json
 from workers.settings import LogFormat
 
+JsonLines = Annotated[bool, typer.Option("--json", help="Print each line as JSON; as CALLBOARD_LOG_FORMAT=json.")]
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
 
 
-def up() -> None:
+def up(as_json: JsonLines = False) -> None:
     """Bring everything up on this machine, and keep it up until Ctrl-C.
 
     Starts what is not configured: Redis, the SQLite database, a mail catcher. Then workers, scheduler and API.
     """
     from workers.process.up import up as bring_up  # why: only this verb needs the process machinery.
 
+    speak_json(as_json)
     bring_up(callboard.settings, say)
 
 
 def migrate(
     down: Annotated[bool, typer.Option("--down", help="Go back one step instead of up to the newest.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Bring the database's tables up to this version, or one step back."""
     from models import schema  # why: Alembic is slow to import, and every verb would wait for it.
@@ -33,17 +37,29 @@ def migrate(
     if not down:  # why: a step back may take the log's own table with it.
         audit.record("database.migrate")
     revision = schema.downgrade() if down else schema.upgrade()
-    typer.echo(f"the database is at {revision}")
+    if as_json:
+        print_json({"revision": revision})
+    else:
+        typer.echo(f"the database is at {revision}")
 
 
-def load_sample() -> None:
+def load_sample(as_json: Json = False) -> None:
     """Load sample records into the embedded database, if it has none of its own yet."""
     audit.record("sample.load")
     loaded = sample.load(callboard.settings)
+    if as_json:
+        print_json({"added": loaded})
+        return
     if not loaded:
         typer.echo("there are records already; nothing was added")
     for table, count in loaded.items():
         typer.echo(f"{count:3} {table.replace('_', ' ')}")
+
+
+def speak_json(wanted: bool) -> None:
+    """From here on, lines of this process and of those that it starts are JSON."""
+    if wanted:
+        callboard.settings.log_format = LogFormat.JSON
 
 
 def say(name: str, line: str) -> None:

@@ -81,6 +81,9 @@ class LedgerBroker(CallboardBroker):
 
     def get_actor(self, actor_name: str) -> Any:
         """The actor of a canonical name or alias; raises ActorNotFound."""
+        found = self.registry.actors.get(actor_name)  # why: nearly always, and every hook of each message asks.
+        if found is not None:
+            return found
         try:
             return self.registry.resolve(actor_name)
         except UnknownActor:

@@ -33,7 +33,6 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -80,15 +79,22 @@ Delivery = tuple[str, str, int, int]
 process, even under one number: the bus lost its data."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """An attempt that runs in this process."""
+class Running(msgspec.Struct, eq=False):
+    """An attempt that runs in this process, or has run and is not settled yet.
+
+    has_ended: what it came to is known: `value`, or `exception` and its `traceback`.
+    """
 
     message: Parcel
+    delivery: Delivery
     started_at: datetime
     retry_count: int
     correlation_id: str | None
     suspicion: Suspicion | None = None
+    has_ended: bool = False
+    value: Any = None
+    exception: BaseException | None = None
+    traceback: str | None = None
 
     @property
     def task_id(self) -> str:
@@ -101,8 +107,7 @@ class Running:
         return self.message.delivery.fence
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """A message may not start its task: why, and what the bus is to do with it."""
 
     why: str
@@ -122,16 +127,6 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 _NEW, _NOT_NEW = Accepted(True, {}), Accepted(False, {})
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What an attempt came to, in memory until its message is settled."""
-
-    running: Running
-    value: Any = None
-    exception: BaseException | None = None
-    traceback: str | None = None
 
 
 class Ledger:
@@ -155,7 +150,6 @@ class Ledger:
         """The secret values among a message's arguments, which no error may repeat."""
         self.scribe = Scribe(adopt=self._adopt)
         self._result_max_bytes = result_max_bytes
-        self._results: dict[Delivery, Result] = {}
         self._refused: dict[Delivery, Refused] = {}
         self._running: dict[Delivery, Running] = {}
         self._asking: dict[str, Delivery] = {}
@@ -260,7 +254,7 @@ class Ledger:
                 begun = self._ask_alone(start, message)
             else:
                 self.scribe.begin(start)
-                begun = Running(message, start.started_at, 0, message.options.get("correlation_id"))
+                begun = Running(message, delivery, start.started_at, 0, message.options.get("correlation_id"))
         except Stopping:
             self._refused[delivery] = Refused("the worker stops", Verdict.RELEASE)
             raise
@@ -321,7 +315,7 @@ class Ledger:
         granted = self.scribe.ask(start) or self._decide_refused(start, message)
         if isinstance(granted, Refused):
             return granted
-        running = Running(message, start.started_at, granted.retry_count, granted.correlation_id)
+        running = Running(message, _delivery_of(message), start.started_at, granted.retry_count, granted.correlation_id)
         if start.attempt == 1:
             return running
         with direct.transaction() as to:
@@ -333,7 +327,8 @@ class Ledger:
             if suspicion is not None and suspicion.is_hopeless:
                 task_moves.end(to, [self._failing(running, FailureReason.POISON, "WorkerLost", suspicion.words())])
                 return Refused("its workers keep dying", Verdict.DEAD)
-        return replace(running, suspicion=suspicion)
+        running.suspicion = suspicion
+        return running
 
     def _decide_refused(self, start: Start, message: Parcel) -> Started | Refused:
         """Why the row did not let an attempt begin, and what follows from it."""
@@ -379,8 +374,10 @@ class Ledger:
 
     def record(self, running: Running, *, value: Any = None, exception: BaseException | None = None) -> None:
         """Keep what an attempt came to until its message is settled."""
-        text = None if exception is None else _traceback_of(exception)
-        self._results[_delivery_of(running.message)] = Result(running, value, exception, text)
+        if exception is not None:
+            running.exception, running.traceback = exception, _traceback_of(exception)
+        running.value = value
+        running.has_ended = True
 
     def bear(self, parent: Parcel, child: Child) -> None:
         """Keep what a running attempt causes by its end: its row is written with the outcome, in one transaction."""
@@ -397,17 +394,16 @@ class Ledger:
         if refused is not None:
             return _decided(settlement, refused.verdict, delay_ms=refused.delay_ms)
         running = self._running.pop(delivery, None)
-        result = self._results.pop(delivery, None)
         children = self._children.pop(delivery, [])
         if running is None:
             return settlement  # why: it never started, and was decided about by the bus alone.
-        if result is None:
+        if not running.has_ended:
             _logger.error("attempt %d of task %s ended unrecorded", running.attempt, running.task_id)
             # Not RELEASE: its function has run, and a message that is given back is delivered under the same number.
             end, verdict = self._cut_short(running)
         else:
-            end, verdict = self._decide(result, settlement)
-            if (result.exception is None) is not (end.status is TaskStatus.COMPLETED):
+            end, verdict = self._decide(running, settlement)
+            if (running.exception is None) is not (end.status is TaskStatus.COMPLETED):
                 children = []  # why: it returned what cannot be stored. That is no success, and they are of a success.
         self.scribe.end(Ended(end, _decided(settlement, verdict), running.message, children))
         return None
@@ -465,12 +461,12 @@ class Ledger:
         """Whether this delivery runs here."""
         return _delivery_of(message) in self._running
 
-    def _decide(self, result: Result, settlement: Settlement) -> tuple[End, Verdict]:
+    def _decide(self, running: Running, settlement: Settlement) -> tuple[End, Verdict]:
         """Where an ended attempt takes its row, and what the bus is to do once that is committed."""
-        running, exception = result.running, result.exception
+        exception = running.exception
         if exception is None:
             try:
-                text = plain_text(result.value, what="the result", max_bytes=self._result_max_bytes)
+                text = plain_text(running.value, what="the result", max_bytes=self._result_max_bytes)
             except NotPlain as error:
                 reason, name = FailureReason.RESULT_NOT_STORABLE, ResultNotStorable.__name__
                 return self._failing(running, reason, name, str(error)), Verdict.DEAD
@@ -488,10 +484,10 @@ class Ledger:
             eta = now + timedelta(milliseconds=settlement.delay_ms or 0)
             retry = self._ending(
                 running, TaskStatus.PENDING, AttemptOutcome.RETRIED, error_type=name, error_message=said,
-                traceback=result.traceback, eta=eta, retried=True, finished_at=now,
+                traceback=running.traceback, eta=eta, retried=True, finished_at=now,
             )  # fmt: skip
             return retry, Verdict.RETRY
-        return self._failing(running, _reason(exception, running.message), name, said, result.traceback), Verdict.DEAD
+        return self._failing(running, _reason(exception, running.message), name, said, running.traceback), Verdict.DEAD
 
     def _decide_crash(self, running: Running, said: str) -> tuple[End, Verdict]:
         """It ran alone, and what died was its own process."""

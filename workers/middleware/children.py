@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 
+import dramatiq
 import msgspec
 from dramatiq import Message
 from dramatiq.broker import Broker, MessageProxy
@@ -95,8 +96,7 @@ class Callbacks(StockCallbacks):
     ) -> None:
         """Send the callback: the parent's message, and its result or `{"type": …, "message": …}`."""
         slot = "on_success" if exception is None else "on_failure"
-        actor = broker.get_actor(message.actor_name)
-        target = message.options.get(slot) or actor.options.get(slot)
+        target = message.options.get(slot) or broker.get_actor(message.actor_name).options.get(slot)
         if target is None:
             return
         outcome = result
@@ -123,10 +123,8 @@ class GroupCallbacks(StockGroupCallbacks):
         assert isinstance(broker, LedgerBroker)
         self._ledger.scribe.on_written = lambda ends: self._count(broker, ends)
 
-    def after_process_message(
-        self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
-    ) -> None:
-        """Nothing: a member counts when its outcome is committed."""
+    after_process_message = dramatiq.Middleware.after_process_message
+    """Nothing: a member counts when its outcome is committed."""
 
     @staticmethod
     def _count(broker: LedgerBroker, ends: Sequence[Ended]) -> None:

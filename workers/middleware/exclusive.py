@@ -118,6 +118,8 @@ class Exclusive(dramatiq.Middleware):
     """Takes, renews and frees; stands before Status, so that a task that waits leaves no attempt."""
 
     def __init__(self) -> None:
+        self._has_any = False
+        """Whether there is an actor that needs a lock: the hooks of nearly all messages end with this."""
         self._local = threading.local()
         self._running: dict[int, _Running] = {}
         """By thread."""
@@ -135,6 +137,7 @@ class Exclusive(dramatiq.Middleware):
         policy = getattr(function_of(actor), _ATTRIBUTE, None)
         if policy is not None:
             actor.options["exclusive"] = policy
+            self._has_any = True
 
     @property
     def actor_options(self) -> set[str]:
@@ -160,6 +163,8 @@ class Exclusive(dramatiq.Middleware):
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Take the lock. Raises SkipMessage for a task that waits."""
+        if not self._has_any:
+            return
         policy: Policy | None = broker.get_actor(message.actor_name).options.get("exclusive")
         self._local.denied = None
         if policy is None or not isinstance(message, Parcel) or not isinstance(broker, LedgerBroker):
@@ -202,6 +207,8 @@ class Exclusive(dramatiq.Middleware):
 
     def admit(self) -> None:
         """Of a task whose row has been claimed: give it its token, or raise SkipMessage or LockHeld."""
+        if not self._has_any:
+            return
         denied = cast("tuple[Policy, HeldBy] | None", getattr(self._local, "denied", None))
         if denied is not None:
             self._local.denied = None
@@ -222,6 +229,8 @@ class Exclusive(dramatiq.Middleware):
         return SkipMessage(why)
 
     def _free(self, broker: Broker) -> None:
+        if not self._running:
+            return
         with self._lock:
             running = self._running.pop(threading.get_ident(), None)
         if running is not None and not running.is_lost and isinstance(broker, LedgerBroker):

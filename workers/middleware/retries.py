@@ -31,6 +31,8 @@ class Retries(dramatiq.middleware.Retries):
         exception: BaseException | None = None,
     ) -> None:
         """Decide. A retry is not sent here: the broker records it and carries it out with the acknowledgement."""
+        if exception is None:
+            return
         if isinstance(exception, (PermanentError, Cancelled)):
             message.fail()
             return
@@ -45,7 +47,7 @@ class Retries(dramatiq.middleware.Retries):
         super().after_process_message(broker, message, result=result, exception=exception)
         # why: Dramatiq counts before it looks how many there may be, but after it has looked at `throws`.
         was_counted = message.options.get("retries", 0) > before
-        if exception is not None and message.failed and not (was_counted and options.get("retry_when") is None):
+        if message.failed and not (was_counted and options.get("retry_when") is None):
             cast("Parcel", message).is_not_retryable = True
 
     def _backoff_ms(self, message: MessageProxy, options: dict[str, Any]) -> int:

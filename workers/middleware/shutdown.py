@@ -3,6 +3,7 @@
 import threading
 
 import dramatiq
+from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Shutdown
 from dramatiq.middleware.shutdown import _ShutdownManager
 
@@ -24,6 +25,8 @@ class _Tasks(_ShutdownManager):
                 self._by_thread[threading.get_ident()] = task_id
 
     def remove_notification(self) -> None:
+        if not self._by_thread:
+            return
         with self._lock:
             self._by_thread.pop(threading.get_ident(), None)
 
@@ -40,3 +43,13 @@ class ShutdownNotifications(dramatiq.middleware.ShutdownNotifications):
     def __init__(self) -> None:
         super().__init__(notify_shutdown=False)
         self.manager = _Tasks()
+        self._actors_want = False
+
+    def before_declare_actor(self, broker: Broker, actor: "dramatiq.Actor[..., object]") -> None:
+        """Remember whether any actor wants to know."""
+        self._actors_want = self._actors_want or bool(actor.options.get("notify_shutdown"))
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Note a task that wants to know; nearly always there is none."""
+        if self._actors_want or "notify_shutdown" in message.options:
+            super().before_process_message(broker, message)  # type: ignore[no-untyped-call]  # Dramatiq's

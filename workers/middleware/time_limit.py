@@ -10,6 +10,7 @@ Dramatiq's own TimeLimit raises wherever the thread is: in a slow hook it loses 
 """
 
 import logging
+import math
 import threading
 import time
 
@@ -50,7 +51,7 @@ class TimeLimit(dramatiq.Middleware):
         """Say how long the task may run."""
         actor = broker.get_actor(message.actor_name)
         limit_ms = message.options.get("time_limit") or actor.options.get("time_limit", self._time_limit_ms)
-        current_task().time_limit_s = None if limit_ms == float("inf") else limit_ms / 1000
+        current_task().time_limit_s = None if limit_ms == math.inf else limit_ms / 1000
 
     def _watch(self, stopping: threading.Event) -> None:
         while not stopping.wait(self._interval_s):

@@ -55,6 +55,7 @@ def _up(settings: Settings, say: Callable[[str, str], None]) -> None:
             "CALLBOARD_DATABASE_URL": "" if settings.is_embedded_database else settings.database,
             "CALLBOARD_VAR_DIR": str(settings.var_dir.resolve()),
             "CALLBOARD_SMTP_URL": smtp_url,
+            "CALLBOARD_LOG_FORMAT": settings.log_format,
         },
         say=say,
     )

@@ -43,7 +43,12 @@ def work(settings: Settings, say: Say, *, processes: int, threads: int, queues: 
         The exit status: 0, or 1 if a worker died that is not to be started again.
     """
     supervisor = Supervisor(
-        environment={"CALLBOARD_THREADS": str(threads), "CALLBOARD_SHUTDOWN_TIMEOUT_S": str(drain_s)}, say=say
+        environment={
+            "CALLBOARD_THREADS": str(threads),
+            "CALLBOARD_SHUTDOWN_TIMEOUT_S": str(drain_s),
+            "CALLBOARD_LOG_FORMAT": settings.log_format,
+        },
+        say=say,
     )
     signal.signal(signal.SIGINT, lambda *_: supervisor.interrupt())
     signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())

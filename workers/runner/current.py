@@ -102,7 +102,7 @@ def pass_on_progress(task: "CurrentTask", value: float, message: str | None) -> 
         _sink.progress(task.id, task.attempt, value, message and task.log.redacted(message))
 
 
-@dataclass
+@dataclass(slots=True)
 class TaskLogger:
     """Log lines that are kept with the attempt, and passed on to Python's logging."""
 
@@ -173,7 +173,7 @@ class TaskLogger:
             self.keep(level, line, at_once=True)
 
 
-@dataclass
+@dataclass(slots=True)
 class CurrentTask:
     """The task that runs in this thread; `id` is None outside a worker.
 
@@ -193,12 +193,21 @@ class CurrentTask:
     window: Window | None = field(default=None, repr=False)
     fencing_token: int | None = None
     message: Any = field(default=None, repr=False)
-    log: TaskLogger = field(init=False)
+    _log: TaskLogger | None = field(default=None, init=False, repr=False)
     _written_at_s: float = field(default=0.0, init=False)
 
-    def __post_init__(self) -> None:
-        self.log = TaskLogger(self.id, self.attempt)
-        self.log.hide_secrets_of(self.message)
+    @property
+    def log(self) -> TaskLogger:
+        """Its log lines."""
+        if self._log is None:  # why not at once: most tasks log nothing.
+            self._log = TaskLogger(self.id, self.attempt)
+            self._log.hide_secrets_of(self.message)
+        return self._log
+
+    def flush_log(self) -> None:
+        """The function has ended: see TaskLogger.flush."""
+        if self._log is not None:
+            self._log.flush()
 
     def progress(self, done: float, total: float, message: str | None = None) -> None:
         """Report that `done` of `total` (> 0, any unit) is done."""

@@ -35,6 +35,7 @@ class Surrounded:
         self._actor = actor
         self._isolation = isolation
         self.written = written_function(actor)
+        self._is_coroutine_function = inspect.iscoroutinefunction(self.written)
         functools.update_wrapper(self, self.written)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -45,12 +46,13 @@ class Surrounded:
         try:
             return self._run(task, args, kwargs)
         finally:
-            task.log.flush()
+            task.flush_log()
 
     def _run(self, task: CurrentTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if task.alone or self._actor.options.get("isolated"):
             return self._isolation.run(self._actor, self.written.__module__, task, args, kwargs)
-        return run_here(task, self.written, args, kwargs)
+        run = run_coroutine_here if self._is_coroutine_function else run_function_here
+        return run(task, self.written, args, kwargs)
 
 
 def written_function(actor: "dramatiq.Actor[..., Any]") -> Callable[..., Any]:
@@ -66,18 +68,43 @@ def written_function(actor: "dramatiq.Actor[..., Any]") -> Callable[..., Any]:
 
 def run_here(task: CurrentTask, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run it in this thread's window, for the task, which is the current one."""
-    assert task.id is not None
+    run = run_coroutine_here if inspect.iscoroutinefunction(function) else run_function_here
+    return run(task, function, args, kwargs)
 
+
+def run_function_here(
+    task: CurrentTask, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """As `run_here`, of a `def`."""
     args, kwargs = as_secrets(function, args, kwargs)
 
     def body(window: Window) -> Any:
         task.window = window
-        if inspect.iscoroutinefunction(function):
-            return coroutines.run(function(*args, **kwargs), window)
         return function(*args, **kwargs)
 
-    deadline_s = None if task.time_limit_s is None else time.monotonic() + task.time_limit_s
-    return windows.run(task.id, body, deadline_s=deadline_s)
+    return windows.run(_id_of(task), body, deadline_s=_deadline_s(task))
+
+
+def run_coroutine_here(
+    task: CurrentTask, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """As `run_here`, of an `async def`."""
+    args, kwargs = as_secrets(function, args, kwargs)
+
+    def body(window: Window) -> Any:
+        task.window = window
+        return coroutines.run(function(*args, **kwargs), window)
+
+    return windows.run(_id_of(task), body, deadline_s=_deadline_s(task))
+
+
+def _id_of(task: CurrentTask) -> str:
+    assert task.id is not None
+    return task.id
+
+
+def _deadline_s(task: CurrentTask) -> float | None:
+    return None if task.time_limit_s is None else time.monotonic() + task.time_limit_s
 
 
 def _in_place(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -18,8 +18,10 @@ release it leaves it locked for ever.
 
 Closing: `is_open = False` is a plain store in the frame that called the function; CPython looks for exceptions after a
 call, at a function's start and at a jump back, none of which lies between. From there on at most two exceptions can be
-under way: one pending, one being fired. The loop that follows catches what lands and takes back what has not.
-Each kind of exception is raised once per window at most.
+under way: one pending, one being fired. The loop that follows catches what lands; what has not landed is replaced by
+an exception of its own (`_Settled`), which lands there. Why not simply taken back, by raising None: CPython before 3.13
+would look for it at every call of the whole process from then on, and hang at the first function that is traced.
+Each kind of exception is raised once per window at most; a window that nobody interrupts raises nothing at all.
 """
 
 import ctypes
@@ -37,12 +39,21 @@ _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _YIELD_S = 0.0
 
 
+class _Settled(Interrupt):
+    """Takes the place of an interrupt that came too late."""
+
+
 class Window:
     """One opening, around one run of one function.
 
     task_id: whose. deadline_s: on the monotonic clock, after which `expire` interrupts it; None: never.
     requested: the last interrupt that was asked for, whether it landed or was held or swallowed.
     """
+
+    __slots__ = (
+        *("_asked", "_firing", "_has_raised", "_held", "_masks", "_wake"),
+        *("deadline_s", "ident", "is_open", "is_settled", "requested", "task_id"),
+    )
 
     def __init__(self, task_id: str, deadline_s: float | None = None) -> None:
         self.task_id = task_id
@@ -51,11 +62,11 @@ class Window:
         self.is_open = True
         self.is_settled = False
         self.ident = threading.get_ident()
-        self._thread = ctypes.c_ulong(self.ident)
-        self._asked: set[type[Interrupt]] = set()
+        self._asked: tuple[type[Interrupt], ...] = ()
         self._masks = 0
         self._held: type[Interrupt] | None = None
         self._wake: Callable[[], None] | None = None
+        self._has_raised = False
         self._firing = False
 
     def check(self) -> None:
@@ -85,13 +96,14 @@ class Window:
                 return False
             if exception in self._asked:
                 return True
-            self._asked.add(exception)
+            self._asked = (*self._asked, exception)
             if self._masks:
                 self._held = exception
                 if self._wake is not None:
                     self._wake()
             else:
-                _set_async_exc(self._thread, ctypes.py_object(exception))
+                self._has_raised = True
+                self._raise(exception)
             self.requested = exception  # why last: a thread that sees it has been interrupted already.
             return True
         finally:
@@ -120,10 +132,15 @@ class Window:
             raise held
 
     def settle(self) -> None:
-        """After `is_open = False`: take back what is pending; by the window's own thread."""
+        """After `is_open = False`: see to what is pending; by the window's own thread. May raise an Interrupt."""
         self._quiet()
-        _set_async_exc(self._thread, None)
         self.is_settled = True
+        if self._has_raised:
+            self._raise(_Settled)
+            _land()
+
+    def _raise(self, exception: type[Interrupt]) -> None:
+        _set_async_exc(ctypes.c_ulong(self.ident), ctypes.py_object(exception))
 
     def _quiet(self) -> None:
         while self._firing:
@@ -176,14 +193,11 @@ class Windows:
             window.is_open = False
             while not window.is_settled:
                 try:  # why not `suppress`: it is itself a call, in which one could land
-                    self._forget(window)
+                    self._open.pop(window.ident, None)
+                    self._mine.window = None
                     window.settle()
                 except Interrupt:
                     pass  # why: it came too late; the function has ended
-
-    def _forget(self, window: Window) -> None:
-        self._open.pop(window.ident, None)
-        self._mine.window = None
 
     def interrupt(self, task_id: str, exception: type[Interrupt]) -> bool:
         """Interrupt the task in its own thread.

@@ -1,21 +1,32 @@
-"""What maintenance and health work on: a feature that is off, sessions of which one has expired."""
+"""What maintenance and health work on: a feature that is off, sessions of which one has expired, what is cached, and
+providers: Callboard's own API, its mail catcher, and a broker that is switched off.
+"""
 
 import hashlib
 from datetime import datetime, timedelta
 
 from sqlmodel import SQLModel
 
+from models.cache_entry import CacheEntry
 from models.feature_flag import FeatureFlag
+from models.provider import Provider, ProviderKind
 from models.user_session import UserSession
 from workers.sample.people import ANITA, RAVI
 
 
 def rows(now: datetime) -> list[SQLModel]:
-    """A flag and two sessions."""
+    """A flag, two sessions, five cache entries, three providers."""
     return [
         FeatureFlag(name="premium_digest", is_on=False, changed_at=now - timedelta(days=30)),
         _session("one that has expired", RAVI, now - timedelta(hours=9), now - timedelta(hours=1)),
         _session("one that has not", ANITA, now - timedelta(hours=1), now + timedelta(hours=7)),
+        *(
+            CacheEntry(key=name, dataset=name)
+            for name in ("sites", "vendors", "escalation_rules", "feature_flags", "providers")
+        ),
+        Provider(provider="api", kind=ProviderKind.HTTP, target="http://127.0.0.1:8000/health/live"),
+        Provider(provider="mail", kind=ProviderKind.SMTP, target="127.0.0.1:1025"),
+        Provider(provider="building-mqtt", kind=ProviderKind.MQTT, target="127.0.0.1:1883", is_enabled=False),
     ]
 
 

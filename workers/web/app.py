@@ -10,8 +10,10 @@ from workers.web.auth import Guard
 from workers.web.chores import create_chore_router
 from workers.web.correlation import Correlated
 from workers.web.cross_site import SameSiteOnly
+from workers.web.decisions import create_decision_router
 from workers.web.events import create_event_router
 from workers.web.fleet import create_fleet_router
+from workers.web.headers import BrowserGuard
 from workers.web.health import create_health_router
 from workers.web.limits import BodyLimit
 from workers.web.metrics import create_metrics_router
@@ -43,6 +45,7 @@ def create_app() -> FastAPI:
     app.include_router(create_alert_router())
     app.include_router(create_audit_router())
     app.include_router(create_metrics_router())
+    app.include_router(create_decision_router())
     settings = callboard.settings
     app.add_middleware(
         BodyLimit,
@@ -54,6 +57,7 @@ def create_app() -> FastAPI:
     app.add_middleware(Guard, limit=RateLimit(settings.api_rate_per_s))
     app.add_middleware(SameSiteOnly)
     app.add_middleware(Correlated)
+    app.add_middleware(BrowserGuard)
 
     openapi.install(app)
     return app

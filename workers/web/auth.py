@@ -2,7 +2,8 @@
 
     Guard (middleware)   a token that is wrong or over: 401. None shown: 401, unless the path is public, or no tokens
                          are set and the caller is on this machine, who may then do everything.
-                         More requests than CALLBOARD_API_RATE_PER_S: 429.
+                         More requests than CALLBOARD_API_RATE_PER_S: 429. Links in mails have their own signature
+                         instead of a token, and STRANGERS_PER_S.
     needs(Role.X)        a dependency of every route: 403 for a caller whose role is less.
 
 So a route that forgets `needs` still wants a token, and a test (call × role) fails until it says which role. In an
@@ -19,15 +20,18 @@ import ipaddress
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from workers import audit, callboard
 from workers.access import Caller, Role, caller_of
+from workers.links import PATH as SIGNED
 from workers.web.problems import Refused, problem
 from workers.web.rate import RateLimit
 
@@ -35,6 +39,10 @@ __all__ = ["LOCAL", "PUBLIC", "Caller", "Guard", "Needs", "Role", "needs", "trus
 
 PUBLIC = frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
 """What anybody may ask: it says nothing about tasks."""
+STRANGERS_PER_S = 2.0
+"""Requests a second at links in mails, of each of STRANGER_GROUPS of addresses and twice that at once. What is refused
+there is written into the audit log, so it must be bounded."""
+STRANGER_GROUPS = 1_024
 LOCAL = Caller("local", Role.ADMIN)
 """Who calls from this machine while no tokens are set."""
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="callboard"'}
@@ -98,6 +106,7 @@ class Guard:
     def __init__(self, app: ASGIApp, limit: RateLimit) -> None:
         self._app = app
         self._limit = limit
+        self._strangers = RateLimit(STRANGERS_PER_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Say who calls in the request's state, or refuse before anything of the body is read."""
@@ -105,20 +114,44 @@ class Guard:
             try:
                 caller = identified(scope)
             except Unknown as error:
-                if scope["path"] not in PUBLIC:
+                if not is_public(scope["path"]):
                     answer = problem(401, str(error), slug="unauthenticated", headers=_CHALLENGE)
                     await answer(scope, receive, send)
                     return
+                if scope["path"].startswith(SIGNED):
+                    wait_s = self._strangers.take(_group_of(scope), time.monotonic())
+                    if wait_s:
+                        await _too_often("you ask", wait_s)(scope, receive, send)
+                        return
             else:
                 wait_s = 0.0 if caller == LOCAL else self._limit.take(caller.name, time.monotonic())
                 if wait_s:
-                    answer = problem(429, f"{caller.name} asks too often: go on in {wait_s:.1f} s, or raise "
-                                          "CALLBOARD_API_RATE_PER_S", slug="too-many",
-                                     headers={"Retry-After": str(math.ceil(wait_s))})  # fmt: skip
-                    await answer(scope, receive, send)
+                    said = f"{caller.name} asks"
+                    await _too_often(said, wait_s, ", or raise CALLBOARD_API_RATE_PER_S")(scope, receive, send)
                     return
                 scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
+
+
+def is_public(path: str) -> bool:
+    """Whether anybody may ask for the path: it says nothing about tasks, or has its own signature."""
+    return path in PUBLIC or path.startswith(SIGNED)
+
+
+def _group_of(scope: Scope) -> str:
+    """A name for a stranger's address and some others: so many that few share one, and no more than can be kept."""
+    client = scope.get("client")
+    address = client[0] if client else ""
+    if ":" in address:
+        # why: who has one address of IPv6 has all of its network.
+        with suppress(ValueError):
+            address = str(ipaddress.ip_network(f"{address}/64", strict=False))
+    return str(hash(address) % STRANGER_GROUPS)
+
+
+def _too_often(who: str, wait_s: float, mend: str = "") -> JSONResponse:
+    said = f"{who} too often: go on in {wait_s:.1f} s{mend}"
+    return problem(429, said, slug="too-many", headers={"Retry-After": str(math.ceil(wait_s))})
 
 
 def identified(scope: Scope) -> Caller:

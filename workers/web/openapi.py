@@ -12,7 +12,7 @@ from fastapi.routing import iter_route_contexts
 
 from workers import callboard
 from workers.access import Role
-from workers.web.auth import PUBLIC, Needs
+from workers.web.auth import Needs, is_public
 from workers.web.correlation import HEADER
 from workers.web.fields import shapes
 from workers.web.problems import MEDIA_TYPE, described, shown
@@ -84,7 +84,7 @@ def _describe(document: dict[str, Any], asked: dict[tuple[str, str], Role | None
         if operation is None:
             continue
         operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/CorrelationId"})
-        if path not in PUBLIC:
+        if not is_public(path):
             _describe_refusals(operation, role, wants_token=wants_token)
         for status, answer in operation["responses"].items():
             answer["headers"] = answer.get("headers", {}) | _ECHO | _HEADERS.get(status, {})

@@ -142,9 +142,11 @@ def answer_to(error: Exception) -> JSONResponse | None:
         return None
     status, slug = _ANSWERS[kind]
     more = {name: getattr(error, name) for name in ("field", "task_id") if hasattr(error, name)}
-    return problem(status, str(error), slug=slug, headers={"Retry-After": "10"} if status == 429 else None, **more)
+    return problem(status, str(error), slug=slug, headers=_COME_LATER if status == 429 else None, **more)
 
 
+_COME_LATER = {"Retry-After": "10", "Connection": "close"}
+"""The connection goes too: a crowd that is refused must not fill the server by being idle."""
 _SLUGS = {401: "unauthenticated", 404: "not-found", 413: "too-large"}
 
 

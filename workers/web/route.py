@@ -1,14 +1,16 @@
 """What every route does, in our application and in a stranger's that mounts one of our routers:
 
-    bounded      a body above the route's bound is refused with 413 before it is parsed
+    bounded      a body above the route's bound is refused with 413 before it is parsed; one in which a name comes twice
+                 with 422
     correlated   what it sends has the request's correlation id (workers.web.correlation)
     audited      a request that acts leaves an entry in the audit log before its answer goes out. What the route did not
-                 record itself is recorded by its tag and name, with what stood in the path as its target
+                 record itself is recorded by its tag and name, with what stood in the path as its target (no secret)
     in words     whatever we refuse is a problem document; a stranger's own exceptions are left to his application
 
 Must not: know a single route; read a token.
 """
 
+import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -16,11 +18,13 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
+from models.redaction import is_secret_name
 from workers import audit, callboard
 from workers.runner import correlation
-from workers.web.auth import LOCAL
+from workers.web.auth import Caller
 from workers.web.correlation import HEADER, correlation_of
 from workers.web.problems import AsciiJson, Refused, answer_to, described
 
@@ -29,6 +33,7 @@ BODY_OVERHEAD_BYTES = 16 * 1024
 BULK_MAX_BYTES = 16 * 1024 * 1024
 """What a bulk enqueue may have: 10,000 tasks of an ordinary size."""
 BULK_PATH = "/enqueue/bulk"
+_NOBODY = "unknown"
 _ACTING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -95,20 +100,24 @@ class Route(APIRoute):
     async def _audited(self, request: Request, handle: "_Handler") -> Response:
         if request.method not in _ACTING:
             return await _answered(request, handle)
-        caller = getattr(request.state, "caller", LOCAL)
+        caller: Caller | None = getattr(request.state, "caller", None)
         client = request.client
-        with audit.sheet_of(caller.name, client.host if client else "unix", "REST") as sheet:
+        with audit.sheet_of(caller.name if caller else _NOBODY, client.host if client else "unix", "REST") as sheet:
             status = 500
             try:
                 response = await _answered(request, handle)
                 status = response.status_code
+            except HTTPException as error:
+                status = error.status_code
+                raise
             finally:
-                await run_in_threadpool(self._write, sheet, request, status)
+                if status != 401 or sheet.who != _NOBODY:  # why: a stranger did nothing; he was not let in.
+                    await run_in_threadpool(self._write, sheet, request, status)
             return response
 
     def _write(self, sheet: audit.Sheet, request: Request, status: int) -> None:
         if not sheet.entries:
-            target = " ".join(str(value) for value in request.path_params.values())
+            target = " ".join(str(value) for name, value in request.path_params.items() if not is_secret_name(name))
             sheet.record(f"{_tag_of(self)}.{self.name}", target)
         if status < 400:
             sheet.write(audit.DONE)
@@ -120,14 +129,32 @@ _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 async def _answered(request: Request, handle: _Handler) -> Response:
-    bounded = Request(request.scope, _bounded(request.receive, max_body_bytes(request.url.path)), request._send)  # noqa: SLF001 - as FastAPI's guide to routes of one's own passes it on
+    bounded = _bounded(request.receive, max_body_bytes(request.url.path))
     try:
-        return await handle(bounded)
+        return await handle(_Request(request.scope, bounded))
     except Exception as error:
         answer = answer_to(error)
         if answer is None:
             raise
         return answer
+
+
+class _Request(Request):
+    """A request in whose JSON no name comes twice: readers differ in which one counts."""
+
+    async def json(self) -> Any:
+        """The body. Raises JSONDecodeError, as FastAPI expects it."""
+        body = await self.body()
+
+        def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            found = dict(pairs)
+            if len(found) < len(pairs):
+                names = [name for name, _ in pairs]
+                twice = next(name for name in names if names.count(name) > 1)
+                raise json.JSONDecodeError(f"the name {twice[:100]!r} comes twice in one object", "", 0)
+            return found
+
+        return json.loads(body, object_pairs_hook=once)
 
 
 def _bounded(receive: Receive, max_bytes: int) -> Receive:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from pydantic import AfterValidator, Field
+from pydantic.json_schema import WithJsonSchema
 
 from models.schedule import Misfire, Overlap, RunOutcome
 from models.task import TaskStatus
@@ -53,6 +54,10 @@ _RUN: dict[str, Any] = {
     "outcome": "sent", "reason": None, "task_id": "019a9f3c-1a2b-7000-8000-00000000002a", "task_status": "completed",
     "lateness_ms": 4,
 }  # fmt: skip
+
+
+_ID_FORM = WithJsonSchema({"type": "string", "minLength": 1, "maxLength": ID_MAX_CHARS, "pattern": f"^{ID_PATTERN}$"})
+"""Shown only: what is wrong of an id is said by who adds the schedule, with better words than a pattern."""
 
 
 def _bounds(name: str) -> Any:
@@ -105,7 +110,7 @@ class ScheduleRequest(ScheduleEdit):
         time_zone="Europe/Berlin",
     )
 
-    id: Annotated[str, Field(min_length=1, max_length=ID_MAX_CHARS, pattern=f"^{ID_PATTERN}$")]
+    id: Annotated[Text, _ID_FORM]
     """Letters, digits and `._:-`."""
     actor: Name
     trigger: Trigger

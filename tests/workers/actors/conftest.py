@@ -8,7 +8,6 @@ from pydantic import SecretStr
 
 from tests.workers.clients.smtp_server import MailServer, mail_server
 from workers import callboard
-from workers.actors import email
 
 
 @pytest.fixture
@@ -16,18 +15,13 @@ def mails(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
     """A real SMTP server, named by the settings."""
     with mail_server() as server:
         monkeypatch.setattr(callboard.settings, "smtp_url", SecretStr(server.url))
-        email.mailer.cache_clear()
         yield server
-        email.mailer.cache_clear()
 
 
 @pytest.fixture
-def no_mail_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_mail_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings without an SMTP server."""
     monkeypatch.setattr(callboard.settings, "smtp_url", None)
-    email.mailer.cache_clear()
-    yield
-    email.mailer.cache_clear()
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from tests.servers import wait_until
 from tests.workers.actors.running import all_rows, ended, row
 from tests.workers.clients.smtp_server import MailServer
 from workers import callboard, tasks
-from workers.actors.email import notify, send_alert, send_confirmation
+from workers.actors.email import send_alert, send_confirmation
 from workers.errors import InvalidTask, PermanentError
+from workers.notifications.notification import Recipient, notify
 
 ADDRESS = "meera.nair@example.org"
 QUICKLY = {"min_backoff": 50, "max_backoff": 100}
@@ -154,7 +155,7 @@ def test_without_a_server_the_task_fails_and_says_what_to_set(system: object, wo
 
 def test_a_notification_outside_a_task_is_refused(system: object, mails: MailServer) -> None:
     with pytest.raises(PermanentError, match=r"use \.send\(\), not a direct call"):
-        notify("confirmation", [ADDRESS], {"reference": "R", "report": None})
+        notify("confirmation", [Recipient(ADDRESS)], {"reference": "R", "report": None})
 
 
 def test_an_alert_is_mailed_to_everybody_whom_the_settings_name(
@@ -178,4 +179,7 @@ def test_an_alert_that_does_not_exist_fails_at_once(system: object, worker: Work
     message = send_alert.send(alert_id=4711)
 
     found = ended(message.message_id)
-    assert (found.status, found.error_message) == (TaskStatus.FAILED, "there is no alert 4711")
+    assert (found.status, found.error_message) == (
+        TaskStatus.FAILED,
+        "there is no alert 4711: it was deleted, or the id is wrong",
+    )

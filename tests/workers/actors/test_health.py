@@ -1,5 +1,6 @@
 """`health.check_system`: a sample a task, an alert opened and closed once, one notice each."""
 
+import socket
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -10,12 +11,15 @@ from sqlalchemy import update
 from models import database
 from models.alert import Alert
 from models.health import HealthSample
-from models.task import Task, TaskStatus
+from models.task import Task, TaskStatus, new_task_id
+from tests.factories.upkeep import know_provider
 from tests.servers import wait_until
 from tests.workers.actors.running import all_rows, ended
+from tests.workers.clients.probed import free_port
 from tests.workers.clients.smtp_server import MailServer
 from workers import callboard, tasks
-from workers.actors.health import judge, measure, thresholds
+from workers.actors.health import judge, measure, probe_and_store, send_probes, thresholds
+from workers.alerts import watch
 from workers.ledger.relay import relay
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -147,3 +151,43 @@ def test_over_a_threshold_the_check_itself_opens_the_alert_and_sends_the_notice(
     assert any(key.startswith("health.memory_percent@") for key in ended(task_id).result["alerts"])
     relay(callboard.broker, grace_s=-1)
     wait_until(lambda: any("memory_percent" in mail["Subject"] for mail in mails.mails), within_s=10, what="the mail")
+
+
+def test_a_provider_that_goes_down_alerts_once_and_its_recovery_ends_it(system: object, told: None) -> None:
+    port = free_port()
+    know_provider("erp", kind="smtp", target=f"127.0.0.1:{port}", timeout_s=5)
+    now = datetime.now(UTC)
+
+    for number in range(2):
+        assert not probe_and_store("erp", f"t{number}").is_up
+        watch.turn(callboard, now + timedelta(seconds=number))
+    opened = open_alerts()
+    with socket.create_server(("127.0.0.1", port)) as server:
+        thread = threading.Thread(target=_greet, args=[server])
+        thread.start()
+        assert probe_and_store("erp", "t2").is_up
+        thread.join()
+    watch.turn(callboard, now + timedelta(minutes=10))
+
+    assert [(alert.key, len(alert.notices)) for alert in opened] == [("provider_down:erp", 1)]
+    (alert,) = all_rows(Alert)
+    assert alert.closed_at is not None
+    assert len(alert.notices) == 2
+
+
+def _greet(server: socket.socket) -> None:
+    """Take one conversation as a mail server does."""
+    connection, _ = server.accept()
+    with connection, connection.makefile("rwb") as file:
+        for answer in (b"220 here\r\n", b"250-here\r\n250 HELP\r\n"):
+            file.write(answer)
+            file.flush()
+            file.readline()
+
+
+def test_while_the_last_probe_of_a_provider_waits_no_other_is_sent(system: object) -> None:
+    know_provider("erp")
+
+    assert [send_probes(new_task_id()) for _ in range(2)] == [["erp"]] * 2
+
+    assert [task.task_name for task in all_rows(Task)] == ["health.probe_provider"]

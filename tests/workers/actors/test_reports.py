@@ -21,7 +21,8 @@ from tests.factories.reports import file_report
 from tests.servers import end, wait_until
 from tests.workers.actors.running import all_rows, as_task, ended, row
 from workers import tasks
-from workers.actors.reports import MAX_NARRATIVE_CHARS, generate, render
+from workers.actors.reports import MAX_NARRATIVE_CHARS, generate, page_of
+from workers.clients.pdf import render_pdf
 from workers.errors import PermanentError
 
 
@@ -217,7 +218,7 @@ def test_markup_in_a_narrative_is_printed_as_it_is_written() -> None:
         narrative="<b>bold</b> &amp; <img src=x>",
     )  # fmt: skip
 
-    content, _pages = render(report)
+    content, _pages = render_pdf(page_of(report))
 
     assert "<b>bold</b> &amp; <img src=x>" in text_of(content)
 

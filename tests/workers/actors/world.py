@@ -20,7 +20,6 @@ from tests.workers.actors.running import all_rows
 from tests.workers.alerts.conftest import Webhook
 from tests.workers.clients.smtp_server import MailServer
 from workers import callboard
-from workers.actors import email
 
 Entered = TypeVar("Entered")
 NewWorld = Callable[[], AbstractContextManager["World"]]
@@ -45,7 +44,6 @@ class World:
     def set(self, name: str, value: Any) -> None:
         """Set a setting for as long as the world is there."""
         self.change(callboard.settings, name, value)
-        email.mailer.cache_clear()
 
     def change(self, holder: object, name: str, value: Any) -> None:
         """Change a duration or a bound of ours for as long as the world is there: never a function."""
@@ -77,7 +75,9 @@ class World:
     def told(self) -> list[tuple[str, str, str]]:
         """Each mail that people have, once: recipient, subject, Message-ID. One that came twice under one Message-ID,
         because a worker died before it could note the server's answer, is one."""
-        return sorted({(str(mail["To"]), str(mail["Subject"]), str(mail["Message-ID"])) for mail in self.mails.mails})
+        return sorted(
+            {(str(mail["To"]), str(mail["Subject"]).strip(), str(mail["Message-ID"])) for mail in self.mails.mails}
+        )
 
     @property
     def traffic(self) -> tuple[int, int]:
@@ -115,4 +115,3 @@ def make_world(mails: MailServer, webhook: Webhook, template: Path, directory: P
         world = World(mails, webhook, stack)
         world.set("var_dir", directory / "var")
         yield world
-    email.mailer.cache_clear()

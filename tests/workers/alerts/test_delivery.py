@@ -1,5 +1,6 @@
 """Notices reach a real mail server and a real webhook, once each; a channel that is away disturbs nothing."""
 
+import socket
 from datetime import UTC, datetime
 
 import pytest
@@ -14,7 +15,9 @@ from tests.servers import wait_until
 from tests.workers.actors.running import all_rows, ended
 from tests.workers.alerts.conftest import Webhook
 from tests.workers.clients.smtp_server import MailServer
+from tests.workers.rows import row
 from workers import Callboard, callboard, tasks
+from workers.actors import email
 from workers.alerts import watch
 from workers.errors import SettingsError
 from workers.ledger.relay import relay
@@ -61,6 +64,22 @@ def test_opening_and_end_are_told_by_mail_and_webhook_once_each(
     ]  # fmt: skip
 
 
+def test_words_of_others_forge_no_header_and_tell_no_secret(
+    system: Callboard, worker: Worker, mails: MailServer, webhook: Webhook, told: None
+) -> None:
+    said = "provider x: no answer of amqp://cb:hunter2@mq\r\nBcc: evil@example.org\x0b\u2028\x1b[2J"
+
+    assert watch.open_(callboard, "k", rule="planted", message=said, now=NOW)
+    relay(callboard.broker, grace_s=-1)
+    wait_until(lambda: len(webhook.posted) == len(mails.mails) == 1, within_s=20, what="the notices")
+
+    (mail,), (posted,), (alert,) = mails.mails, webhook.posted, all_rows(Alert)
+    assert mail["Bcc"] is None
+    assert mail["To"] == "ops@example.org"
+    assert "hunter2" not in mail.as_string() + str(posted) + alert.message
+    assert alert.message == "provider x: no answer of amqp://cb:***@mq\\r\\nBcc: evil@example.org\\x0b\\u2028\\x1b[2J"
+
+
 def test_the_channels_url_is_nowhere_to_be_read(system: Callboard, worker: Worker, webhook: Webhook) -> None:
     webhook.answers += [500] * 20
     raise_one()
@@ -89,6 +108,29 @@ def test_a_channel_that_is_away_is_tried_again_and_disturbs_no_task(
     delivered = ended(alert.notices[0])
     assert (delivered.status, delivered.retry_count) == (TaskStatus.COMPLETED, 2)
     assert webhook.titles == ["Alert: provider_down:mqtt"]
+
+
+def test_a_mail_server_that_is_away_and_a_webhook_that_hangs_disturb_no_task(
+    system: Callboard, worker: Worker, mails: MailServer, told: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = closed.getsockname()[1]
+    monkeypatch.setattr(callboard.settings, "smtp_url", SecretStr(f"smtp://127.0.0.1:{nobody}"))
+    email.mailer.cache_clear()
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        url = SecretStr(f"json://127.0.0.1:{hangs.getsockname()[1]}/x")
+        monkeypatch.setattr(callboard.settings, "alert_channels", (url,))
+
+        raise_one()
+        (alert,) = all_rows(Alert)
+        wait_until(lambda: all(row(one).attempt for one in alert.notices), within_s=20, what="both deliveries to begin")
+        others = [probes.add.send(number, 1).message_id for number in range(20)]
+
+        assert {ended(task_id).status for task_id in others} == {TaskStatus.COMPLETED}
+        assert {row(one).status for one in alert.notices} <= {TaskStatus.PENDING, TaskStatus.RUNNING}
+        (mail,) = [row(one) for one in alert.notices if row(one).task_name == "email.send_alert"]
+        wait_until(lambda: row(mail.task_id).retry_count >= 1, within_s=20, what="the mail to be tried in vain")
+        assert watch.turn(callboard)["opened"] == 0
 
 
 def test_a_channel_that_nobody_knows_or_that_was_removed_fails_for_good_with_the_mend(

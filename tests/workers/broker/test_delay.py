@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scale import SLACK
 from tests.workers.broker import scale
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
@@ -50,7 +51,7 @@ def test_a_million_far_messages_cost_a_worker_nothing_and_hold_up_no_near_one(
         wait_until(lambda: evidence.count("ran")["near"], 5)
         late_s = time.monotonic() - sent_s - 0.3
 
-        assert late_s < 0.05
+        assert late_s < 0.05 * SLACK
         assert resident_kb(process.pid) - before_kb < 5 * 1024
         assert broker.depth("default").delayed == scale.FAR_DELAYED_MESSAGES
     broker.close()
@@ -72,7 +73,7 @@ def test_near_messages_are_in_time_among_far_ones(broker: CallboardBroker) -> No
 
     late_s.sort()
     assert late_s[0] >= -0.002
-    assert late_s[int(0.99 * len(late_s))] <= 0.1
+    assert late_s[int(0.99 * len(late_s))] <= 0.1 * SLACK
     assert broker.depth("default").delayed == scale.HOUR_DELAYED_MESSAGES
 
 
@@ -85,7 +86,7 @@ def test_an_eta_option_delays_until_that_time(broker: CallboardBroker) -> None:
         actor.send_with_options(eta=eta_ms)
         wait_until(lambda: started_s)
 
-    assert 0 <= started_s[0] * 1000 - eta_ms < 50
+    assert 0 <= started_s[0] * 1000 - eta_ms < 50 * SLACK
 
 
 def test_a_nearer_message_wakes_workers_that_sleep_until_a_farther_one(broker: CallboardBroker) -> None:
@@ -94,13 +95,13 @@ def test_a_nearer_message_wakes_workers_that_sleep_until_a_farther_one(broker: C
 
     with running(broker):
         sent_s = time.time()
-        for i, delay_ms in enumerate((2_000, 900, 400, 150)):
+        for i, delay_ms in enumerate((3_600_000, 900, 400, 150)):
             actor.send_with_options(args=(i,), delay=timedelta(milliseconds=delay_ms))
-        wait_until(lambda: len(started) == 4)
+        wait_until(lambda: len(started) == 3)
 
-    assert [i for i, _ in started] == [3, 2, 1, 0]
-    for (_, at_s), delay_s in zip(started, (0.15, 0.4, 0.9, 2.0), strict=True):
-        assert 0 <= at_s - sent_s - delay_s < 0.1
+    assert {i for i, _ in started} == {1, 2, 3}
+    for i, at_s in started:
+        assert 0 <= at_s - sent_s - (0.9, 0.4, 0.15)[i - 1] < 0.1 * SLACK
 
 
 def test_delays_of_years_are_taken_and_absurd_ones_refused(broker: CallboardBroker) -> None:

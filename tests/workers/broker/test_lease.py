@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scale import PATIENCE
 from tests.workers.broker import scale
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
@@ -46,7 +47,7 @@ def test_everything_a_killed_worker_held_is_run_by_another(own_server: Server, t
         wait_until(lambda: len(evidence.count("ran")) == 16, lease_s + 5)
         wait_until(lambda: broker.depth("default").live == 0)
 
-    assert time.monotonic() - killed_s < lease_s + 5
+    assert time.monotonic() - killed_s < (lease_s + 5) * PATIENCE
     assert max(evidence.count("ran").values()) <= 1 + len(done_before)
     broker.close()
 
@@ -57,8 +58,8 @@ def test_a_frozen_worker_cannot_acknowledge_what_another_has_taken(own_server: S
     actors = Actors(broker, evidence)
     lease_s = scale.FREEZE_LEASE_S
     with worker_process(own_server.url, "callboard", evidence, threads=2, lease_s=lease_s) as frozen:
-        actors.last.send("first", 0.4)
-        actors.last.send("second", 0.4)
+        actors.last.send("first", 1.5)
+        actors.last.send("second", 1.5)
         wait_until(lambda: len(evidence.count("began")) == 2)
         frozen.send_signal(signal.SIGSTOP)
         thaw_s = time.monotonic() + scale.FREEZE_S
@@ -101,7 +102,7 @@ def test_workers_whose_clocks_are_two_minutes_off_take_nothing_from_each_other(
 
     assert set(evidence.count("ran").values()) == {1}
     assert len(evidence.count("ran")) == 108
-    assert -0.05 < late_s < 5
+    assert -0.05 < late_s < 5 * PATIENCE
     broker.close()
 
 
@@ -245,7 +246,7 @@ def test_a_restart_of_the_server_begins_a_new_generation(own_server: Server) -> 
 
 
 def test_after_an_outage_longer_than_a_lease_the_living_renew_and_the_dead_are_replaced(own_server: Server) -> None:
-    broker = CallboardBroker(own_server.url, policy=Policy(lease_s=1.5))
+    broker = CallboardBroker(own_server.url, policy=Policy(lease_s=2.5))
     actor = actor_of(lambda _: None, actor_name="note", broker=broker)
     sent = [actor.send(name).message_id for name in ("of the living", "of the dead")]
     living = next(broker.consume("default", timeout=1000))
@@ -254,7 +255,7 @@ def test_after_an_outage_longer_than_a_lease_the_living_renew_and_the_dead_are_r
     assert isinstance(dead, Parcel)
 
     own_server.kill()
-    time.sleep(1.6)  # why: both leases end by the clock while nobody could renew them
+    time.sleep(2.6)  # why: both leases end by the clock while nobody could renew them
     own_server.start()
     # Whoever comes first after the outage gets nothing: it is the turn of those who hold leases.
     other = broker.consume("default", prefetch=2, timeout=200)
@@ -263,7 +264,7 @@ def test_after_an_outage_longer_than_a_lease_the_living_renew_and_the_dead_are_r
     line = bus.open_line(threading.Event())
     renewed = bus.renew(line, living.delivery.owner, [living.delivery])
     settled = broker.settle_batch([living.settlement(Verdict.ACK)])
-    taken = next(broker.consume("default", timeout=3000))
+    taken = next(broker.consume("default", timeout=20_000))
 
     assert too_early is None
     assert renewed == [Outcome.DONE]

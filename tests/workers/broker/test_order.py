@@ -9,6 +9,7 @@ import time
 import dramatiq
 from dramatiq.middleware import Middleware
 
+from tests.scale import SLACK
 from tests.workers.broker import scale
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
@@ -92,7 +93,7 @@ def test_a_new_task_does_not_wait_behind_busy_threads_while_one_is_free(broker: 
     release, delays_s = threading.Event(), list[float]()
 
     def block() -> None:
-        release.wait(30)
+        release.wait(120)
 
     def note(sent_s: float) -> None:
         delays_s.append(time.monotonic() - sent_s)
@@ -111,7 +112,7 @@ def test_a_new_task_does_not_wait_behind_busy_threads_while_one_is_free(broker: 
         finally:
             release.set()
 
-    assert max(delays_s) < 0.25
+    assert max(delays_s) < 0.25 * SLACK
 
 
 def test_a_message_in_a_busy_worker_goes_back_to_its_place(broker: CallboardBroker, namespace: str) -> None:
@@ -120,7 +121,7 @@ def test_a_message_in_a_busy_worker_goes_back_to_its_place(broker: CallboardBrok
     def task(name: str, wait: bool) -> None:
         started.append(name)
         if wait:
-            release.wait(30)
+            release.wait(120)
 
     actor = actor_of(task, broker=broker)
     with running(broker, threads=1) as worker:
@@ -138,7 +139,7 @@ def test_a_message_in_a_busy_worker_goes_back_to_its_place(broker: CallboardBrok
         broker.join("default", timeout=20_000)
 
     assert started[-20:] == [f"after{i}" for i in range(20)]
-    assert took_s < 0.5  # 45 ms on a quiet machine
+    assert took_s < 0.5 * SLACK  # 45 ms on a quiet machine
 
 
 def test_a_worker_holds_no_more_than_its_threads_and_four_times_as_many_ahead(broker: CallboardBroker) -> None:

@@ -1,7 +1,6 @@
 """The command line in this process, and as the real console script."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.workers.refusing import migrated, refusing
 from workers.cli.main import main
 
@@ -51,8 +51,5 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 def run_script(*arguments: str, **environment: str) -> Ended:
     """The console script, as a process of its own."""
-    ended = subprocess.run(
-        [str(Path(sys.executable).parent / "callboard"), *arguments],
-        env=os.environ | environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    ended = warm.run([str(Path(sys.executable).parent / "callboard"), *arguments], env=os.environ | environment)
     return Ended(ended.returncode, ended.stdout, ended.stderr)

@@ -3,25 +3,40 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from models import database
 from periodic import schedules
-from tests.workers.cli.conftest import Run, run_script
+from tests.models.conftest import rebind
+from tests.workers.cli.conftest import Run
 from workers.cli import complete
+
+__all__ = ["rebind"]
 
 SHELLS = ("bash", "zsh", "fish")
 COMMAND = str(Path(sys.executable).parent / "callboard")
 
 
-def asking(shell: str, line: str) -> dict[str, str]:
-    """The environment in which the shell asks what it may offer at the end of this line."""
-    asked = {"_CALLBOARD_COMPLETE": f"complete_{shell}"}
-    if shell == "bash":
-        return asked | {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-    return asked | {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+@pytest.fixture
+def completed(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
+    """What a shell would offer at the end of a line."""
+
+    def ask(shell: str, line: str) -> str:
+        monkeypatch.setenv("_CALLBOARD_COMPLETE", f"complete_{shell}")
+        if shell == "bash":
+            monkeypatch.setenv("COMP_WORDS", line)
+            monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
+        else:
+            monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
+            monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+        ended = run()
+        assert ended.err == ""
+        return ended.out
+
+    return ask
 
 
 @pytest.fixture
@@ -32,32 +47,18 @@ def often(system: object) -> None:
 
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
+def test_names_are_completed(shell: str, completed: Callable[[str, str], str]) -> None:
+    for line, expected in (
         ("callboard enqueue diag", "diagnostics.run_self_test"),
+        ("callboard tasks list --name diag", "diagnostics.run_self_test"),
+        ("callboard tasks list --status canc", "cancelled"),
         ("callboard schedules show oft", "often-enough"),
+        ("callboard schedules add new diag", "diagnostics.run_self_test"),
         ("callboard queues pause em", "email"),
         ("callboard doctor of", "often-enough"),
         ("callboard sched", "schedules"),
-    ],
-)
-def test_names_are_completed(run: Run, monkeypatch: pytest.MonkeyPatch, shell: str, line: str, expected: str) -> None:
-    for name, value in asking(shell, line).items():
-        monkeypatch.setenv(name, value)
-
-    ended = run()
-
-    assert expected in ended.out
-    assert ended.err == ""
-
-
-@pytest.mark.usefixtures("often")
-def test_the_console_script_completes_a_name_of_the_database() -> None:
-    ended = run_script(**asking("zsh", "callboard schedules show oft"), DATABASE_URL=database.bound_url())
-
-    assert "often-enough" in ended.out, ended
-    assert ended.err == ""
+    ):
+        assert expected in completed(shell, line), line
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -78,9 +79,10 @@ def test_the_script_for_each_shell_is_one_that_it_reads(
 
 
 @pytest.mark.usefixtures("often")
-def test_bash_itself_completes_an_actor(tmp_path: Path) -> None:
+def test_bash_itself_completes_an_actor(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script = tmp_path / "callboard.bash"
-    script.write_text(run_script(_CALLBOARD_COMPLETE="source_bash").out)
+    monkeypatch.setenv("_CALLBOARD_COMPLETE", "source_bash")
+    script.write_text(run().out)
     questions = (
         f'source {script}; COMP_WORDS=(callboard enqueue diag); COMP_CWORD=2; COMP_LINE="callboard enqueue diag"; '
         'declare -F | grep -o "_callboard_completion" >/dev/null; _callboard_completion callboard; '
@@ -95,13 +97,13 @@ def test_bash_itself_completes_an_actor(tmp_path: Path) -> None:
     assert ended.stdout.split() == ["diagnostics.run_self_test"], ended
 
 
-def test_a_database_that_is_away_offers_no_schedules_and_says_nothing(tmp_path: Path) -> None:
-    ended = run_script(
-        _CALLBOARD_COMPLETE="complete_bash", COMP_WORDS="callboard schedules show o", COMP_CWORD="3",
-        DATABASE_URL=f"sqlite:///{tmp_path / 'nowhere' / 'x.db'}",
-    )  # fmt: skip
+@pytest.mark.usefixtures("rebind")
+def test_a_database_that_is_away_offers_no_schedules_and_says_nothing(
+    completed: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    database.bind(f"sqlite:///{tmp_path / 'nowhere' / 'x.db'}")
 
-    assert (ended.out.strip(), ended.err) == ("", "")
+    assert completed("bash", "callboard schedules show o").strip() == ""
 
 
 @pytest.mark.usefixtures("system")

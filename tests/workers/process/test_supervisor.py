@@ -46,7 +46,7 @@ class Watched:
     def end(self) -> None:
         self.supervisor.request_stop()
         if self._thread.ident is not None:  # why first: else it may start a child again that was ended already
-            self._thread.join(timeout=10)
+            self._thread.join(timeout=60)
         self.supervisor.stop()
 
 
@@ -127,7 +127,7 @@ def test_a_second_interrupt_kills_what_still_stops_and_leaves_the_servers_their_
     watched.supervisor.interrupt()
     stopping.start()
     watched.supervisor.interrupt()
-    stopping.join(timeout=20)
+    stopping.join(timeout=60)
 
     assert not stopping.is_alive()
     assert deaf.process is not None

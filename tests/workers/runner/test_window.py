@@ -200,3 +200,26 @@ def test_nothing_lands_outside_however_windows_open_and_close_under_fire(windows
 
 def _somewhere_else() -> None:
     """A call, at which an interrupt that came too late would land."""
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_functions_can_be_traced_after_a_window_has_closed(windows: Windows, interrupted: bool) -> None:
+    """CPython before 3.13 hangs at the first traced function of any thread, if it was told to raise nothing."""
+    if interrupted:
+        firing = fire_when_open(windows, "t-1", Cancelled)
+        with pytest.raises(Cancelled):
+            windows.run("t-1", busy)
+        firing.join()
+    else:
+        windows.run("t-1", lambda window: None)
+    traced = threading.Event()
+
+    def work() -> None:
+        sys.setprofile(lambda *_: None)
+        _somewhere_else()
+        sys.setprofile(None)
+        traced.set()
+
+    threading.Thread(target=work, daemon=True).start()
+
+    assert traced.wait(10)

@@ -70,7 +70,7 @@ def test_no_child_outlives_its_worker_process(
     (serving if how == signal.SIGKILL else worker_process).send_signal(how)
 
     wait_until(lambda: all(map(gone, pids)), within_s=20, what="the child and its helper to go")
-    worker_process.wait(timeout=20)
+    worker_process.wait(timeout=90)
     found = tasks.get_task(message.message_id)
     assert found is not None
     assert found.status == (TaskStatus.RUNNING if how == signal.SIGKILL else TaskStatus.PENDING)

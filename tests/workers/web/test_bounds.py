@@ -50,6 +50,16 @@ def test_a_body_that_does_not_come_is_given_up(impatient: tuple[str, int]) -> No
     assert b"the body took longer than 0.1 s" in received
 
 
+@pytest.mark.usefixtures("refusing")
+def test_a_body_of_100_megabytes_is_refused_before_a_byte_of_it_is_read(impatient: tuple[str, int]) -> None:
+    head = b"POST /api/tasks/enqueue HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+    received = answer_to(impatient, head + b"Content-Length: 100000000\r\nConnection: close\r\n\r\n")
+
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert b"store large data and send its id" in received
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /health/live HT", b"GET /health/live HTTP/1.1\r\nHost: local"])
 def test_headers_that_do_not_come_are_given_up(impatient: tuple[str, int], sent: bytes) -> None:
     assert answer_to(impatient, sent) == b""

@@ -1,11 +1,14 @@
 """/api/events: what happens to tasks is told as it happens, to a bounded number, from one look for all."""
 
 import json
+import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -14,7 +17,7 @@ from dramatiq import Worker
 from models import database
 from tests import probes
 from tests.servers import wait_until
-from tests.workers.rows import ended, row
+from tests.workers.rows import row
 from tests.workers.web.test_problems import problem_of
 from tests.workers.web.tokens import as_, with_tokens
 from workers import events
@@ -32,7 +35,7 @@ class Listening:
         self.told: list[dict[str, Any]] = []
         self.status = 0
         self.headers: dict[str, str] = {}
-        self._client = httpx2.Client(base_url=url, timeout=30)
+        self._client = httpx2.Client(base_url=url, timeout=90)
         self._headers = headers
         self._leaving = threading.Event()
         self.thread = threading.Thread(target=self._read)
@@ -62,7 +65,7 @@ class Listening:
     def leave(self) -> None:
         self._leaving.set()
         run_self_test.send()  # why: whatever is told wakes the reading thread.
-        self.thread.join(timeout=20)
+        self.thread.join(timeout=60)
         self._client.close()
 
 
@@ -88,14 +91,15 @@ def test_a_task_is_told_of_from_its_sending_to_its_end(
     api_url: str, bus: object, ledger_database: str, worker: Worker, tmp_path: Path
 ) -> None:
     with listening(api_url) as heard:
-        task_id = probes.note.send(str(tmp_path / "evidence"), seconds=3.0).message_id
-        ended(task_id)
+        task_id = probes.wait_for.send(str(tmp_path / "evidence"), "ran", str(tmp_path / "enough")).message_id
+        wait_until(lambda: "running" in heard.of(task_id), within_s=10, what="its start to be told")
+        (tmp_path / "enough").touch()
         wait_until(lambda: "completed" in heard.of(task_id), within_s=10, what="its end to be told")
 
     assert heard.headers["content-type"].startswith("text/event-stream")
     assert heard.of(task_id)[-2:] == ["running", "completed"]
     told = next(one for one in heard.told if one["data"].get("task_id") == task_id)
-    assert (told["event"], told["data"]["task_name"], told["data"]["queue"]) == ("task", "probes.note", "jobs")
+    assert (told["event"], told["data"]["task_name"], told["data"]["queue"]) == ("task", "probes.wait_for", "jobs")
 
 
 @pytest.mark.usefixtures("system")
@@ -176,7 +180,26 @@ def test_a_stream_ends_so_that_its_token_is_looked_at_again(
         told = list(answer.iter_lines())
 
     assert told[0] == "retry: 2000"
-    assert not feed.followers
+    wait_until(lambda: not feed.followers, within_s=10, what="its place to be free")
+
+
+@pytest.mark.usefixtures("system")
+def test_of_a_crowd_as_many_follow_as_may_and_the_others_are_sent_away(api: httpx2.Client, api_url: str) -> None:
+    where = urlsplit(api_url)
+    crowd = 4 * events.FOLLOWERS_MAX
+    with ExitStack() as open_ones:
+        clients = [
+            open_ones.enter_context(socket.create_connection((str(where.hostname), where.port or 0), timeout=30))
+            for _ in range(crowd)
+        ]
+        for client in clients:
+            client.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        heads = [client.recv(65_536) for client in clients]
+
+        answered = Counter(head.split(b" ")[1] for head in heads)
+        assert answered == {b"200": events.FOLLOWERS_MAX, b"429": crowd - events.FOLLOWERS_MAX}
+        assert all(b"connection: close" in head.lower() for head in heads if b" 429 " in head)
+        assert api.get("/health/live").status_code == 200
 
 
 def test_who_does_not_take_his_events_is_told_once_that_he_missed_some() -> None:

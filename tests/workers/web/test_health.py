@@ -86,6 +86,22 @@ def test_redis_hanging(api: httpx2.Client, own_redis: OwnRedis) -> None:
 
 
 @pytest.mark.usefixtures("ready")
+def test_redis_without_the_data_that_it_had(api: httpx2.Client, bus: "redis.Redis") -> None:
+    def said() -> str:
+        detail: str = api.get(READY).json()["checks"][0]["detail"]
+        return detail
+
+    long_ago_us = round((time.time() - 61) * 1e6)
+    bus.hset(callboard.broker.bus_of("jobs").keys.prefix + "generation", "since_us", long_ago_us)
+    assert said().endswith("takes writes")
+
+    bus.flushall()
+
+    assert said().endswith("its data is younger than 60 s: what waited is sent again from the ledger")
+    assert api.get(READY).status_code == 200
+
+
+@pytest.mark.usefixtures("ready")
 def test_redis_full(api: httpx2.Client, bus: "redis.Redis") -> None:
     bus.config_set("maxmemory", "1")
     try:

@@ -112,6 +112,7 @@ def test_what_is_done_there_is_in_the_audit_log(theirs: httpx2.Client) -> None:
     task_id = theirs.post("/api/tasks/enqueue", json=SELF_TEST, headers=BOSS).json()["task_id"]
     theirs.post(f"/api/tasks/{task_id}/cancel", headers=BOSS)
     theirs.post(f"/api/tasks/{task_id}/cancel", headers={"x-session": "guest"})
+    theirs.post(f"/api/tasks/{task_id}/cancel")
 
     found = [(one.who, one.action, one.target, one.outcome, one.from_address) for one in audit.entries()]
 

@@ -94,6 +94,8 @@ def _ascii(body: object) -> bytes:
         (b"{not json", (422,)),
         (b"\xff\xfe\x00", (400, 422)),
         (b'{"task_name": "a"} trailing', (422,)),
+        (b'{"task_name": "a", "task_name": "diagnostics.run_self_test"}', (422,)),
+        (b'{"task_name": "diagnostics.run_self_test", "params": {"steps": 1, "steps": 2}}', (422,)),
         (b'{"task_name": "diagnostics.run_self_test", "params": {"steps": ' + b"9" * 5_000 + b"}}", (400, 422)),
         (b'{"task_name": "diagnostics.run_self_test", "priority": ' + b"9" * 5_000 + b"}", (400, 422)),
         (b"[" * 100_000, (400, 422)),
@@ -115,6 +117,41 @@ def test_a_body_that_is_no_usable_json_is_refused(
 
     assert len(str(problem_of(answer, *statuses)["detail"])) > 20
     assert tasks.get_task_count() == 0
+
+
+@pytest.mark.usefixtures("refusing")
+def test_a_name_that_comes_twice_is_refused_by_name(api: httpx2.Client) -> None:
+    answer = api.post("/api/tasks/enqueue", content=b'{"priority": 1, "priority": 9, "task_name": "a"}', headers=JSON)
+
+    assert "the name 'priority' comes twice in one object" in str(problem_of(answer, 422)["detail"])
+
+
+MASS_ASSIGNED = [
+    *("task_id", "message_id", "status", "created_at", "result", "parent_id", "schedule_id", "worker_id", "options"),
+    *("correlation_id", "queue", "queue_name", "time_limit", "on_failure", "on_success", "throws", "retry_when"),
+    *("on_retry_exhausted", "pipe_target", "min_backoff", "unique_for", "__class__"),
+]
+
+
+@pytest.mark.parametrize("field", MASS_ASSIGNED)
+@pytest.mark.usefixtures("system")
+def test_nobody_sets_what_is_not_offered(api: httpx2.Client, field: str) -> None:
+    kept = tasks.enqueue_task(SELF_TEST)
+    before = tasks.get_task_status(kept)
+    task = {"task_name": SELF_TEST, field: "1e99"}
+
+    answers = [
+        api.post("/api/tasks/enqueue", json=task), api.patch(f"/api/tasks/{kept}", json={"priority": 9, field: "1e99"}),
+        api.post("/api/diagnostics/self-test", json={field: "1e99"}),
+        api.post("/api/tasks/bulk/cancel", json={"filter": {"status": "pending"}, field: "1e99"}),
+        api.post("/api/schedules", json={"id": "s", "actor": SELF_TEST, "trigger": {"kind": "interval", "days": 1},
+                                         field: "1e99"}),
+    ]  # fmt: skip
+    (item,) = api.post("/api/tasks/enqueue/bulk", json={"tasks": [task]}).json()["results"]
+
+    assert [problem_of(answer, 422)["field"] for answer in answers] == [field] * 5
+    assert (item["outcome"], item["field"]) == ("invalid", field)
+    assert (tasks.get_task_count(), tasks.get_task_status(kept)) == (1, before)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from models import database
 from models.schedule import Origin, Schedule
 from models.task import TaskType
 from tests.workers.web.test_problems import problem_of
-from workers import tasks
+from workers import callboard, tasks
 from workers.registry import actor
 from workers.web.schedules import ScheduleEdit
 
@@ -182,10 +182,10 @@ def test_an_id_that_nobody_has_is_not_found_whatever_is_asked(api: httpx2.Client
         ({"trigger": {}}, "kind", "expected"),
         ({"trigger": "* * * * *"}, "trigger", "valid dictionary"),
         ({"time_zone": "Mars/Olympus"}, "time_zone", "IANA"),
-        ({"priority": 11}, "priority", "1–10"),
+        ({"priority": 11}, "priority", "less than or equal to 10"),
         ({"priority": "9"}, "priority", "valid integer"),
         ({"enabled": "no"}, "enabled", "valid boolean"),
-        ({"misfire": "never"}, "misfire", "skip, run_once, run_all"),
+        ({"misfire": "never"}, "misfire", "'skip', 'run_once' or 'run_all'"),
         ({"start_at": "yesterday"}, "start_at", "expected"),
         ({"name": "a\nb"}, "name", "printable"),
         ({"origin": "declared"}, "origin", "not permitted"),
@@ -276,3 +276,14 @@ def test_no_body_at_all_breaks_the_server(
         problem_of(answer, 400, 404, 422)
     if api.get(f"{BASE}/fuzzed").status_code == 200:
         assert api.delete(f"{BASE}/fuzzed").status_code == 204
+
+
+@pytest.mark.usefixtures("system")
+def test_nobody_adds_more_schedules_than_may_be(api: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callboard.settings, "schedules_max", 2)
+    wanted = {"actor": "health.check_system", "trigger": {"kind": "interval", "days": 1}}
+
+    answers = [api.post("/api/schedules", json=wanted | {"id": f"s{number}"}) for number in range(3)]
+
+    assert [answer.status_code for answer in answers] == [201, 201, 422]
+    assert "which is the most (CALLBOARD_SCHEDULES_MAX)" in answers[-1].json()["detail"]

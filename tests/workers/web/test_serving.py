@@ -57,7 +57,7 @@ def test_with_redis_gone_it_takes_tasks_and_says_that_they_are_deferred(sqlite_d
         )
 
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=90)
     finally:
         end(process)
     assert (answer.status_code, answer.json()["delivery"]) == (201, "deferred")
