@@ -82,6 +82,13 @@ def acknowledge(to: Direct, alert_id: int, *, by: str, now: datetime) -> bool:
     return to.run_counted(marked(to, sql), (clean_text(by, 100), stamp(to.dialect, now), alert_id)) == 1
 
 
+EACH_PROVIDER: Final = (
+    "WITH RECURSIVE p (provider) AS (SELECT min(provider) FROM provider_samples UNION ALL"
+    " SELECT (SELECT min(n.provider) FROM provider_samples AS n WHERE n.provider > p.provider)"
+    " FROM p WHERE p.provider IS NOT NULL)"
+)
+"""The providers that have samples, each by one step through the key, however many samples there are."""
+
 Totals = Mapping[str, Sequence[int]]
 """Actor → how many ended, how many of them failed."""
 

@@ -40,6 +40,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from models import database, direct
+from models.alert_moves import EACH_PROVIDER
 from models.direct import Direct, marked, stamp
 
 PAGE_ROWS: Final = 2_000
@@ -96,9 +97,7 @@ _DATED: Final = {
     " (SELECT task_id FROM health_samples WHERE sampled_at < ? ORDER BY sampled_at LIMIT ?)",
     # why provider by provider: the key begins with it, and each one's samples lie there in the order of their times.
     "provider_samples": "DELETE FROM provider_samples WHERE (provider, sampled_at) IN"
-    " (WITH RECURSIVE p (provider) AS (SELECT min(provider) FROM provider_samples UNION ALL"
-    " SELECT (SELECT min(n.provider) FROM provider_samples AS n WHERE n.provider > p.provider)"
-    " FROM p WHERE p.provider IS NOT NULL)"
+    f" ({EACH_PROVIDER}"
     " SELECT s.provider, s.sampled_at FROM p JOIN provider_samples AS s"
     " ON s.provider = p.provider AND s.sampled_at < ? LIMIT ?)",
     "alerts": "DELETE FROM alerts WHERE alert_id IN"

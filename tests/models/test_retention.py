@@ -11,7 +11,7 @@ import models.retention
 from models import database, direct, schedule_claim, tables, task_groups, task_moves
 from models.retention import PAGE_ROWS, Retention, cut_wal, id_at
 from models.schedule import RunOutcome
-from models.schedule_claim import Run
+from models.schedule_claim import Record, Run
 from models.task import AttemptOutcome, TaskStatus, new_task_id
 from models.task_moves import End, NewTask
 from tests.models import crowd
@@ -193,7 +193,7 @@ def test_a_worker_that_was_not_heard_of_for_as_long_goes(retention: Retention) -
 def test_a_run_of_a_schedule_goes_after_its_time_in_batches(retention: Retention) -> None:
     for due_at in [*(NOW - timedelta(days=31, seconds=number) for number in range(1_500)), NOW - timedelta(days=29)]:
         with direct.transaction() as to:
-            schedule_claim.record(to, "nightly", Run(due_at, RunOutcome.SENT), task_id=None, now=due_at)
+            schedule_claim.record(to, [Record("nightly", Run(due_at, RunOutcome.SENT), None)], now=due_at)
 
     first, second = retention.turn(NOW), retention.turn(NOW)
 
@@ -255,7 +255,7 @@ BOUNDED = {"schedules", "chores", "alert_samples"}
 
 
 def test_every_table_that_the_system_itself_writes_is_pruned_or_bounded() -> None:
-    modules = {"task_tables", "schedule", "alert", "audit", "health", "mail"}
+    modules = {"task_tables", "schedule", "timetable", "alert", "audit", "health", "mail"}
     named = [getattr(tables, name) for name in tables.__all__ if name != "TOTALS"]
     own = {table.__tablename__ for table in named if table.__module__.rpartition(".")[2] in modules}
 

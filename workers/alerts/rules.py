@@ -176,8 +176,10 @@ def _stuck(callboard: "Callboard", to: Direct, now: datetime) -> list[Condition]
 
 def _providers(to: Direct, now: datetime) -> list[Condition]:
     sql = (
-        "SELECT p.provider, p.error FROM provider_samples AS p WHERE p.is_up = ? AND p.sampled_at >= ? AND p.sampled_at"
-        " = (SELECT max(n.sampled_at) FROM provider_samples AS n WHERE n.provider = p.provider)"
+        f"{alert_moves.EACH_PROVIDER} SELECT s.provider, s.error FROM p JOIN provider_samples AS s"
+        " ON s.provider = p.provider AND s.sampled_at ="
+        " (SELECT max(n.sampled_at) FROM provider_samples AS n WHERE n.provider = p.provider)"
+        " WHERE s.is_up = ? AND s.sampled_at >= ?"
     )
     rows = to.run(marked(to, sql), (False, stamp(to.dialect, now - PROVIDER_SAMPLE_FOR)))
     return [

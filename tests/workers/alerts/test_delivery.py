@@ -17,7 +17,6 @@ from tests.workers.alerts.conftest import Webhook
 from tests.workers.clients.smtp_server import MailServer
 from tests.workers.rows import row
 from workers import Callboard, callboard, tasks
-from workers.actors import email
 from workers.alerts import watch
 from workers.errors import SettingsError
 from workers.ledger.relay import relay
@@ -116,7 +115,6 @@ def test_a_mail_server_that_is_away_and_a_webhook_that_hangs_disturb_no_task(
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nobody = closed.getsockname()[1]
     monkeypatch.setattr(callboard.settings, "smtp_url", SecretStr(f"smtp://127.0.0.1:{nobody}"))
-    email.mailer.cache_clear()
     with socket.create_server(("127.0.0.1", 0)) as hangs:
         url = SecretStr(f"json://127.0.0.1:{hangs.getsockname()[1]}/x")
         monkeypatch.setattr(callboard.settings, "alert_channels", (url,))

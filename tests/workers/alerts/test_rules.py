@@ -94,7 +94,7 @@ def plant_missed_run() -> Callable[[], None]:
     now = datetime.now(UTC)
     with direct.transaction() as to:
         run = schedule_claim.Run(now, RunOutcome.SKIPPED_MISFIRE, due_count=4)
-        assert schedule_claim.record(to, "s", run, task_id=None, now=now)
+        assert schedule_claim.record(to, [schedule_claim.Record("s", run)], now=now)
     return lambda: None
 
 
