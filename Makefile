@@ -32,7 +32,7 @@ bench: $(STAMP)  ## bus and ledger beside Dramatiq's own Redis broker and a naiv
 soak: $(STAMP)  ## bus, ledger and faults with their full numbers, everything at once on both databases, then 500 clients
 	CALLBOARD_TEST_FULL=1 $(BIN)/pytest tests/workers/broker tests/models/test_task_moves_machine.py tests/models/test_direct.py \
 		tests/models/test_triggers_oracle.py \
-		tests/workers/ledger tests/faults tests/workers/web/test_conformity.py -n 1 -o timeout=1800 \
+		tests/workers/ledger tests/workers/actors tests/faults tests/workers/web/test_conformity.py -n 1 -o timeout=1800 \
 		--deselect tests/faults/test_soak.py::test_everything_at_once_loses_nothing
 	$(BIN)/python -m tests.soak --database both
 	$(BIN)/python -m tests.soak.clients

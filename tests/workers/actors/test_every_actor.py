@@ -2,7 +2,7 @@
 
 happy path        through the real worker, against real servers and files
 run twice         as one task: one effect
-killed            at each of its effects by SIGKILL, and run again: one effect (death.py)
+killed            at each of its effects (in short each third) by SIGKILL, and run again: one effect (death.py)
 transient fault   tried again by its own policy, and done then; the database away as well
 permanent fault   failed at the first attempt, and the error says the mend
 bad input         refused at the send, without a row
@@ -21,6 +21,7 @@ from dramatiq import MessageProxy, Worker
 from models import database, task_query
 from models.database import DatabaseUnavailable
 from models.task import TaskStatus
+from tests.scale import FULL
 from tests.servers import wait_until
 from tests.workers.actors import cases
 from tests.workers.actors.case import One, each
@@ -37,6 +38,8 @@ from workers.registry import function_of
 __all__ = ["webhook"]
 
 CASES = cases.gather()
+STEP = 1 if FULL else 3
+"""From one point of death to the next: in short each third, which is by turns one right before and one right after."""
 NO_BOUND_MS = 24 * 3_600_000
 """The tests' settings make every back-off short; under this bound an actor's own counts."""
 
@@ -98,7 +101,7 @@ def test_killed_at_any_effect_and_run_again_one_effect(one: One, worlds: NewWorl
         undisturbed = _run(one, world)
 
     died = []
-    for point in range(1, MOST_POINTS + 1):
+    for point in range(1, MOST_POINTS + 1, STEP):
         with worlds() as world:
             arguments = one.case.prepare(world)
             last = dies_at(point, lambda: _attempt(one, arguments, 1))  # noqa: B023 - it is called at once
