@@ -40,7 +40,9 @@ class _Wire(Protocol):
     def disconnect(self) -> None: ...
     def send_command(self, *args: Argument, check_health: bool = ...) -> None: ...
     def send_packed_command(self, command: Sequence[bytes], check_health: bool = ...) -> None: ...
-    def read_response(self, disable_decoding: bool = ..., *, timeout: float = ...) -> Any: ...
+    def read_response(
+        self, disable_decoding: bool = ..., *, timeout: float = ..., disconnect_on_error: bool = ...
+    ) -> Any: ...
     def can_read(self, timeout: float = ...) -> bool: ...
 
 
@@ -91,6 +93,8 @@ class Line:
         self._pool: _Pool | None = None
         self._wire: _Wire | None = None
         self._pid = os.getpid()
+        self.is_idle = True
+        """Whether no answer is awaited."""
         self.faults = 0
         self.tried_s = 0.0
         """When a call was last seen to be without an answer (monotonic clock): whoever waits for a server is alive."""
@@ -135,6 +139,45 @@ class Line:
                 # call on this connection would take it for its own.
                 self._drop(error)
                 raise
+
+    def ask(self, code: Script, *arguments: Argument) -> bool:
+        """Sends a call and does not wait: `answer` reads what it brings. Only on a connection that is open.
+
+        Returns whether it went out; if not, it may have all the same: repeat it, by `call`."""
+        wire = self._wire
+        if wire is None or self._pid != os.getpid():
+            return False
+        try:
+            wire.send_packed_command([self._packed(code, arguments)], check_health=False)
+        except BaseException as error:
+            self._fail(error)
+            if isinstance(error, Exception):
+                return False
+            raise
+        self.is_idle = False
+        return True
+
+    def answer(self, patience_s: float | None) -> Any:
+        """Reads the answer to `ask`. Returns None if it is not there in time: read again.
+
+        patience_s: None: the connection's own; then an answer that does not come in time is lost.
+
+        Raises what redis-py raises; the connection is given up then, and no answer is awaited any more."""
+        try:
+            wire = self._wire
+            if wire is None:
+                raise redis.ConnectionError("the connection was given up before there was an answer")
+            if patience_s is None:
+                answer = wire.read_response(disable_decoding=True)
+            else:
+                answer = wire.read_response(disable_decoding=True, timeout=patience_s, disconnect_on_error=False)
+        except BaseException as error:
+            if patience_s is not None and isinstance(error, redis.TimeoutError):
+                return None
+            self._fail(error)
+            raise
+        self.is_idle = True
+        return answer
 
     def pop_token(
         self,
@@ -202,9 +245,7 @@ class Line:
     def _evaluate(
         self, wire: _Wire, code: Script, arguments: Sequence[Argument], deadline_s: float | None = None
     ) -> Any:
-        # why not `send_command`: it looks at each argument twice, which takes longer than all else here.
-        command = pack_command(("EVALSHA", code.sha, 1, self._prefix, *self._steps, *arguments))  # type: ignore[arg-type]  # its stub says a tuple of one
-        wire.send_packed_command([command], check_health=False)
+        wire.send_packed_command([self._packed(code, arguments)], check_health=False)
         try:
             if deadline_s is None:
                 return wire.read_response(disable_decoding=True)
@@ -217,6 +258,12 @@ class Line:
             # A new server, or its scripts were flushed. EVAL runs and keeps the script in one trip.
             wire.send_command("EVAL", code.source, 1, self._prefix, *self._steps, *arguments, check_health=False)
             return wire.read_response(disable_decoding=True)
+
+    def _packed(self, code: Script, arguments: Sequence[Argument]) -> bytes:
+        # why not `send_command`: it looks at each argument twice, which takes longer than all else here.
+        return pack_command(  # type: ignore[no-any-return]  # hiredis has no types
+            ("EVALSHA", code.sha, 1, self._prefix, *self._steps, *arguments)  # type: ignore[arg-type]  # its stub says a tuple of one
+        )
 
     def _ready_wire(self, deadline_s: float | None = None) -> _Wire:
         if self._pid != os.getpid():
@@ -237,8 +284,13 @@ class Line:
         self._wire = wire
         return wire
 
+    def _fail(self, error: BaseException) -> None:
+        self.faults += 1
+        self._drop(error)
+
     def _drop(self, error: BaseException | None) -> None:
         """Gives the connection up: after an error nobody knows which answer would come next."""
+        self.is_idle = True
         wire, self._wire = self._wire, None
         if wire is not None and self._pool is not None:
             wire.disconnect()

@@ -25,7 +25,7 @@ def parcel(number: int) -> Parcel:
     return Parcel(message, delivery, priority=5, attempt=0, arrived_us=0, got_s=now_s, held_until_s=now_s + FOR_EVER_S)
 
 
-def queue(need: Callable[[], None] = lambda: None) -> WorkQueue:
+def queue(need: Callable[[bool], None] = lambda _: None) -> WorkQueue:
     return WorkQueue(THREADS, look_ahead=LookAhead(THREADS), need=need, dropped=lambda _: None)
 
 
