@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Event, Lock
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from dramatiq import Worker
 from .bus import Bus
 from .envelope import NewerVersion
 from .hub import Hub
+from .line import Line
 from .look_ahead import LookAhead
 from .parcel import Delivery, Parcel, open_delivery
 from .settlement import Settlement, Verdict
@@ -104,6 +106,7 @@ class Crew:
                 accept=self._accept,
                 inspect=broker.fetched,
                 give_back=self.give_back,
+                give_back_now=partial(self._give_back_now, bus),
                 limits=broker.limits,
                 idle_block_s=idle_block_s,
                 revoke_after_s=revoke_after_s,
@@ -153,6 +156,19 @@ class Crew:
         for parcel in parcels:
             if not parcel.settling:
                 self.submit(parcel.settlement(Verdict.RELEASE))
+
+    def _give_back_now(self, bus: Bus, parcels: Sequence[Parcel], line: Line) -> None:
+        """As `give_back`, without waiting for other decisions to go along. Those of another tag take the usual way."""
+        mine = [parcel for parcel in parcels if not parcel.settling and self._broker.bus_of(parcel.queue_name) is bus]
+        self.give_back(parcel for parcel in parcels if self._broker.bus_of(parcel.queue_name) is not bus)
+        settlements = [parcel.settlement(Verdict.RELEASE) for parcel in mine]
+        if settlements:
+            try:
+                self._settlers[bus].execute(settlements, line)
+            except BaseException:
+                for settlement in settlements:
+                    self.submit(settlement)
+                raise
 
     def _need(self, idle: bool) -> None:
         for need in self._needs:

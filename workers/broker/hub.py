@@ -40,7 +40,7 @@ from .backoff import Backoff, is_transient
 from .bell import Bell
 from .bus import Bus
 from .fetcher import Fetcher, Haul
-from .line import Stopped
+from .line import Line, Stopped
 from .parcel import Delivery, Parcel
 from .work_queue import WorkQueue
 
@@ -62,7 +62,8 @@ class Hub(Thread):
 
     accept: makes parcels of deliveries; None for one that is not for the threads (undecodable, unknown actor).
     inspect: called with what a fetch brought, before the threads get it. Must not raise.
-    give_back: called with parcels that were revoked.
+    give_back: called with parcels that came while nothing may start.
+    give_back_now: called with parcels that were revoked, and a line to do it over.
     limits: asked before each fetch for the limits known here, as the bus takes them.
     idle_block_s: longest pop; also how long a message may wait whose wake-up was lost with a dying process.
     """
@@ -76,6 +77,7 @@ class Hub(Thread):
         accept: Callable[[Delivery, float], Parcel | None],
         inspect: Callable[[list[Parcel]], None],
         give_back: Callable[[list[Parcel]], None],
+        give_back_now: Callable[[list[Parcel], Line], None],
         limits: Callable[[], Sequence[str]],
         idle_block_s: float,
         revoke_after_s: float,
@@ -87,6 +89,7 @@ class Hub(Thread):
         self._accept = accept
         self._inspect = inspect
         self._give_back = give_back
+        self._give_back_now = give_back_now
         self._idle_block_s = idle_block_s
         self._revoke_after_s = revoke_after_s
         self._ending = Event()
@@ -284,6 +287,11 @@ class Hub(Thread):
         return self._ending.is_set() or self._served_changed or bool(self._holds)
 
     def _revoke(self, now_s: float) -> None:
-        revoked = self._work_queue.revoke(now_s if self._holds else now_s - self._revoke_after_s)
-        if revoked:
-            self._give_back(revoked)
+        """Gives back what has waited for too long. It is back before anything is fetched over its head."""
+        before_s = now_s if self._holds else now_s - self._revoke_after_s
+        oldest_s = self._work_queue.oldest_s()
+        if oldest_s is None or oldest_s > before_s:
+            return
+        with self._at_line:
+            self._take(self._fetcher.read(None))
+            self._give_back_now(self._work_queue.revoke(before_s), self._fetcher.line)

@@ -388,6 +388,13 @@ class BusMachine(RuleBasedStateMachine):
             assert depth.dead == sum(m.queue == queue for m in self.dead.values())
             assert depth.paused == (queue in self.paused)
 
+    @invariant()
+    def every_lease_has_its_delivery_on_record(self) -> None:
+        # A fetch relies on it: with no more deliveries than leases it looks none up.
+        if hasattr(self, "bus"):
+            leases = self.client.zrange(f"{self.keys.prefix}leases", 0, -1)
+            assert not leases or None not in self.client.hmget(f"{self.keys.prefix}deliveries", leases)
+
 
 LIMITS = {
     "slim": Limit(concurrency=2),

@@ -58,7 +58,8 @@ def test_many_threads_are_out_of_order_by_no_more_than_threads_and_look_ahead(br
 
 def test_queues_of_one_worker_are_merged_in_strict_order(broker: CallboardBroker) -> None:
     started: list[int] = []
-    actors = [actor_of(started.append, actor_name=f"note{q}", queue_name=f"q{q}", broker=broker) for q in range(12)]
+    # More than are read of the index of heads at a time.
+    actors = [actor_of(started.append, actor_name=f"note{q}", queue_name=f"q{q}", broker=broker) for q in range(40)]
     chance = random.Random(3)
     priorities = [chance.randint(1, 10) for _ in range(600)]
     broker.enqueue_many(
@@ -112,6 +113,32 @@ def test_a_new_task_does_not_wait_behind_busy_threads_while_one_is_free(broker: 
             release.set()
 
     assert max(delays_s) < 0.25
+
+
+def test_a_task_that_blocks_among_quick_ones_holds_up_no_other(broker: CallboardBroker, namespace: str) -> None:
+    # What waits in the worker does not go back: it is run beside the long one, or after it.
+    patient = CallboardBroker(client=broker.client, namespace=namespace, revoke_after_s=60.0)
+    release, started, ended = threading.Event(), list[str](), list[str]()
+
+    def task(name: str, wait: bool) -> None:
+        started.append(name)
+        if wait:
+            release.wait(30)
+        ended.append(name)
+
+    actor = actor_of(task, broker=patient)
+    with running(patient, threads=4):
+        # Quick ones first, so that few threads are woken for many messages; then a long one within the same batch.
+        patient.enqueue_many([actor.message(f"quick{i}", False) for i in range(400)])
+        patient.enqueue_many([actor.message("long", True)] + [actor.message(f"after{i}", False) for i in range(20)])
+        try:
+            wait_until(lambda: len(ended) == 420)
+            assert "long" not in ended
+        finally:
+            release.set()
+        patient.join("default", timeout=20_000)
+
+    assert "long" in started
 
 
 def test_a_message_in_a_busy_worker_goes_back_to_its_place(broker: CallboardBroker, namespace: str) -> None:
