@@ -127,18 +127,42 @@ def test_a_task_that_blocks_among_quick_ones_holds_up_no_other(broker: Callboard
         ended.append(name)
 
     actor = actor_of(task, broker=patient)
-    with running(patient, threads=4):
-        # Quick ones first, so that few threads are woken for many messages; then a long one within the same batch.
-        patient.enqueue_many([actor.message(f"quick{i}", False) for i in range(400)])
-        patient.enqueue_many([actor.message("long", True)] + [actor.message(f"after{i}", False) for i in range(20)])
+    with running(patient, threads=4) as worker:
+        # Quick ones first, so that one thread is woken for many messages; then a long one in front of the others.
+        patient.enqueue_many([actor.message(f"quick{i}", False) for i in range(200)])
+        wait_until(lambda: len(ended) == 200 and len(worker.work_queue._parked) == 4)
+        patient.enqueue_many([actor.message("long", True)] + [actor.message(f"after{i}", False) for i in range(10)])
         try:
-            wait_until(lambda: len(ended) == 420)
+            wait_until(lambda: len(ended) == 210)
             assert "long" not in ended
         finally:
             release.set()
         patient.join("default", timeout=20_000)
 
     assert "long" in started
+
+
+def test_what_a_thread_asked_for_before_a_long_task_goes_back_too(broker: CallboardBroker) -> None:
+    release, started = threading.Event(), list[str]()
+
+    def task(name: str) -> None:
+        started.append(name)
+        if name == "long":
+            release.wait(30)
+
+    actor = actor_of(task, broker=broker)
+    with running(broker, threads=1) as worker:
+        broker.enqueue_many([actor.message(f"quick{i}") for i in range(200)])
+        wait_until(lambda: len(started) == 200 and len(worker.work_queue._parked) == 1)
+        # A thread and its look-ahead: the fetch brings five, and the next is asked for before the fifth is started.
+        broker.enqueue_many([actor.message(name) for name in ("a", "b", "c", "d", "long")])
+        broker.enqueue_many([actor.message(f"after{i}") for i in range(20)])
+        wait_until(lambda: "long" in started)
+        try:
+            wait_until(lambda: (broker.depth("default").waiting, broker.depth("default").leased) == (20, 1), 5)
+        finally:
+            release.set()
+        broker.join("default", timeout=20_000)
 
 
 def test_a_message_in_a_busy_worker_goes_back_to_its_place(broker: CallboardBroker, namespace: str) -> None:
