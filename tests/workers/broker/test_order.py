@@ -7,6 +7,7 @@ import threading
 import time
 
 import dramatiq
+import redis
 from dramatiq.middleware import Middleware
 
 from tests.workers.broker import scale
@@ -116,16 +117,18 @@ def test_a_new_task_does_not_wait_behind_busy_threads_while_one_is_free(broker: 
     assert max(delays_s) < 0.25
 
 
-def knows_quick_tasks(worker: dramatiq.Worker, *, threads: int) -> None:
+def knows_quick_tasks(worker: dramatiq.Worker, client: redis.Redis) -> None:
     """Waits until the worker is idle; then it has the measure of tasks of a microsecond."""
     queue = worker.work_queue
     assert isinstance(queue, WorkQueue)
-    wait_until(lambda: len(queue._parked) == threads)
+    wait_until(lambda: len(queue._parked) == queue.threads and client.info("clients")["blocked_clients"] == 1)
     for _ in range(64):
         queue.look_ahead.record(1e-6)
 
 
-def test_a_task_that_blocks_among_quick_ones_holds_up_no_other(broker: CallboardBroker, namespace: str) -> None:
+def test_a_task_that_blocks_among_quick_ones_holds_up_no_other(
+    broker: CallboardBroker, namespace: str, client: redis.Redis
+) -> None:
     # What waits in the worker does not go back: it is run beside the long one, or after it.
     patient = CallboardBroker(client=broker.client, namespace=namespace, revoke_after_s=60.0)
     release, started, ended = threading.Event(), list[str](), list[str]()
@@ -137,8 +140,8 @@ def test_a_task_that_blocks_among_quick_ones_holds_up_no_other(broker: Callboard
         ended.append(name)
 
     actor = actor_of(task, broker=patient)
-    with running(patient, threads=4) as worker:
-        knows_quick_tasks(worker, threads=4)  # so one thread is woken for many messages
+    with running(patient, threads=4, timeout_ms=60_000) as worker:
+        knows_quick_tasks(worker, client)  # so one thread is woken for many messages
         patient.enqueue_many([actor.message("long", True)] + [actor.message(f"after{i}", False) for i in range(10)])
         try:
             wait_until(lambda: len(ended) == 10)
@@ -150,7 +153,7 @@ def test_a_task_that_blocks_among_quick_ones_holds_up_no_other(broker: Callboard
     assert "long" in started
 
 
-def test_what_a_thread_asked_for_before_a_long_task_goes_back_too(broker: CallboardBroker) -> None:
+def test_what_a_thread_asked_for_before_a_long_task_goes_back_too(broker: CallboardBroker, client: redis.Redis) -> None:
     release, started = threading.Event(), list[str]()
 
     def task(name: str) -> None:
@@ -160,7 +163,7 @@ def test_what_a_thread_asked_for_before_a_long_task_goes_back_too(broker: Callbo
 
     actor = actor_of(task, broker=broker)
     with running(broker, threads=1) as worker:
-        knows_quick_tasks(worker, threads=1)
+        knows_quick_tasks(worker, client)
         # A thread and its look-ahead: the fetch brings five, and the next is asked for before the fifth is started.
         broker.enqueue_many([actor.message(name) for name in ("a", "b", "c", "d", "long")])
         broker.enqueue_many([actor.message(f"after{i}") for i in range(20)])
