@@ -168,7 +168,9 @@ def test_what_a_thread_asked_for_before_a_long_task_goes_back_too(broker: Callbo
         broker.enqueue_many([actor.message(name) for name in ("a", "b", "c", "d", "long")])
         broker.enqueue_many([actor.message(f"after{i}") for i in range(20)])
         wait_until(lambda: "long" in started)
+        ((hub,),) = [crew._hubs.values() for crew in broker._crews]
         try:
+            wait_until(lambda: hub._fetcher.asked is None, 5)
             wait_until(lambda: (broker.depth("default").waiting, broker.depth("default").leased) == (20, 1), 5)
         finally:
             release.set()
