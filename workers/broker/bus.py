@@ -116,6 +116,7 @@ class Fetch(NamedTuple):
 
     remember: after a fault, so that a late copy of an earlier call takes nothing.
     limits: of the actors that have one, as `Limit.wire` says them.
+    woken_by: the queue whose wake-up token was taken since the last fetch: if more is left there, another is woken.
     """
 
     owner: str
@@ -124,6 +125,7 @@ class Fetch(NamedTuple):
     queue_names: Sequence[str]
     remember: bool
     limits: Sequence[str] = ()
+    woken_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +240,7 @@ class Bus:
             policy.grace_us,
             policy.max_losses,
             policy.dead_letters_kept,
+            fetch.woken_by,
             len(fetch.queue_names),
             *fetch.queue_names,
             *fetch.limits,

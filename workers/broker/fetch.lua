@@ -9,7 +9,8 @@
 -- ARGV[5]  '1': remember this claim even if it is empty (after a fault, when late copies may be on their way)
 -- ARGV[6]  room   ARGV[7] lease in microseconds   ARGV[8] grace after a restart, in microseconds
 -- ARGV[9]  losses after which a message is dead (0: never)   ARGV[10] dead letters kept a queue
--- ARGV[11] number of queues served, then their names, then the limits this worker knows: "actor\nconcurrency rate per_us"
+-- ARGV[11] the queue whose wake-up token this process took last ('': none since its last fetch)
+-- ARGV[12] number of queues served, then their names, then the limits this worker knows: "actor\nconcurrency rate per_us"
 --          (0: no such limit)
 --
 -- A lane (the messages of one limited actor) is one more source, as long as it has permits: `concurrency` less what is
@@ -52,9 +53,9 @@ expire(now_us, restarted_us, grace_us, tonumber(ARGV[9]), tonumber(ARGV[10]))
 promote(now_us, 500)
 
 local served, limits = {}, {}
-local queue_count = tonumber(ARGV[11])
-for i = 12, 11 + queue_count do served[ARGV[i]] = true end
-for i = 12 + queue_count, #ARGV do
+local queue_count = tonumber(ARGV[12])
+for i = 13, 12 + queue_count do served[ARGV[i]] = true end
+for i = 13 + queue_count, #ARGV do
   local cut = string.find(ARGV[i], '\n', 1, true)
   limits[string.sub(ARGV[i], 1, cut - 1)] = string.sub(ARGV[i], cut + 1)
 end
@@ -269,10 +270,16 @@ elseif ARGV[5] == '1' then
 end
 
 if taken >= room then
-  -- More is left than this process can hold: pass the wake-up on, so that the next blocked one comes.
+  -- More is left than this process can hold: pass the wake-up on, so that the next blocked one comes. It may serve fewer
+  -- queues than this one: first of all in the queue that had the token, then in whichever are known to have more.
   local left, keys = {}, {}
   for i = 1, heap_size do left[i] = heap[i].queue end
   left[#left + 1] = head_queue
+  if ARGV[11] ~= '' then
+    for _, place in ipairs(places(ARGV[11])) do
+      if redis.call('ZSCORE', HEADS, place) then left[#left + 1] = place end
+    end
+  end
   for i = 1, #left do keys[i] = wake_of(queue_of(left[i])) end
   if #left > 0 and redis.call('EXISTS', unpack(keys)) < #left then
     for i = 1, #left do wake(left[i], 1) end

@@ -41,7 +41,10 @@ class Haul(NamedTuple):
 
 
 class Fetcher:
-    """limits: asked before each fetch for the limits known here, as the bus takes them. stop: ends `fetch`."""
+    """limits: asked before each fetch for the limits known here, as the bus takes them. stop: ends `fetch`.
+
+    asked: what is without an answer. woken_by: to be set to the queue whose wake-up token was taken.
+    """
 
     def __init__(self, bus: Bus, owner: str, *, limits: Callable[[], Sequence[str]], stop: Event) -> None:
         self._bus = bus
@@ -49,6 +52,7 @@ class Fetcher:
         self._limits = limits
         self.line = bus.open_line(stop)
         self.asked: Asked | None = None
+        self.woken_by = ""
         self._number = 0
         self._remember_until_s = 0.0
         self._faults_seen = 0
@@ -95,8 +99,10 @@ class Fetcher:
             queue_names,
             remember=now_s < self._remember_until_s,
             limits=self._limits(),
+            woken_by=self.woken_by,
         )
 
     def _haul(self, fetch: Fetch, catch: Catch, asked_s: float) -> Haul:
         self._number = fetch.claim
+        self.woken_by = ""
         return Haul(catch, len(catch.deliveries) >= fetch.room, asked_s)

@@ -101,7 +101,7 @@ class Hub(Thread):
         self._busy_until_s = 0.0
         self._served: tuple[str, ...] = ()
         self._served_changed = False
-        self._wake_keys: list[str] = []
+        self._wake_keys: dict[str, str] = {}
         self._holds: set[str] = set()
         self._dry = False
         self._turned_s = time.monotonic()
@@ -274,14 +274,16 @@ class Hub(Thread):
         if self._served_changed:
             self._served_changed = False
             keys = self._bus.keys
-            self._wake_keys = [keys.poke(self._owner), *(keys.wake(name) for name in self._served)]
-        self._fetcher.line.pop_token(
-            self._wake_keys,
+            self._wake_keys = {keys.poke(self._owner): ""} | {keys.wake(name): name for name in self._served}
+        had_token = self._fetcher.line.pop_token(
+            tuple(self._wake_keys),
             self._idle_block_s,
             self._abandoned,
             due_s=due_s,
             poke=lambda: self._bus.poke(self._owner),
         )
+        if had_token is not None:
+            self._fetcher.woken_by = self._wake_keys[had_token.decode()]
 
     def _abandoned(self) -> bool:
         return self._ending.is_set() or self._served_changed or bool(self._holds)

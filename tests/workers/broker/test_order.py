@@ -14,6 +14,7 @@ from tests.workers.broker import scale
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
 from workers.broker import CallboardBroker, Parcel, Policy
+from workers.broker.bus import Fetch
 from workers.broker.work_queue import WorkQueue
 
 
@@ -202,6 +203,46 @@ def test_a_message_in_a_busy_worker_goes_back_to_its_place(broker: CallboardBrok
 
     assert started[-20:] == [f"after{i}" for i in range(20)]
     assert took_s < 0.5  # 45 ms on a quiet machine
+
+
+def test_what_goes_back_waits_for_no_other_decision_and_so_is_there_before_the_next_fetch(
+    broker: CallboardBroker, namespace: str, client: redis.Redis
+) -> None:
+    slow_to_settle = CallboardBroker(client=broker.client, namespace=namespace, settle_linger_s=60.0)
+    release, started = threading.Event(), list[str]()
+
+    def task(name: str) -> None:
+        started.append(name)
+        release.wait(30)
+
+    actor = actor_of(task, broker=slow_to_settle)
+    with running(slow_to_settle, threads=1) as worker:
+        knows_quick_tasks(worker, client)
+        slow_to_settle.enqueue_many([actor.message(f"{i}") for i in range(5)])
+        try:
+            wait_until(lambda: started and worker.work_queue.qsize() == 0)
+            assert slow_to_settle.depth("default").waiting == 4
+        finally:
+            release.set()
+
+    assert started == ["0"]
+
+
+def test_who_takes_what_it_can_passes_the_wake_up_on(broker: CallboardBroker, client: redis.Redis) -> None:
+    names = [f"q{i}" for i in range(20)]
+    actors = [actor_of(lambda: None, actor_name=f"a_{name}", queue_name=name, broker=broker) for name in names]
+    broker.enqueue_many([actor.message() for actor in actors for _ in range(2)])
+    bus = broker.bus_of("q0")
+    wakes = [bus.keys.wake(name) for name in names]
+    client.delete(*wakes)  # as after each had woken somebody
+
+    line = bus.open_line(threading.Event())
+    catch = bus.fetch(line, Fetch("me", claim=1, room=5, queue_names=names, remember=False, woken_by="q19"))
+    line.close()
+
+    # Two of q0, two of q1, one of q2: what is left in q2, the best of the others, and where the token came from.
+    assert len(catch.deliveries) == 5
+    assert [name for name, key in zip(names, wakes, strict=True) if client.llen(key)] == ["q2", "q3", "q19"]
 
 
 def test_a_worker_holds_no_more_than_its_threads_and_four_times_as_many_ahead(broker: CallboardBroker) -> None:
