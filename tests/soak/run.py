@@ -9,6 +9,7 @@ from itertools import pairwise
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
+from tests.scale import FULL
 from tests.servers import wait_until
 from tests.soak import evidence, judge
 from tests.soak.evidence import Evidence
@@ -18,6 +19,9 @@ from tests.soak.stage import Stage, stage
 
 SLOW = 5
 """A busy machine may take so many times longer to send than planned."""
+LOOK_AHEAD = 4
+"""Messages that a worker holds for each of its threads at most, so as many may end before an outcome is written. On a
+quiet machine, with the database there, it is written before the next begins."""
 MAX_GUILTY = 20
 """Task ids that a report names for each rule."""
 
@@ -116,7 +120,15 @@ def _run(plan: Plan, made: Stage) -> Report:
     verdict = judge.judge(
         ledger,
         seen,
-        judge.Faults(made.killed, made.kills, made.bus_faults, plan.settle_s, plan.threads, plan.workers),
+        judge.Faults(
+            made.killed,
+            made.kills,
+            made.bus_faults,
+            plan.settle_s,
+            plan.threads,
+            plan.workers,
+            unwritten=LOOK_AHEAD if plan.database_outage_s or not FULL else 0,
+        ),
     )
     done: dict[str, int] = {}
     for _, what in made.done:
