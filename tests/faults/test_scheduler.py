@@ -271,11 +271,11 @@ def test_when_schedulers_die_holding_a_due_time_another_has_it_within_five_secon
         for slot in (0, 1):
             stage.kill(slot)
             stage.start(slot, dies=point)
-        wait_until(lambda: not (stage.lives(0) or stage.lives(1)), within_s=30, what="two to die there")
+        wait_until(lambda: not (stage.lives(0) or stage.lives(1)), within_s=60, what="two to die there")
         await_runs(2)
         stage.start(0)
         stage.start(1)
-    wait_until(all_are_on_the_bus, within_s=30, what="the relay")
+    wait_until(all_are_on_the_bus, within_s=60, what="the relay")
     stage.end()
 
     assert_each_second_was_claimed_in_time(begin)
@@ -298,7 +298,7 @@ def test_with_redis_away_for_a_minute_each_due_time_is_claimed_in_time_and_sent_
             stage.start(slot)
             await_runs(1)
     own_redis.start()
-    wait_until(all_are_on_the_bus, within_s=30, what="the relay")
+    wait_until(all_are_on_the_bus, within_s=60, what="the relay")
     stage.end()
 
     assert_each_second_was_claimed_in_time(begin)
@@ -306,9 +306,17 @@ def test_with_redis_away_for_a_minute_each_due_time_is_claimed_in_time_and_sent_
 
 
 def await_runs(count: int) -> None:
-    """Wait until so many seconds more have been claimed."""
+    """Wait until so many seconds more have been claimed, and all that are due."""
     before = len(runs_of("every-second"))
     wait_until(lambda: len(runs_of("every-second")) >= before + count, within_s=60, what=f"{count} more runs")
+    # why: else one would be killed for each that is claimed, and a slow machine would fall behind more and more.
+    wait_until(lambda: next_run_at() > datetime.now(UTC), within_s=60, what="what is due")
+
+
+def next_run_at() -> datetime:
+    found = rows()["every-second"].next_run_at
+    assert found is not None
+    return found
 
 
 def assert_each_second_was_claimed_in_time(begin: datetime) -> None:

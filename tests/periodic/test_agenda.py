@@ -16,7 +16,6 @@ from models.schedule_claim import Record
 from models.task import Task, TaskStatus
 from periodic.agenda import Agenda
 from periodic.declaration import Declaration, crontab
-from periodic.timetable import TIMETABLE
 from tests.servers import OwnRedis, wait_until
 from workers import callboard, tasks
 from workers.ledger import outbox
@@ -26,6 +25,7 @@ NOON = datetime(2026, 11, 22, 12, 0, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 OF_ANY_TIME_S = -10.0 * 366 * 24 * 3600
 """A grace with which the relay also takes what was claimed in a future that is only a test's."""
+CHECK = Declaration("health", "health.check_system", crontab("* * * * *"), max_retries=1, time_limit_s=30)
 HOURLY = Declaration("hourly", "diagnostics.run_self_test", crontab("0 * * * *"), {"steps": 1, "seconds": 0})
 
 
@@ -59,7 +59,7 @@ def finish(task: Task) -> None:
 @pytest.fixture
 def make_agenda(bus: redis.Redis, ledger_database: str) -> Callable[..., Agenda]:
     """A scheduler process's agenda over the declarations given."""
-    return lambda *declarations: Agenda(callboard, declarations or TIMETABLE)
+    return lambda *declarations: Agenda(callboard, declarations or [CHECK])
 
 
 def test_a_due_time_sends_one_task_with_the_schedules_policy(make_agenda: Callable[..., Agenda]) -> None:
@@ -69,7 +69,7 @@ def test_a_due_time_sends_one_task_with_the_schedules_policy(make_agenda: Callab
     assert agenda.wake(NOON + MINUTE) == 1
 
     (task,) = sent()
-    assert (task.task_name, task.schedule_id, task.max_retries) == ("health.check_system", "system-health-check", 1)
+    assert (task.task_name, task.schedule_id, task.max_retries) == ("health.check_system", "health", 1)
     assert task.options["time_limit"] == 30_000
     assert task.enqueued_at is not None
     assert callboard.broker.depth("health").live == 1
@@ -293,7 +293,7 @@ def test_the_clock_may_jump_forth_and_back(make_agenda: Callable[..., Agenda]) -
 def test_with_redis_away_claims_go_on_and_with_the_database_away_nothing_ends(
     own_redis: OwnRedis, sqlite_database: str
 ) -> None:
-    agenda = Agenda(callboard, TIMETABLE)
+    agenda = Agenda(callboard, [CHECK])
     agenda.wake(NOON)
     own_redis.kill()
 

@@ -14,9 +14,11 @@ from models import database, schema
 from models.schedule import Schedule
 from periodic import schedules
 from periodic.agenda import Agenda
+from periodic.declaration import Declaration, crontab
 from periodic.process import declare_tick
-from periodic.timetable import TIMETABLE
 from workers import callboard, tasks
+
+CHECK = Declaration("health", "health.check_system", crontab("0 0 1 1 *"))
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def scheduler(bus: redis.Redis, redis_url: str) -> Iterator[periodiq.Scheduler]:
     """periodiq's own, with our tick as its only actor."""
     broker, upkeep = RedisBroker(url=redis_url), callboard.upkeep("scheduler")
     broker.add_middleware(periodiq.PeriodiqMiddleware())
-    yield periodiq.Scheduler([declare_tick(broker, Agenda(callboard, TIMETABLE), upkeep)])
+    yield periodiq.Scheduler([declare_tick(broker, Agenda(callboard, [CHECK]), upkeep)])
     upkeep.stop()
     broker.close()
 
@@ -42,7 +44,7 @@ def test_a_wake_up_sends_what_is_due_and_is_itself_no_task(
 ) -> None:
     wake(scheduler)
     with database.writing() as session:
-        row = session.get_one(Schedule, "system-health-check")
+        row = session.get_one(Schedule, "health")
         row.next_run_at = pendulum.now("UTC").subtract(seconds=1)
 
     naps = wake(scheduler)
@@ -64,4 +66,4 @@ def test_it_raises_nothing_whatever_it_meets_and_goes_on_when_that_is_mended(
     schema.upgrade()
     wake(scheduler)
 
-    assert [row["id"] for row in schedules.list()] == ["system-health-check"]
+    assert [row["id"] for row in schedules.list()] == ["health"]

