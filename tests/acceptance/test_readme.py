@@ -295,3 +295,47 @@ def test_the_task_routes_in_an_application_of_ones_own_are_under_its_authenticat
     assert answers == [401, 403, 201]
     latest = audit.entries(limit=1)[0]
     assert (latest.who, latest.action, latest.outcome) == ("meera", "tasks.enqueue", "done")
+
+
+def test_every_link_within_the_readme_leads_to_a_heading() -> None:
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+    assert set(re.findall(r"\]\(#([^)]+)\)", prose)) <= anchors
+
+
+def test_the_names_that_people_may_know_lead_to_settings_that_there_are() -> None:
+    table = README[README.index("Names that you may know") : README.index("## Where things are")]
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.*) \|$", table, re.MULTILINE))
+
+    assert list(rows) == [
+        "max_tasks", "task_timeout", "max_task_retries", "auto_restart_tasks", "scheduler_thread_pool",
+        "tasks_directory",
+    ]  # fmt: skip
+    for here in rows.values():
+        names = re.findall(r"CALLBOARD_([A-Z_]+)", here)
+        assert names
+        assert {name.lower() for name in names} <= set(Settings.model_fields)
+    assert (PROJECT_DIR / "workers" / "actors").is_dir()
+
+
+def test_the_verbs_and_paths_of_its_table_exist() -> None:
+    from tests.workers.cli.test_verbs import verbs
+    from workers.web import create_app  # why: FastAPI is only needed here.
+
+    chapter = README[README.index("## Command line and API") : README.index("| exit code |")].replace("\\|", "¦")
+    rows = [line.strip("| ").split(" | ") for line in chapter.splitlines() if line.startswith("| ")][1:]
+    said = {one for _, cell, _ in rows for one in re.findall(r"`([a-z]+(?: [a-z¦]+)?)", cell)}
+    paths = {one for *_, cell in rows for one in re.findall(r"`(?:PATCH )?/?([a-z][a-z_/{}¦-]+)", cell)} - {"dry_run"}
+    there = {re.sub(r"\{.*?\}", "{id}", path) for path in create_app().openapi()["paths"]}
+
+    assert len(said) > 10
+    assert {tuple(f"{group} {one}".split()) for group, _, names in (verb.partition(" ") for verb in said)
+            for one in names.split("¦")} - {("alerts",)} <= {*verbs()}  # fmt: skip
+    assert len(paths) > 12
+    for name in paths:
+        head, _, last = re.sub(r"\{.*?\}", "{id}", name).rpartition("/")
+        for one in last.split("¦"):
+            path = f"{head}/{one}".strip("/")
+            assert there & {f"/api/{path}", f"/api/{path}/", f"/{path}"}, path

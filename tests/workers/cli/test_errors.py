@@ -1,6 +1,9 @@
 """Each wrong input is one line on stderr with its mend and a documented exit code: never a traceback."""
 
+import re
+import signal
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from tests.workers.cli.conftest import Run, run_script
 from workers import callboard, tasks
 from workers.cli.main import app
 
+PROJECT_DIR = Path(__file__).resolve().parents[3]
 SELF_TEST = "diagnostics.run_self_test"
 MAIL = "email.send_confirmation"
 
@@ -148,3 +152,31 @@ def test_a_wrong_setting_stops_the_console_script_with_one_line() -> None:
     assert ended.code == 2
     (line,) = ended.error_lines
     assert line.startswith("callboard: CALLBOARD_THREADS='many' is wrong")
+
+
+@pytest.mark.usefixtures("system")
+def test_exit_codes_are_those_of_the_readme_and_of_help(run: Run, tmp_path: Path) -> None:
+    documented = re.findall(r"^\| (\d+) \| ", (PROJECT_DIR / "README.md").read_text(), re.MULTILINE)
+    came: list[int] = [run("actors").code, run("inventory", "--check", "--output", str(tmp_path / "none.csv")).code]
+    came.append(run("tasks", "list", "--limit", "0").code)
+    url = database.bound_url()
+    database.bind(f"sqlite:///{tmp_path / 'none.db'}")
+    try:
+        came.append(run("tasks", "list").code)
+    finally:
+        database.bind(url)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # why: xdist's workers ignore it.
+    pressed = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    pressed.start()
+    try:
+        came.append(run("enqueue", SELF_TEST, "--wait", "--timeout", "60").code)
+    finally:
+        pressed.cancel()
+        pressed.join()
+        signal.signal(signal.SIGINT, before)
+
+    assert came == [0, 1, 2, 3, 130]
+    assert [int(code) for code in documented] == came
+    epilog = app.info.epilog
+    assert isinstance(epilog, str)
+    assert [int(code) for code in re.findall(r"\b(\d+)\b", epilog)] == came
