@@ -185,9 +185,11 @@ def test_a_journal_without_keys_adds_up_to_one_row_also_when_it_is_empty(monkeyp
 def test_a_run_of_a_schedule_is_counted_once(outcome: RunOutcome, count: int | None, expected: dict[str, int]) -> None:
     run = schedule_claim.Run(NOW, outcome, due_count=count)
 
-    recorded = [move(schedule_claim.record, "s", run, task_id=None, now=LATER) for _ in range(2)]
+    record = schedule_claim.Record("s", run, None)
 
-    assert recorded == [True, False]
+    recorded = [move(schedule_claim.record, [record], now=LATER) for _ in range(2)]
+
+    assert recorded == [[record], []]
     with direct.reading() as to:
         (row,) = totals.read(to, totals.SCHEDULES)
     assert {name: amount for name, amount in row.items() if amount} == expected

@@ -61,7 +61,7 @@ def test_the_terminal_shows_last_run_findings_and_error(run: Run, monkeypatch: p
     assert relay.split() == ["relay", "never", "failed", "since:", "no", "answer", "[yet]", "worker:h:1"]
     name, minutes, *rest = sweep.split()
     assert (name, int(minutes) >= 10) == ("sweep", True)
-    assert " ".join(rest) == "min 12 ms 2 without_message, 0 without_row worker:h:1"
+    assert " ".join(rest) == "min 12 ms 2 without_message worker:h:1"
     assert [row["name"] for row in json.loads(run("chores", "--json").out)] == ["relay", "sweep"]
 
 
