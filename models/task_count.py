@@ -29,7 +29,7 @@ from models.task_walk import WALK_ROWS, Tally, Walk
 
 EXACT_UP_TO = 100_000
 """A higher number is marked as an estimate."""
-ALWAYS_UP_TO = 10_000
+ALWAYS_UP_TO = 5_000
 """So many candidates are counted whatever the time: a small table's numbers are no estimates."""
 PATIENT_S: Final = 1.0
 """How long a count may take that was asked for by itself."""

@@ -16,6 +16,10 @@ from models.task import TaskStatus
 from models.task_end import ATTEMPT_COLUMNS
 from models.task_start import Attempt
 
+UNKNOWN_WORKER: Final = "unknown"
+"""Who had an attempt of which it is only known that there was one."""
+MOST_UNKNOWN: Final = 100
+
 
 class Loss(msgspec.Struct, frozen=True):
     """A running attempt whose worker is gone. failed_because: None lets it run again."""
@@ -65,7 +69,19 @@ def lose(to: Direct, losses: Sequence[Loss], now: datetime) -> set[Attempt]:
 
 
 def note_lost_delivery(to: Direct, task_id: str, number: int, worker_id: str, now: datetime) -> None:
-    """Record an attempt that the bus had handed to a worker which vanished before the row heard of it."""
+    """Record an attempt that the bus had handed to a worker which vanished before the row heard of it.
+
+    The bus remembers the last such worker only. Where several vanished in a row, the numbers between are theirs: they
+    are recorded too, of UNKNOWN_WORKER.
+    """
+    before = "SELECT coalesce(max(number), 0) FROM task_attempts WHERE task_id = ? AND number < ?"
+    last = int(to.run(marked(to, before), (task_id, number))[0][0])
+    for between in range(max(last + 1, number - MOST_UNKNOWN), number):
+        _note(to, task_id, between, UNKNOWN_WORKER, now)
+    _note(to, task_id, number, worker_id, now)
+
+
+def _note(to: Direct, task_id: str, number: int, worker_id: str, now: datetime) -> None:
     values = (task_id, number, worker_id, stamp(to.dialect, now), "WorkerLost", _lost_words(worker_id))
     count = "INSERT INTO task_totals (task_name, queue, lost) SELECT task_name, queue, 1 FROM background_tasks AS t"
     if to.dialect != "sqlite":

@@ -226,7 +226,8 @@ def by_id(walk: Walk, place: Place | None, limit: int, offset: int) -> Found:
     if walk.is_whole:
         ids = walk.next_ids(after_id, limit + 1, offset=offset)
         more = Place(ids[limit - 1]) if len(ids) > limit else None
-        return Found(ids[:limit], more, is_partial=False, saw=_end(place, offset, len(ids), is_end=more is None))
+        passed, is_all = offset + len(ids), place is None and more is None and (bool(ids) or not offset)
+        return Found(ids[:limit], more, is_partial=False, saw=Tally(passed, passed, is_all=True) if is_all else None)
     matching: list[str] = []
     walked, chunk = 0, max(_CHUNK, limit)
     until_s = time.monotonic() + WALK_S
@@ -260,19 +261,16 @@ def by_value(walk: Walk, place: Place | None, limit: int, offset: int, what: str
         beyond = value < last if walk.is_descending else value > last
         conditions.append(beyond | ((value == last) & walk.is_beyond(place.last_id)))
     order = (value.desc(), _key.desc()) if walk.is_descending else (value, _key)
-    statement = select(_key, value).where(*conditions).order_by(*order).limit(limit + 1).offset(offset)
-    found = walk.session.execute(statement).all()
+    statement = select(_key, value, func.count().over()).where(*conditions).order_by(*order)
+    found = walk.session.execute(statement.limit(limit + 1).offset(offset)).all()
     ids = [row[0] for row in found[:limit]]
     after = Place(ids[-1], int(found[limit - 1][1]), window.first_id, now_us) if len(found) > limit else None
-    saw = _end(place, offset, len(found), is_end=after is None and window.is_last)
+    saw = (
+        Tally(rows, found[0][2] if found else 0, is_all=window.is_last)
+        if place is None and (found or not offset)
+        else None
+    )
     return Found(ids, after, is_partial=not window.is_last, saw=saw)
-
-
-def _end(place: Place | None, offset: int, rows: int, *, is_end: bool) -> Tally | None:
-    """What a page that is the last says of all: whoever knows where it began knows how many they are."""
-    if place is not None or not is_end or (offset and not rows):
-        return None
-    return Tally(offset + rows, offset + rows, is_all=True)
 
 
 def _duration_ms(dialect: str, now_us: int) -> Any:

@@ -1,5 +1,8 @@
 """The bus beside stock RedisBroker, in one run: `python -m tests.benchmarks.bus [--full] [--server redis|valkey]`.
 
+One figure alone, in pairs that take turns (on a busy machine the CPU a message tells more than the ratio):
+`python -m tests.benchmarks.bus --only drain-12 --pairs 6`.
+
 Prints a table with ratios and targets; ends with status 1 if a target is missed. Stock and ours take turns, medians are
 compared: only the ratio carries over to another machine. Nothing may be lost or run twice: that is counted too.
 """
@@ -38,6 +41,8 @@ class Size:
 
 SHORT = Size(drain=30_000, send=4_000, latency=200, rounds=3)
 FULL = Size(drain=60_000, send=20_000, latency=1_000, rounds=5)
+DRAINS = {"drain-1": 1, "drain-12": 12}
+"""What can be measured alone → number of queues."""
 
 
 class Crew:
@@ -271,12 +276,45 @@ def _measure(size: Size, server: Server) -> list[Row]:
     ]
 
 
+def drain_in_pairs(queues: int, pairs: int, count: int, kind_of_server: str) -> None:
+    """Prints each pair of drains, stock's and ours in turn, and the medians."""
+    server = Server(kind_of_server)
+    try:
+        benches = [Bench(kind, server) for kind in (STOCK, OURS)]
+        ratios: list[tuple[float, float]] = []
+        print(f"{'':10} {'per s':>17} {'worker us':>13} {'server us':>13} {'cores busy':>13} {'ratio':>7} {'CPU':>6}")
+        for number in range(pairs):
+            first, second = (bench.drain(count, processes=2, threads=8, queues=queues) for bench in benches)
+            cpu_us = [result["worker_us"] + result["server_us"] for result in (first, second)]
+            cores = [us * result["per_s"] / 1e6 for us, result in zip(cpu_us, (first, second), strict=True)]
+            ratios.append((second["per_s"] / first["per_s"], cpu_us[1] / cpu_us[0]))
+            print(
+                f"pair {number + 1:<5} {first['per_s']:8.0f} {second['per_s']:8.0f}"
+                f" {first['worker_us']:6.0f} {second['worker_us']:6.0f} {first['server_us']:6.0f}"
+                f" {second['server_us']:6.0f} {cores[0]:6.2f} {cores[1]:6.2f}"
+                f" {ratios[-1][0]:6.2f}x {ratios[-1][1]:6.3f}",
+                flush=True,
+            )
+        per_s, cpu = (statistics.median(column) for column in zip(*ratios, strict=True))
+        print(
+            f"{queues} queues, median of {pairs} pairs: {per_s:.2f} x stock (target 3.5), CPU a message {cpu:.3f} of it"
+        )
+    finally:
+        server.remove()
+
+
 def main() -> None:
     """Prints the table; exits with 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="more messages, more rounds")
+    parser.add_argument("--only", choices=sorted(DRAINS), help="measure this alone, in pairs of stock and ours")
+    parser.add_argument("--pairs", type=int, default=6, help="how many, with --only (default 6)")
     parser.add_argument("--server", choices=[REDIS, VALKEY], default=VALKEY)
     arguments = parser.parse_args()
+    if arguments.only:
+        size = FULL if arguments.full else SHORT
+        drain_in_pairs(DRAINS[arguments.only], arguments.pairs, size.drain, arguments.server)
+        return
     rows = measure(FULL if arguments.full else SHORT, arguments.server)
     print(f"dramatiq {dramatiq.__version__}, redis-py {redis.__version__}, server: {arguments.server}")
     print(f"{'':34} {'stock':>10} {'ours':>10} {'ratio':>7}  target")

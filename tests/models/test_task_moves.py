@@ -373,6 +373,22 @@ def test_a_delivery_that_vanished_before_its_row_heard_of_it_is_on_record() -> N
     assert found == [(1, "w-1", None, AttemptOutcome.LOST), (2, "w-2", NOW, None)]
 
 
+def test_deliveries_that_vanished_one_after_the_other_are_all_on_record() -> None:
+    task_id = accepted()
+    assert start(task_id, 4, "w-4")
+
+    with direct.transaction() as to:
+        task_moves.note_lost_delivery(to, task_id, 3, "w-3", NOW)
+        task_moves.note_lost_delivery(to, task_id, 3, "w-3", LATER)
+        assert task_moves.lost_attempts(to, task_id) == 3
+
+    found = [(one.number, one.worker_id, one.started_at, one.outcome) for one in attempts(task_id)]
+    lost = [
+        (number, worker, None, AttemptOutcome.LOST) for number, worker in ((1, "unknown"), (2, "unknown"), (3, "w-3"))
+    ]
+    assert found == [*lost, (4, "w-4", NOW, None)]
+
+
 def test_a_vanished_delivery_that_is_on_record_with_its_outcome_stays_as_it_is() -> None:
     task_id = running()
     assert end(task_id, **RETRIED | {"eta": NOW})

@@ -159,7 +159,7 @@ def _attempt_rules(row: Any, runs: list[Execution], attempts: list[Any], faults:
     if sum(attempt.outcome == "retried" for attempt in attempts) != row.retry_count:
         yield "its retry_count is not the number of its retried attempts"
     numbers = {attempt.number for attempt in attempts}
-    if any(run.attempt not in numbers and run.pid not in faults.killed for run in runs):
+    if any(run.attempt not in numbers and not _is_forgotten(run, row, faults) for run in runs):
         yield "it ran in an attempt that is not on record"
     by_number = {(run.attempt, run.error is not None) for run in runs if run.ended is not None}
     for attempt in attempts:

@@ -11,6 +11,7 @@
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,6 +105,32 @@ def in_thread(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
 
 
 # --- it answers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("a_linger", "lingers"), [(0, 1), (4, 1), (12, 4), (120, 2)])
+def test_the_more_outcomes_come_the_longer_a_commit_waits_for_more_of_them(
+    scribe: Scribe, wire: Wire, a_linger: int, lingers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came = [accepted() for _ in range(4 * a_linger + 1)]
+    first_commit = threading.Event()
+
+    class Clock:
+        """Outcomes come while the scribe lingers for its first commit."""
+
+        monotonic = staticmethod(time.monotonic)
+
+        def sleep(self, _s: float) -> None:
+            for _ in range(0 if wire.settled else a_linger):
+                scribe.end(ended(came.pop()))
+
+    monkeypatch.setattr(scribe_module, "time", Clock())
+    scribe.on_written = lambda written: (counts.append(len(written)), first_commit.set())
+    counts: list[int] = []
+    scribe.end(ended(came.pop()))
+    scribe.start(wire)
+
+    assert first_commit.wait(10)
+    assert counts[0] == 1 + lingers * a_linger
 
 
 def test_outcomes_of_all_threads_are_written_and_told_to_the_bus_only_after_their_commit(

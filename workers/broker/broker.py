@@ -161,14 +161,13 @@ class CallboardBroker(Broker):
         """Calls the `before_` hooks, in order. As Dramatiq's, without the empty ones."""
         if signal == "worker_boot":
             self._worker_boots(cast("Worker", args[0]))
-        hook = "before_" + signal
-        for middleware in self._hooks.listeners(hook, self.middleware):
+        for hook in self._hooks.listeners("before_" + signal, self.middleware):
             try:
-                getattr(middleware, hook)(self, *args, **kwargs)
+                hook(self, *args, **kwargs)
             except MiddlewareError:
                 raise
             except Exception:  # as Dramatiq does: a hook that fails must not stop the others
-                self.logger.critical("Unexpected failure in %s of %r.", hook, middleware, exc_info=True)
+                self.logger.critical("Unexpected failure in %r.", hook, exc_info=True)
         if signal == "worker_shutdown":
             crew = self._crews_by_worker.get(id(args[0]))
             if crew is not None:
@@ -176,12 +175,11 @@ class CallboardBroker(Broker):
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Calls the `after_` hooks, in reverse. As Dramatiq's, without the empty ones."""
-        hook = "after_" + signal
-        for middleware in reversed(self._hooks.listeners(hook, self.middleware)):
+        for hook in reversed(self._hooks.listeners("after_" + signal, self.middleware)):
             try:
-                getattr(middleware, hook)(self, *args, **kwargs)
+                hook(self, *args, **kwargs)
             except Exception:  # as Dramatiq does: a hook that fails must not stop the others
-                self.logger.critical("Unexpected failure in %s of %r.", hook, middleware, exc_info=True)
+                self.logger.critical("Unexpected failure in %r.", hook, exc_info=True)
         if signal == "worker_shutdown":
             self._worker_ended(cast("Worker", args[0]))
 
@@ -424,21 +422,21 @@ class CallboardBroker(Broker):
         """Takes note of a decision: to the sink if there is one, else to the settler. Called in worker threads."""
         if self.settlement_sink is not None:
             self.settlement_sink(settlement)
-        else:
-            self.submit_settlements([settlement])
+        elif not self._submit(settlement):
+            self.settle_batch([settlement])
 
     def submit_settlements(self, settlements: Iterable[Settlement]) -> None:
         """Has decisions executed in the background: batched, repeated until answered. Returns at once."""
-        strangers: list[Settlement] = []
-        for settlement in settlements:
-            for crew in self._crews:
-                if crew.owner == settlement.owner:
-                    crew.submit(settlement)
-                    break
-            else:
-                strangers.append(settlement)
+        strangers = [settlement for settlement in settlements if not self._submit(settlement)]
         if strangers:
             self.settle_batch(strangers)
+
+    def _submit(self, settlement: Settlement) -> bool:
+        for crew in self._crews:
+            if crew.owner == settlement.owner:
+                crew.submit(settlement)
+                return True
+        return False
 
     def settle_batch(self, settlements: Sequence[Settlement]) -> list[Outcome]:
         """Executes decisions now; returns what became of each, in order. Raises BusUnavailable (repeating is safe)."""

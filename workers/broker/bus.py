@@ -43,7 +43,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import redis
 
@@ -58,7 +58,7 @@ from .line import Argument, Line, Lines
 from .parcel import Delivery
 from .policy import Policy
 from .script import script
-from .settlement import Outcome, Settlement
+from .settlement import Outcome, Settlement, Verdict
 
 _MAX_MESSAGES_A_CALL: Final = 1_000
 _MAX_BYTES_A_CALL: Final = 4 * 1024 * 1024
@@ -109,6 +109,23 @@ class Posting(NamedTuple):
     record: bytes
     queue_name: str
     when: str = ""
+
+
+class Fetch(NamedTuple):
+    """What a worker process asks for: up to `room` messages, for `owner`. claim: counts up with each that was answered.
+
+    remember: after a fault, so that a late copy of an earlier call takes nothing.
+    limits: of the actors that have one, as `Limit.wire` says them.
+    woken_by: the queue whose wake-up token was taken since the last fetch: if more is left there, another is woken.
+    """
+
+    owner: str
+    claim: int
+    room: int
+    queue_names: Sequence[str]
+    remember: bool
+    limits: Sequence[str] = ()
+    woken_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,53 +221,52 @@ class Bus:
 
     # --- workers -------------------------------------------------------------------------------------------------
 
-    def fetch(
-        self,
-        line: Line,
-        *,
-        owner: str,
-        claim: int,
-        room: int,
-        queue_names: Iterable[str],
-        remember: bool,
-        limits: Iterable[str] = (),
-    ) -> Catch:
-        """Takes up to `room` messages for `owner`. claim: counts up with each fetch that was answered.
+    def fetch(self, line: Line, fetch: Fetch) -> Catch:
+        """Takes messages off the queues for a worker process."""
+        return self.caught(line, fetch, line.call(script("fetch"), *self._fetch_arguments(fetch)))
 
-        remember: after a fault, so that a late copy of an earlier call takes nothing.
-        limits: of the actors that have one, as `Limit.wire` says them.
-        """
+    def ask_fetch(self, line: Line, fetch: Fetch) -> bool:
+        """Sends a fetch and does not wait; `line.answer` brings what `caught` reads. Returns whether it went out."""
+        return line.ask(script("fetch"), *self._fetch_arguments(fetch))
+
+    def _fetch_arguments(self, fetch: Fetch) -> tuple[Argument, ...]:
         policy = self.policy
-        reply = cast(
-            "list[bytes | int]",
-            line.call(
-                script("fetch"),
-                owner,
-                claim,
-                int(remember),
-                room,
-                policy.lease_us,
-                policy.grace_us,
-                policy.max_losses,
-                policy.dead_letters_kept,
-                *queue_names,
-                *limits,
-            ),
+        return (
+            fetch.owner,
+            fetch.claim,
+            int(fetch.remember),
+            fetch.room,
+            policy.lease_us,
+            policy.grace_us,
+            policy.max_losses,
+            policy.dead_letters_kept,
+            fetch.woken_by,
+            len(fetch.queue_names),
+            *fetch.queue_names,
+            *fetch.limits,
         )
+
+    def caught(self, line: Line, fetch: Fetch, reply: Sequence[Any]) -> Catch:
+        """Reads the answer to a fetch."""
         self._seen(line, cast("int", reply[0]), cast("int", reply[1]))
-        fields = cast("list[tuple[bytes, bytes, bytes]]", list(zip(*[iter(reply[3:])] * 3, strict=True)))
         deliveries: list[Delivery] = []
-        for name, record, text in fields:
-            fence, _, losses, score, lane = text.decode().split(" ", 4)
-            message_id = name.decode(errors="replace")
+        for at in range(3, len(reply), 3):
+            name, record, text = cast("tuple[bytes, bytes, bytes]", reply[at : at + 3])
+            number, _, losses, score, lane = text.decode().split(" ", 4)
+            fence, _, claim = number.partition(":")
             losses, _, previous = losses.partition(":")
-            fence, _, claimed = fence.partition(":")
-            queue_name = lane.partition(LANE_MARK)[0]
             deliveries.append(
                 Delivery(
-                    *(message_id, record, int(fence), int(losses), score, queue_name, owner, lane),
-                    previous_owner=previous or None,
-                    claim=int(claimed),
+                    name.decode(errors="replace"),
+                    record,
+                    int(fence),
+                    int(losses),
+                    score,
+                    lane.partition(LANE_MARK)[0],
+                    fetch.owner,
+                    lane,
+                    previous or None,
+                    int(claim),
                 )
             )
         wait_us = cast("int", reply[2])
@@ -271,13 +287,12 @@ class Bus:
         outcomes: list[Outcome] = []
         for first in range(0, len(settlements), _MAX_MESSAGES_A_CALL):
             part = settlements[first : first + _MAX_MESSAGES_A_CALL]
-            body: list[Argument] = []
-            for s in part:
-                if s.owner != part[0].owner:
-                    raise ValueError("expected settlements of one owner in one call")
-                body += (s.message_id, f"{s.fence}:{s.claim}", s.wire_verdict(), s.record)
             answers = line.call(
-                script("settle"), part[0].owner, self.policy.dead_letters_kept, *body, deadline_s=deadline_s
+                script("settle"),
+                part[0].owner,
+                self.policy.dead_letters_kept,
+                *_decisions(part),
+                deadline_s=deadline_s,
             )
             outcomes += [_OUTCOMES[answer] for answer in cast("list[int]", answers)]
         return outcomes
@@ -429,6 +444,33 @@ class Bus:
 
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 _RECEIPTS: Final = {ord(receipt.value): receipt for receipt in Receipt}
+
+
+def _decisions(settlements: Sequence[Settlement]) -> list[Argument]:
+    """As `settle.lua` reads them. Raises ValueError if they are of several owners."""
+    body: list[Argument] = []
+    run: list[str] = []
+    run_of = (0, 0)
+
+    def end_run() -> None:
+        if run:
+            body.extend(("a", f"{run_of[0]}:{run_of[1]}", len(run), *run))
+            run.clear()
+
+    owner = settlements[0].owner
+    for s in settlements:
+        if s.owner != owner:
+            raise ValueError("expected settlements of one owner in one call")
+        if s.verdict is Verdict.ACK:
+            if run_of != (s.fence, s.claim):
+                end_run()
+                run_of = (s.fence, s.claim)
+            run.append(s.message_id)
+        else:
+            end_run()
+            body += (s.wire_verdict(), f"{s.fence}:{s.claim}", s.message_id, s.record)
+    end_run()
+    return body
 
 
 def _parts(message_ids: Sequence[str], size: int) -> Iterable[Sequence[str]]:

@@ -19,6 +19,18 @@ DEFAULT_SIZE_LIMIT_BYTES: Final = 1024 * 1024
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
+class MessageFields(msgspec.Struct):
+    """What an encoded message says. Fields that nobody knows here are passed over."""
+
+    queue_name: str
+    actor_name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: dict[str, Any]
+    message_id: str
+    message_timestamp: int
+
+
 class MessageCodec(Encoder):
     """An encoder for messages.
 
@@ -29,6 +41,7 @@ class MessageCodec(Encoder):
         self._size_limit_bytes = size_limit_bytes
         self._encoder = msgspec.json.Encoder(enc_hook=unwrap)
         self._decoder = msgspec.json.Decoder()
+        self._message_decoder = msgspec.json.Decoder(MessageFields)
 
     def encode(self, data: dict[str, Any]) -> bytes:
         """Returns the message's fields as JSON. Raises TypeError for what JSON cannot say, ValueError for too much."""
@@ -61,6 +74,16 @@ class MessageCodec(Encoder):
             # Of any shape: results are encoded by the same encoder. That a message has fields, `Message.decode` sees.
             return cast("dict[str, Any]", self._decoder.decode(data))
         # RecursionError: nesting. ValueError: msgspec's own errors, and numbers of thousands of digits.
+        except (ValueError, RecursionError) as error:
+            raise DecodeError(f"failed to decode message: {error}", data[:100], error) from None
+
+    def decode_message(self, data: bytes) -> MessageFields:
+        """As `decode`, of a message: each field has the type that it must have. A third of the cost of Dramatiq's own
+        object, which is made of a dict."""
+        try:
+            if len(data) > self._size_limit_bytes or _SURROGATE_ESCAPE.search(data):
+                return msgspec.convert(self.decode(data), MessageFields)
+            return self._message_decoder.decode(data)
         except (ValueError, RecursionError) as error:
             raise DecodeError(f"failed to decode message: {error}", data[:100], error) from None
 

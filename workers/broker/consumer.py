@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Sequence
 import redis
 from dramatiq import Consumer, MessageProxy
 
-from .bus import Bus
-from .crew import Crew, open_delivery
+from .bus import Bus, Fetch
+from .crew import Crew
 from .envelope import NewerVersion
 from .errors import BusUnavailable
 from .line import Stopped
-from .parcel import Parcel
+from .parcel import Parcel, open_delivery
 from .settlement import Settlement, Verdict
 
 _CLOSING_WAIT_S = 0.02
@@ -144,15 +144,10 @@ class LoneConsumer(Consumer):
     def _fetch(self, room: int) -> float | None:
         sent_s = time.monotonic()
         try:
-            catch = self._bus.fetch(
-                self._line,
-                owner=self._owner,
-                claim=self._claim + 1,
-                room=room,
-                queue_names=[self._queue_name],
-                remember=True,
-                limits=self._limits(),
+            request = Fetch(
+                self._owner, self._claim + 1, room, [self._queue_name], remember=True, limits=self._limits()
             )
+            catch = self._bus.fetch(self._line, request)
         except Stopped:
             return None
         self._claim += 1

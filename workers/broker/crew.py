@@ -13,18 +13,18 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Event, Lock
-from typing import Any, Protocol, cast
+from typing import Protocol
 
-from dramatiq import Message, Worker
-from dramatiq.errors import DecodeError
+from dramatiq import Worker
 
 from .bus import Bus
-from .envelope import DEFAULT_PRIORITY, NewerVersion, unpack
+from .envelope import NewerVersion
 from .hub import Hub
+from .line import Line
 from .look_ahead import LookAhead
-from .parcel import Delivery, Parcel
-from .policy import Policy
+from .parcel import Delivery, Parcel, open_delivery
 from .settlement import Settlement, Verdict
 from .settler import Settler
 from .work_queue import WorkQueue
@@ -106,11 +106,12 @@ class Crew:
                 accept=self._accept,
                 inspect=broker.fetched,
                 give_back=self.give_back,
+                give_back_now=partial(self._give_back_now, bus),
                 limits=broker.limits,
                 idle_block_s=idle_block_s,
                 revoke_after_s=revoke_after_s,
             )
-        self._needs: list[Callable[[], None]] = [hub.need for hub in self._hubs.values()]
+        self._needs: list[Callable[[bool], None]] = [hub.need for hub in self._hubs.values()]
         for thread in (*self._settlers.values(), *self._hubs.values()):
             thread.start()
 
@@ -156,9 +157,22 @@ class Crew:
             if not parcel.settling:
                 self.submit(parcel.settlement(Verdict.RELEASE))
 
-    def _need(self) -> None:
+    def _give_back_now(self, bus: Bus, parcels: Sequence[Parcel], line: Line) -> None:
+        """As `give_back`, without waiting for other decisions to go along. Those of another tag take the usual way."""
+        mine = [parcel for parcel in parcels if not parcel.settling and self._broker.bus_of(parcel.queue_name) is bus]
+        self.give_back(parcel for parcel in parcels if self._broker.bus_of(parcel.queue_name) is not bus)
+        settlements = [parcel.settlement(Verdict.RELEASE) for parcel in mine]
+        if settlements:
+            try:
+                self._settlers[bus].execute(settlements, line)
+            except BaseException:
+                for settlement in settlements:
+                    self.submit(settlement)
+                raise
+
+    def _need(self, idle: bool) -> None:
         for need in self._needs:
-            need()
+            need(idle)
 
     def _drop(self, parcel: Parcel) -> None:
         if self.held.get(parcel.message_id) is parcel:
@@ -219,54 +233,3 @@ class Crew:
         self.give_back(self.work_queue.revoke(time.monotonic()))
         for settler in self._settlers.values():
             settler.end()
-
-
-def open_delivery(delivery: Delivery, policy: Policy, *, got_s: float, sent_s: float) -> Parcel:
-    """Makes a parcel of what the bus handed out.
-
-    got_s, sent_s: when the fetch was answered, and asked: the lease counts from then. Monotonic clock.
-
-    Raises NewerVersion, DecodeError, ValueError.
-    """
-    envelope = unpack(delivery.record)
-    decoded = cast("object", Message.decode(envelope.payload))
-    message = cast("Message[Any]", decoded)
-    if message.message_id != delivery.message_id:
-        raise DecodeError(
-            f"expected message {delivery.message_id}, got {message.message_id}", envelope.payload[:100], None
-        )
-    _check_fields(message)
-    options = message.options
-    # Dramatiq's worker keeps a message with an `eta` in its own memory; on this bus it is due when it comes.
-    options.pop("eta", None)
-    if "priority" in options or envelope.priority != DEFAULT_PRIORITY:
-        options["priority"] = envelope.priority  # may have been changed since it was sent; a retry keeps it
-    if message.queue_name != delivery.queue_name:
-        # Dramatiq looks the consumer up by the message's queue: it must be the one it came from.
-        copied = cast("object", message.copy(queue_name=delivery.queue_name))
-        message = cast("Message[Any]", copied)
-    return Parcel(
-        message,
-        delivery,
-        priority=envelope.priority,
-        attempt=envelope.attempt,
-        arrived_us=policy.arrived_us(delivery.score, envelope.priority),
-        got_s=got_s,
-        held_until_s=sent_s + policy.lease_s,
-    )
-
-
-def _check_fields(message: Message[Any]) -> None:
-    """Raises TypeError for a message whose fields Dramatiq's worker would choke on, outside of any `try`."""
-    fields = cast(
-        "tuple[object, ...]", (message.actor_name, message.kwargs, message.options, message.message_timestamp)
-    )
-    actor_name, kwargs, options, timestamp = fields
-    if not (
-        isinstance(actor_name, str)
-        and isinstance(kwargs, dict)
-        and isinstance(options, dict)
-        and isinstance(timestamp, int)
-    ):
-        kinds = ", ".join(type(field).__name__ for field in fields)
-        raise TypeError(f"expected actor_name str, kwargs dict, options dict, message_timestamp int; got {kinds}")

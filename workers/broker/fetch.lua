@@ -9,7 +9,9 @@
 -- ARGV[5]  '1': remember this claim even if it is empty (after a fault, when late copies may be on their way)
 -- ARGV[6]  room   ARGV[7] lease in microseconds   ARGV[8] grace after a restart, in microseconds
 -- ARGV[9]  losses after which a message is dead (0: never)   ARGV[10] dead letters kept a queue
--- ARGV[11...] the queues served, and the limits this worker knows: "actor\nconcurrency rate per_us" (0: no such limit)
+-- ARGV[11] the queue whose wake-up token this process took last ('': none since its last fetch)
+-- ARGV[12] number of queues served, then their names, then the limits this worker knows: "actor\nconcurrency rate per_us"
+--          (0: no such limit)
 --
 -- A lane (the messages of one limited actor) is one more source, as long as it has permits: `concurrency` less what is
 -- leased of it, and `rate` less what was started of it in the last `per_us`. Whatever the lane has beyond that is passed
@@ -51,9 +53,11 @@ expire(now_us, restarted_us, grace_us, tonumber(ARGV[9]), tonumber(ARGV[10]))
 promote(now_us, 500)
 
 local served, limits = {}, {}
-for i = 11, #ARGV do
+local queue_count = tonumber(ARGV[12])
+for i = 13, 12 + queue_count do served[ARGV[i]] = true end
+for i = 13 + queue_count, #ARGV do
   local cut = string.find(ARGV[i], '\n', 1, true)
-  if cut then limits[string.sub(ARGV[i], 1, cut - 1)] = string.sub(ARGV[i], cut + 1) else served[ARGV[i]] = true end
+  limits[string.sub(ARGV[i], 1, cut - 1)] = string.sub(ARGV[i], cut + 1)
 end
 
 -- Lanes with a rate that were met in this fetch: lane → {rate, per_us}.
@@ -87,12 +91,15 @@ local function permits(lane, actor)
 end
 
 -- Greedy merge. Heads are sorted, so a queue is opened only when its head is the best left; an opened queue is read
--- in chunks. `opened` holds {queue, permits (of a lane), flat chunk, position, taken, exhausted, score of its best}.
+-- in chunks. A source is {queue, permits (of a lane), flat chunk, position in it, taken, short: nothing behind the chunk}.
+-- `heap` has the sources with the scores of their next messages, the best on top: what a message costs grows with the
+-- logarithm of the queues.
 local ids, scores, queues, taken = {}, {}, {}, 0
 local opened = {}
+local heap, heap_scores, heap_size = {}, {}, 0
 local page, at, offset = redis.call('ZRANGE', HEADS, 0, 15, 'WITHSCORES'), 1, 0
 local chunk = room
-if #page > 2 then chunk = math.min(room, math.max(4, math.ceil(4 * room / #page))) end
+if #page > 2 then chunk = math.min(room, math.ceil(2 * room / #page) + 1) end
 
 local function next_head()
   while true do
@@ -114,91 +121,131 @@ local function next_head()
 end
 
 local function read_chunk(source)
-  source.flat = redis.call('ZRANGE', waiting_of(source.queue), source.taken, source.taken + chunk - 1, 'WITHSCORES')
-  source.at = 1
-  source.short = #source.flat < 2 * chunk
-  source.score = tonumber(source.flat[2])
+  local flat = redis.call('ZRANGE', source.waiting, source.taken, source.taken + chunk - 1, 'WITHSCORES')
+  source.flat, source.at, source.short = flat, 1, #flat < 2 * chunk
+  return tonumber(flat[2])
+end
+
+-- Puts a source whose next message has this score where it belongs, from the top or (a new one) from the bottom.
+local function sink(source, score)
+  local hole, child = 1, 2
+  while child <= heap_size do
+    if child < heap_size and heap_scores[child + 1] < heap_scores[child] then child = child + 1 end
+    if heap_scores[child] >= score then break end
+    heap[hole], heap_scores[hole] = heap[child], heap_scores[child]
+    hole, child = child, 2 * child
+  end
+  heap[hole], heap_scores[hole] = source, score
+end
+
+local function rise(source, score)
+  heap_size = heap_size + 1
+  local hole = heap_size
+  while hole > 1 do
+    local parent = (hole - hole % 2) / 2
+    if heap_scores[parent] <= score then break end
+    heap[hole], heap_scores[hole] = heap[parent], heap_scores[parent]
+    hole = parent
+  end
+  heap[hole], heap_scores[hole] = source, score
 end
 
 local head_queue, head_score, head_permits = next_head()
 while taken < room do
-  local best = nil
-  for i = 1, #opened do
-    local source = opened[i]
-    if source.score and (not best or source.score < best.score) then best = source end
-  end
-  if head_queue and (not best or head_score < best.score) then
-    best = { queue = head_queue, permits = head_permits, taken = 0 }
-    read_chunk(best)
-    opened[#opened + 1] = best
+  local best_score = heap_scores[1]
+  if head_queue and (heap_size == 0 or head_score < best_score) then
+    local source = { queue = head_queue, waiting = waiting_of(head_queue), permits = head_permits, taken = 0 }
+    opened[#opened + 1] = source
+    local score = read_chunk(source)
+    if score then rise(source, score) end
     at = at + 2
     head_queue, head_score, head_permits = next_head()
-  elseif not best then
+  elseif heap_size == 0 then
     break
   else
     -- Everything of this queue that is better than the next best source goes in one run.
-    local limit = head_score
-    for i = 1, #opened do
-      local source = opened[i]
-      if source ~= best and source.score and (not limit or source.score < limit) then limit = source.score end
+    local best, score, limit = heap[1], best_score, head_score
+    if heap_size > 1 then
+      local second = heap_scores[2]
+      if heap_size > 2 and heap_scores[3] < second then second = heap_scores[3] end
+      if not limit or second < limit then limit = second end
     end
+    local flat, place, queue = best.flat, best.at, best.queue
     repeat
       taken = taken + 1
-      ids[taken], scores[taken], queues[taken] = best.flat[best.at], best.flat[best.at + 1], best.queue
+      ids[taken], scores[taken], queues[taken] = flat[place], flat[place + 1], queue
       best.taken = best.taken + 1
-      best.at = best.at + 2
+      place = place + 2
       if best.taken == best.permits then
-        best.score = nil
-      elseif best.flat[best.at] then
-        best.score = tonumber(best.flat[best.at + 1])
+        score = nil
+      elseif flat[place] then
+        score = tonumber(flat[place + 1])
       elseif best.short then
-        best.score = nil
+        score = nil
       else
-        read_chunk(best)
+        score = read_chunk(best)
+        flat, place = best.flat, 1
       end
-    until taken >= room or not best.score or (limit and best.score > limit)
+    until taken >= room or not score or (limit and score > limit)
+    best.at = place
+    if score then
+      sink(best, score)
+    else
+      local last, last_score = heap[heap_size], heap_scores[heap_size]
+      heap_size = heap_size - 1
+      if heap_size > 0 then sink(last, last_score) end
+    end
+    best.ended = not score
   end
 end
 
 local fresh, gone, lanes = {}, {}, false
 for i = 1, #opened do
   local source = opened[i]
-  if source.taken > 0 then redis.call('ZREMRANGEBYRANK', waiting_of(source.queue), 0, source.taken - 1) end
+  if source.taken > 0 then redis.call('ZREMRANGEBYRANK', source.waiting, 0, source.taken - 1) end
   if source.permits then
     lanes = true
     if source.taken > 0 then rehead(source.queue) end
-  elseif not source.score then
+  elseif source.ended or not source.flat[source.at] then
     gone[#gone + 1] = source.queue
   elseif source.taken > 0 then
-    fresh[#fresh + 1], fresh[#fresh + 2] = source.score, source.queue
+    fresh[#fresh + 1], fresh[#fresh + 2] = source.flat[source.at + 1], source.queue
   end
 end
 if #gone > 0 then redis.call('ZREM', HEADS, unpack(gone)) end
 if #fresh > 0 then redis.call('ZADD', HEADS, unpack(fresh)) end
 
 if taken > 0 then
-  local values, records = read_fields(DELIVERIES, ids), read_fields(MESSAGES, ids)
+  local records = read_fields(MESSAGES, ids)
+  -- Every lease has its delivery on record: if there are no more deliveries than leases, nothing that waits was delivered.
+  local values = {}
+  if redis.call('HLEN', DELIVERIES) > redis.call('ZCARD', LEASES) then values = read_fields(DELIVERIES, ids) end
   local leases, deliveries, claimed = {}, {}, { ARGV[4] }
-  local until_us = now_us + lease_us
-  local n = 3
+  local until_us = digits(now_us + lease_us)
+  local first_time = '1:' .. ARGV[4] .. ' ' .. owner .. ' 0 '
+  local n, k = 3, 0
   for i = 1, taken do
     local id, record = ids[i], records[i]
     if record then
-      local fence, losses = 0, 0
-      if values[i] then
-        local holder
-        fence, holder, losses = read_delivery(values[i])
-        fence = tonumber(fence)
-        local lost = lost_with(holder, losses)
-        if lost then losses = losses_of(losses) .. ':' .. lost end
+      local fence, value = 1, nil
+      if not values[i] and string.sub(record, 3, 7) == '00000' then
+        value = first_time .. scores[i] .. ' ' .. queues[i]
+      else
+        local losses = 0
+        fence = 0
+        if values[i] then
+          local holder
+          fence, holder, losses = read_delivery(values[i])
+          fence = tonumber(fence)
+          local lost = lost_with(holder, losses)
+          if lost then losses = losses_of(losses) .. ':' .. lost end
+        end
+        fence = math.max(fence, attempt_of(record)) + 1
+        value = delivery(fence .. ':' .. ARGV[4], owner, losses, scores[i], queues[i])
       end
-      local attempt = attempt_of(record)
-      if attempt > fence then fence = attempt end
-      fence = fence + 1
-      local k = 2 * #claimed - 1
-      leases[k], leases[k + 1] = until_us, id
-      local value = delivery(fence .. ':' .. ARGV[4], owner, losses, scores[i], queues[i])
-      deliveries[k], deliveries[k + 1] = id, value
+      leases[k + 1], leases[k + 2] = until_us, id
+      deliveries[k + 1], deliveries[k + 2] = id, value
+      k = k + 2
       claimed[#claimed + 1] = id
       if lanes then
         hold(queues[i], id)
@@ -223,9 +270,20 @@ elseif ARGV[5] == '1' then
 end
 
 if taken >= room then
-  -- More is left than this process can hold: pass the wake-up on, so that the next blocked one comes.
-  if head_queue then wake(head_queue, 1) end
-  for i = 1, #opened do if opened[i].score then wake(opened[i].queue, 1) end end
+  -- More is left than this process can hold: pass the wake-up on, so that the next blocked one comes. It may serve fewer
+  -- queues than this one: first of all in the queue that had the token, then in whichever are known to have more.
+  local left, keys = {}, {}
+  for i = 1, heap_size do left[i] = heap[i].queue end
+  left[#left + 1] = head_queue
+  if ARGV[11] ~= '' then
+    for _, place in ipairs(places(ARGV[11])) do
+      if redis.call('ZSCORE', HEADS, place) then left[#left + 1] = place end
+    end
+  end
+  for i = 1, #left do keys[i] = wake_of(queue_of(left[i])) end
+  if #left > 0 and redis.call('EXISTS', unpack(keys)) < #left then
+    for i = 1, #left do wake(left[i], 1) end
+  end
   reply[3] = 0
 else
   local due = redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]

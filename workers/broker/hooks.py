@@ -6,7 +6,11 @@ message. Here the ones that do nothing are left out. The order and the handling 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dramatiq import Middleware
+
+Hook = Callable[..., None]
 
 
 class Hooks:
@@ -17,10 +21,10 @@ class Hooks:
 
     def __init__(self) -> None:
         # One object, replaced whole: worker threads read it while another declares a queue.
-        self._known: tuple[list[Middleware], dict[str, list[Middleware]]] = ([], {})
+        self._known: tuple[list[Middleware], dict[str, list[Hook]]] = ([], {})
 
-    def listeners(self, hook: str, middleware: list[Middleware]) -> list[Middleware]:
-        """Returns those of `middleware` that define `hook`, in their order."""
+    def listeners(self, hook: str, middleware: list[Middleware]) -> list[Hook]:
+        """Returns the methods of that name of those of `middleware` that define it, in their order."""
         seen, listeners = self._known
         if seen != middleware:  # compares by identity: middleware does not define equality
             listeners = {}
@@ -29,6 +33,6 @@ class Hooks:
         if found is None:
             empty = getattr(Middleware, hook, None)
             found = listeners[hook] = [
-                m for m in middleware if hook in vars(m) or getattr(type(m), hook, None) is not empty
+                getattr(m, hook) for m in middleware if hook in vars(m) or getattr(type(m), hook, None) is not empty
             ]
         return found

@@ -40,7 +40,9 @@ class _Wire(Protocol):
     def disconnect(self) -> None: ...
     def send_command(self, *args: Argument, check_health: bool = ...) -> None: ...
     def send_packed_command(self, command: Sequence[bytes], check_health: bool = ...) -> None: ...
-    def read_response(self, disable_decoding: bool = ..., *, timeout: float = ...) -> Any: ...
+    def read_response(
+        self, disable_decoding: bool = ..., *, timeout: float = ..., disconnect_on_error: bool = ...
+    ) -> Any: ...
     def can_read(self, timeout: float = ...) -> bool: ...
 
 
@@ -91,6 +93,8 @@ class Line:
         self._pool: _Pool | None = None
         self._wire: _Wire | None = None
         self._pid = os.getpid()
+        self.is_idle = True
+        """Whether no answer is awaited."""
         self.faults = 0
         self.tried_s = 0.0
         """When a call was last seen to be without an answer (monotonic clock): whoever waits for a server is alive."""
@@ -136,6 +140,45 @@ class Line:
                 self._drop(error)
                 raise
 
+    def ask(self, code: Script, *arguments: Argument) -> bool:
+        """Sends a call and does not wait: `answer` reads what it brings. Only on a connection that is open.
+
+        Returns whether it went out; if not, it may have all the same: repeat it, by `call`."""
+        wire = self._wire
+        if wire is None or self._pid != os.getpid():
+            return False
+        try:
+            wire.send_packed_command([self._packed(code, arguments)], check_health=False)
+        except BaseException as error:
+            self._fail(error)
+            if isinstance(error, Exception):
+                return False
+            raise
+        self.is_idle = False
+        return True
+
+    def answer(self, patience_s: float | None) -> Any:
+        """Reads the answer to `ask`. Returns None if it is not there in time: read again.
+
+        patience_s: None: the connection's own; then an answer that does not come in time is lost.
+
+        Raises what redis-py raises; the connection is given up then, and no answer is awaited any more."""
+        try:
+            wire = self._wire
+            if wire is None:
+                raise redis.ConnectionError("the connection was given up before there was an answer")
+            if patience_s is None:
+                answer = wire.read_response(disable_decoding=True)
+            else:
+                answer = wire.read_response(disable_decoding=True, timeout=patience_s, disconnect_on_error=False)
+        except BaseException as error:
+            if patience_s is not None and isinstance(error, redis.TimeoutError):
+                return None
+            self._fail(error)
+            raise
+        self.is_idle = True
+        return answer
+
     def pop_token(
         self,
         keys: Sequence[str],
@@ -144,14 +187,14 @@ class Line:
         *,
         due_s: float | None = None,
         poke: Callable[[], object] | None = None,
-    ) -> bool:
+    ) -> bytes | None:
         """Blocks until a token is in one of the lists `keys` (and takes it), or `timeout_s` have passed, or
         `abandoned()` is true (asked several times a second; the connection is then given up, and a token taken in that
         instant is lost: say `nudge` afterwards).
 
         due_s, poke: after so many seconds `poke()` is called, which must put a token into one of the lists.
 
-        Returns whether there was a token. Raises what redis-py raises."""
+        Returns the list that had a token; None if there was none. Raises what redis-py raises."""
         try:
             wire = self._ready_wire()
             wire.send_command("BLPOP", *keys, f"{max(timeout_s, 0.001):.3f}", check_health=False)
@@ -165,10 +208,11 @@ class Line:
                     poke_s = give_up_s
                 if abandoned():
                     self._drop(None)
-                    return False
+                    return None
                 if now_s > give_up_s:
                     raise redis.TimeoutError(f"no answer to a blocking pop {timeout_s:.1f} s + 5 s after it was sent")
-            return wire.read_response(disable_decoding=True) is not None
+            answer = cast("list[bytes] | None", wire.read_response(disable_decoding=True))
+            return None if answer is None else answer[0]
         except BaseException as error:
             self.faults += 1
             self._drop(error)
@@ -202,9 +246,7 @@ class Line:
     def _evaluate(
         self, wire: _Wire, code: Script, arguments: Sequence[Argument], deadline_s: float | None = None
     ) -> Any:
-        # why not `send_command`: it looks at each argument twice, which takes longer than all else here.
-        command = pack_command(("EVALSHA", code.sha, 1, self._prefix, *self._steps, *arguments))  # type: ignore[arg-type]  # its stub says a tuple of one
-        wire.send_packed_command([command], check_health=False)
+        wire.send_packed_command([self._packed(code, arguments)], check_health=False)
         try:
             if deadline_s is None:
                 return wire.read_response(disable_decoding=True)
@@ -217,6 +259,12 @@ class Line:
             # A new server, or its scripts were flushed. EVAL runs and keeps the script in one trip.
             wire.send_command("EVAL", code.source, 1, self._prefix, *self._steps, *arguments, check_health=False)
             return wire.read_response(disable_decoding=True)
+
+    def _packed(self, code: Script, arguments: Sequence[Argument]) -> bytes:
+        # why not `send_command`: it looks at each argument twice, which takes longer than all else here.
+        return pack_command(  # type: ignore[no-any-return]  # hiredis has no types
+            ("EVALSHA", code.sha, 1, self._prefix, *self._steps, *arguments)  # type: ignore[arg-type]  # its stub says a tuple of one
+        )
 
     def _ready_wire(self, deadline_s: float | None = None) -> _Wire:
         if self._pid != os.getpid():
@@ -237,8 +285,13 @@ class Line:
         self._wire = wire
         return wire
 
+    def _fail(self, error: BaseException) -> None:
+        self.faults += 1
+        self._drop(error)
+
     def _drop(self, error: BaseException | None) -> None:
         """Gives the connection up: after an error nobody knows which answer would come next."""
+        self.is_idle = True
         wire, self._wire = self._wire, None
         if wire is not None and self._pool is not None:
             wire.disconnect()

@@ -18,13 +18,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from threading import Event, Thread
 from typing import Final
 
 from .bus import Bus
 from .generation import Generation
-from .line import Stopped
+from .line import Line, Stopped
 from .parcel import Parcel
 from .settlement import Outcome, Settlement
 
@@ -141,34 +141,42 @@ class Settler(Thread):
             self._tidy_at_s = now_s + _TIDY_EVERY_S
             self._bus.tidy(self._line)
 
+    def execute(self, batch: Sequence[Settlement], line: Line) -> None:
+        """Executes decisions now, over that line, and forgets what they were about. Raises as `Bus.settle`: repeat."""
+        parcels = self._parcels_of(batch)
+        for parcel in parcels:
+            parcel.settling = True
+        outcomes = self._bus.settle(batch, line=line)
+        self._forget(parcels)
+        for settlement, outcome in zip(batch, outcomes, strict=True):
+            if outcome is Outcome.STALE:
+                self._on_stale(settlement)
+
+    def _parcels_of(self, batch: Sequence[Settlement]) -> list[Parcel]:
+        held = ((self._held.get(settlement.message_id), settlement) for settlement in batch)
+        return [parcel for parcel, settlement in held if parcel is not None and parcel.delivery.is_of(settlement)]
+
+    def _forget(self, parcels: Sequence[Parcel]) -> None:
+        for parcel in parcels:
+            if self._held.get(parcel.message_id) is parcel:
+                del self._held[parcel.message_id]
+
     def _settle(self) -> None:
         most = 1 if self._alone else _BATCH
         batch = [self._pending[i] for i in range(min(len(self._pending), most))]
-        parcels: list[Parcel] = []
-        for settlement in batch:
-            parcel = self._held.get(settlement.message_id)
-            if parcel is not None and parcel.delivery.is_of(settlement):
-                parcel.settling = True
-                parcels.append(parcel)
         try:
-            outcomes = self._bus.settle(batch, line=self._line)
+            self.execute(batch, self._line)
         except Stopped:
             raise
         except Exception:
             if not self._alone:
                 raise
             log.exception("A decision about message %r is given up: its lease will end.", batch[0].message_id)
-            outcomes = []
+            self._forget(self._parcels_of(batch))
         self._alone = max(self._alone - 1, 0)
         # Only now: had the call raised, the next turn would repeat it.
         for _ in batch:
             self._pending.popleft()
-        for parcel in parcels:
-            if self._held.get(parcel.message_id) is parcel:
-                del self._held[parcel.message_id]
-        for settlement, outcome in zip(batch, outcomes, strict=False):
-            if outcome is Outcome.STALE:
-                self._on_stale(settlement)
 
     def _renew(self) -> None:
         held = [parcel for parcel in list(self._held.values()) if not parcel.settling]

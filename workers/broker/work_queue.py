@@ -5,16 +5,30 @@ hands out in the order of the bus, knows which threads are free, and gives up wh
 
 A parcel is unstarted from `deliver` until a thread takes it from `_unstarted`, by its identity: a thread that starts
 it and a hub that revokes it race for that one dictionary entry, and `dict.pop` decides. Whoever loses does nothing.
+
+    busy ──get──→ free ──nothing came──→ parked, with a bell ──rung, or time is up──→ looks once more
+      ↑             └──something came──┐                                                    │
+      └────────────────────────────────┴──────────────── a parcel ─────────────────────────┘
+
+`deliver` first puts parcels in, then takes bells out of `_parked` and rings them; a thread first puts its bell in, then
+looks whether something has come, and only then sleeps. Whatever way the two meet, one of them sees the other.
+
+Waking a thread costs more than a hundred of the quickest tasks, and threads that wait for the interpreter slow down the
+one that has it. So no more are woken than the parcels are worth by the mean run time (`LookAhead.threads_for`); should
+that have been too few, because a task blocks, `wake_for_all` wakes the rest. The hub calls it for what is late, every
+few milliseconds while something is unstarted, and before it waits for the server.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from queue import Empty, SimpleQueue
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import Empty
 from threading import Condition, get_ident
 from typing import Final
 
+from .bell import Bell
 from .look_ahead import LookAhead
 from .parcel import Parcel
 
@@ -25,7 +39,8 @@ class WorkQueue:
     """The unstarted and running parcels of one worker process.
 
     threads: worker threads of the process.
-    need: called (often, from worker threads) when there may be room for more: must be cheap.
+    need: called (often, from worker threads) when there may be room for more: must be cheap. Its argument: whether the
+        thread has nothing to do; it may then bring parcels itself.
     dropped: called with a parcel whose lease had ended before a thread came to it.
     """
 
@@ -34,14 +49,16 @@ class WorkQueue:
         threads: int,
         *,
         look_ahead: LookAhead,
-        need: Callable[[], None],
+        need: Callable[[bool], None],
         dropped: Callable[[Parcel], None],
     ) -> None:
         self.threads = threads
         self.look_ahead = look_ahead
         self._need = need
         self._dropped = dropped
-        self._ready: SimpleQueue[Parcel | None] = SimpleQueue()
+        self._ready: deque[Parcel] = deque()
+        self._bells: dict[int, Bell] = {}
+        self._parked: dict[int, Bell] = {}
         self._unstarted: dict[int, Parcel] = {}
         self._running: dict[int, Parcel] = {}
         self._free: dict[int, None] = {}
@@ -52,22 +69,51 @@ class WorkQueue:
 
     # --- for the hub ---------------------------------------------------------------------------------------------
 
-    def deliver(self, parcels: Iterable[Parcel]) -> None:
+    def deliver(self, parcels: Sequence[Parcel]) -> None:
         """Hands parcels to the threads, in this order."""
+        unstarted = self._unstarted
         for parcel in parcels:
-            self._unstarted[id(parcel)] = parcel
-            self._ready.put(parcel)
+            unstarted[id(parcel)] = parcel
+        self._ready.extend(parcels)
+        wanted = self.look_ahead.threads_for(len(parcels))
+        self._wake(wanted - 1 if get_ident() in self._free else wanted)
+
+    def wake_for_all(self, *, older_than_s: float | None = None) -> None:
+        """Wakes as many threads as there are unstarted parcels; only if the first came before that time, if given."""
+        if self.is_late_possible:
+            oldest_s = self.oldest_s()
+            if older_than_s is None or (oldest_s is not None and oldest_s < older_than_s):
+                self._wake(len(self._unstarted))
+
+    @property
+    def is_late_possible(self) -> bool:
+        """Whether something is unstarted while a thread sleeps."""
+        return bool(self._parked and self._unstarted)
+
+    def _wake(self, count: int) -> None:
+        for _ in range(count):
+            try:
+                # The last one that fell asleep: its caches are the warmest.
+                _, bell = self._parked.popitem()
+            except KeyError:
+                return
+            bell.ring()
 
     def room(self) -> tuple[int, int]:
         """Returns (how many messages to fetch now, how many free threads have nothing to do). The first is 0 while
-        enough is held: fetching goes in batches, when half of the look-ahead is used up or a thread is free."""
+        enough is held: fetching goes in batches, when a thread is free or few are left."""
         unstarted = len(self._unstarted)
         hungry = max(len(self._free) - unstarted, 0)
         ahead = self.look_ahead.size(time.monotonic(), [p.started_s for p in list(self._running.values())])
-        self._low_water = ahead // 2
+        self._low_water = self.look_ahead.low_water(ahead)
         if hungry == 0 and unstarted > self._low_water:
             return 0, 0
         return max(len(self._free) + ahead - unstarted, 0), hungry
+
+    @property
+    def hungry(self) -> int:
+        """How many free threads have nothing to do."""
+        return max(len(self._free) - len(self._unstarted), 0)
 
     def revoke(self, older_than_s: float) -> list[Parcel]:
         """Takes back what has waited since before that time (monotonic clock) without being started."""
@@ -97,30 +143,43 @@ class WorkQueue:
     def close(self) -> None:
         """From now on threads that find nothing do not wait long: the worker is about to stop."""
         self._closing = True
-        for _ in range(self.threads):
-            self._ready.put(None)
+        self._wake(self.threads)
 
     # --- for Dramatiq's worker: the part of queue.PriorityQueue that it uses --------------------------------------
 
     def get(self, block: bool = True, timeout: float | None = None) -> Parcel:
         """Returns the next parcel, and counts it as running in this thread. Raises queue.Empty."""
         ident = get_ident()
+        ready = self._ready
         while True:
-            try:
-                parcel = self._ready.get_nowait()
-            except Empty:
+            if not ready:
                 if not block:
-                    raise
-                self._free[ident] = None
-                self._need()
-                try:
-                    parcel = self._ready.get(timeout=_CLOSING_WAIT_S if self._closing else timeout)
-                finally:
-                    del self._free[ident]
-            if parcel is None:
-                raise Empty
+                    raise Empty
+                self._wait(ident, timeout)
+            try:
+                parcel = ready.popleft()
+            except IndexError:
+                raise Empty from None
             if self._start(parcel, ident):
                 return parcel
+
+    def _wait(self, ident: int, timeout_s: float | None) -> None:
+        self._free[ident] = None
+        try:
+            self._need(True)
+            if self._ready:
+                return
+            bell = self._bells.get(ident)
+            if bell is None:
+                bell = self._bells[ident] = Bell()
+            self._parked[ident] = bell
+            if not self._ready:
+                if self._closing:
+                    timeout_s = _CLOSING_WAIT_S
+                bell.wait(timeout_s)
+        finally:
+            self._parked.pop(ident, None)
+            del self._free[ident]
 
     def get_nowait(self) -> Parcel:
         """As `get(block=False)`."""
@@ -177,5 +236,5 @@ class WorkQueue:
             self._dropped(parcel)
             return False
         if len(self._unstarted) <= self._low_water:
-            self._need()
+            self._need(False)
         return True

@@ -23,6 +23,8 @@ Two that do a chore at once do no harm: each is safe to be done twice. So a cras
     totals       the rows of running totals are put together, tasks counted    every reconcile_s
     alerts       rules are looked at, alerts opened and closed                 every 10 s, if it is passed in
 
+    write back   SQLite's log is copied into the database                      models.write_back, by each process
+
 A chore that fails is logged once by each process that tries it.
 """
 
@@ -38,6 +40,7 @@ from typing import Final
 from models import direct, task_upkeep, totals
 from models.database import DatabaseError
 from models.task_upkeep import Standing
+from models.write_back import WriteBack
 from workers.broker import BusFull, BusUnavailable, Generation
 from workers.ledger import cancel, reconcile
 from workers.ledger.bus import LedgerBroker
@@ -121,6 +124,7 @@ class Upkeep:
         self._thread: threading.Thread | None = None
         self._interrupt = interrupt
         self._obey_failed = False
+        self._write_back = WriteBack()
         self._rescue = Chore("rescue", self._ledger.presence.heartbeat_s, self._do_rescue)
         self._sweep = Chore("sweep", sweep_s, self._do_sweep, held_s=HELD_LONG_S)
         self._chores = [
@@ -171,6 +175,7 @@ class Upkeep:
         tick_s = min(TICK_S, *(chore.every_s for chore in self._chores))
         while not self._stopping.wait(tick_s):
             self.run_due()
+            self._write_back.turn(time.monotonic())
 
     def _do(self, chore: Chore) -> None:
         try:

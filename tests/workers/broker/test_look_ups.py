@@ -16,7 +16,7 @@ from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
 from tests.workers.broker.server import Server
 from workers.broker import CallboardBroker, Outcome, Parcel, Policy, Removal, TakenOff, Verdict
-from workers.broker.bus import Bus, Posting
+from workers.broker.bus import Bus, Fetch, Posting
 from workers.broker.envelope import pack
 from workers.broker.keys import Keys
 from workers.broker.line import Line
@@ -57,7 +57,7 @@ class Hands:
         """Returns fence and previous owner of the one message."""
         self.claims += 1
         catch = self.bus.fetch(
-            self.line, owner=owner, claim=self.claims, room=1, queue_names=["default"], remember=True
+            self.line, Fetch(owner=owner, claim=self.claims, room=1, queue_names=["default"], remember=True)
         )
         (self.delivery,) = catch.deliveries
         return self.delivery.fence, self.delivery.previous_owner

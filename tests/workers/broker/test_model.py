@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from tests.workers.broker import scale
 from tests.workers.broker.server import Server
 from workers.broker import Limit, Outcome, Policy, Receipt, Removal, Verdict
-from workers.broker.bus import Bus, Change, Posting
+from workers.broker.bus import Bus, Change, Fetch, Posting
 from workers.broker.envelope import pack
 from workers.broker.generation import GenerationWatch
 from workers.broker.keys import Keys
@@ -193,7 +193,7 @@ class BusMachine(RuleBasedStateMachine):
 
     def take(self, owner: str, room: int, queues: tuple[str, ...]) -> list[Delivery]:
         return self.bus.fetch(
-            self.line, owner=owner, claim=self.claims[owner], room=room, queue_names=queues, remember=True
+            self.line, Fetch(owner=owner, claim=self.claims[owner], room=room, queue_names=queues, remember=True)
         ).deliveries
 
     @precondition(lambda self: any(self.last_catch.values()))
@@ -216,7 +216,7 @@ class BusMachine(RuleBasedStateMachine):
         if self.claims[owner] < 2:
             return
         reply = self.bus.fetch(
-            self.line, owner=owner, claim=self.claims[owner] - 1, room=5, queue_names=QUEUES, remember=True
+            self.line, Fetch(owner=owner, claim=self.claims[owner] - 1, room=5, queue_names=QUEUES, remember=True)
         )
         assert reply.deliveries == []
 
@@ -388,6 +388,13 @@ class BusMachine(RuleBasedStateMachine):
             assert depth.dead == sum(m.queue == queue for m in self.dead.values())
             assert depth.paused == (queue in self.paused)
 
+    @invariant()
+    def every_lease_has_its_delivery_on_record(self) -> None:
+        # A fetch relies on it: with no more deliveries than leases it looks none up.
+        if hasattr(self, "bus"):
+            leases = self.client.zrange(f"{self.keys.prefix}leases", 0, -1)
+            assert not leases or None not in self.client.hmget(f"{self.keys.prefix}deliveries", leases)
+
 
 LIMITS = {
     "slim": Limit(concurrency=2),
@@ -443,12 +450,7 @@ class LimitsMachine(BusMachine):
         limits = [limit.wire(name) for name, limit in LIMITS.items()] if knows else []
         catch = self.bus.fetch(
             self.line,
-            owner=owner,
-            claim=self.claims[owner],
-            room=room,
-            queue_names=queues,
-            remember=True,
-            limits=limits,
+            Fetch(owner=owner, claim=self.claims[owner], room=room, queue_names=queues, remember=True, limits=limits),
         )
         self.pass_time()
         ready = [

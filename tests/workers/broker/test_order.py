@@ -7,6 +7,7 @@ import threading
 import time
 
 import dramatiq
+import redis
 from dramatiq.middleware import Middleware
 
 from tests.scale import SLACK
@@ -14,6 +15,8 @@ from tests.workers.broker import scale
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
 from workers.broker import CallboardBroker, Parcel, Policy
+from workers.broker.bus import Fetch
+from workers.broker.work_queue import WorkQueue
 
 
 def fill(broker: CallboardBroker, actor: dramatiq.Actor[[int], None], count: int, seed: int) -> list[int]:
@@ -59,7 +62,8 @@ def test_many_threads_are_out_of_order_by_no_more_than_threads_and_look_ahead(br
 
 def test_queues_of_one_worker_are_merged_in_strict_order(broker: CallboardBroker) -> None:
     started: list[int] = []
-    actors = [actor_of(started.append, actor_name=f"note{q}", queue_name=f"q{q}", broker=broker) for q in range(12)]
+    # More than are read of the index of heads at a time.
+    actors = [actor_of(started.append, actor_name=f"note{q}", queue_name=f"q{q}", broker=broker) for q in range(40)]
     chance = random.Random(3)
     priorities = [chance.randint(1, 10) for _ in range(600)]
     broker.enqueue_many(
@@ -115,6 +119,66 @@ def test_a_new_task_does_not_wait_behind_busy_threads_while_one_is_free(broker: 
     assert max(delays_s) < 0.25 * SLACK
 
 
+def knows_quick_tasks(worker: dramatiq.Worker, client: redis.Redis) -> None:
+    """Waits until the worker is idle; then it has the measure of tasks of a microsecond."""
+    queue = worker.work_queue
+    assert isinstance(queue, WorkQueue)
+    wait_until(lambda: len(queue._parked) == queue.threads and client.info("clients")["blocked_clients"] == 1)
+    for _ in range(64):
+        queue.look_ahead.record(1e-6)
+
+
+def test_a_task_that_blocks_among_quick_ones_holds_up_no_other(
+    broker: CallboardBroker, namespace: str, client: redis.Redis
+) -> None:
+    # What waits in the worker does not go back: it is run beside the long one, or after it.
+    patient = CallboardBroker(client=broker.client, namespace=namespace, revoke_after_s=60.0)
+    release, started, ended = threading.Event(), list[str](), list[str]()
+
+    def task(name: str, wait: bool) -> None:
+        started.append(name)
+        if wait:
+            release.wait(30)
+        ended.append(name)
+
+    actor = actor_of(task, broker=patient)
+    with running(patient, threads=4, timeout_ms=60_000) as worker:
+        knows_quick_tasks(worker, client)  # so one thread is woken for many messages
+        patient.enqueue_many([actor.message("long", True)] + [actor.message(f"after{i}", False) for i in range(10)])
+        try:
+            wait_until(lambda: len(ended) == 10)
+            assert "long" not in ended
+        finally:
+            release.set()
+        patient.join("default", timeout=20_000)
+
+    assert "long" in started
+
+
+def test_what_a_thread_asked_for_before_a_long_task_goes_back_too(broker: CallboardBroker, client: redis.Redis) -> None:
+    release, started = threading.Event(), list[str]()
+
+    def task(name: str) -> None:
+        started.append(name)
+        if name == "long":
+            release.wait(30)
+
+    actor = actor_of(task, broker=broker)
+    with running(broker, threads=1) as worker:
+        knows_quick_tasks(worker, client)
+        # A thread and its look-ahead: the fetch brings five, and the next is asked for before the fifth is started.
+        broker.enqueue_many([actor.message(name) for name in ("a", "b", "c", "d", "long")])
+        broker.enqueue_many([actor.message(f"after{i}") for i in range(20)])
+        wait_until(lambda: "long" in started)
+        ((hub,),) = [crew._hubs.values() for crew in broker._crews]
+        try:
+            wait_until(lambda: hub._fetcher.asked is None, 5)
+            wait_until(lambda: (broker.depth("default").waiting, broker.depth("default").leased) == (20, 1), 5)
+        finally:
+            release.set()
+        broker.join("default", timeout=20_000)
+
+
 def test_a_message_in_a_busy_worker_goes_back_to_its_place(broker: CallboardBroker, namespace: str) -> None:
     release, started = threading.Event(), list[str]()
 
@@ -140,6 +204,46 @@ def test_a_message_in_a_busy_worker_goes_back_to_its_place(broker: CallboardBrok
 
     assert started[-20:] == [f"after{i}" for i in range(20)]
     assert took_s < 0.5 * SLACK  # 45 ms on a quiet machine
+
+
+def test_what_goes_back_waits_for_no_other_decision_and_so_is_there_before_the_next_fetch(
+    broker: CallboardBroker, namespace: str, client: redis.Redis
+) -> None:
+    slow_to_settle = CallboardBroker(client=broker.client, namespace=namespace, settle_linger_s=60.0)
+    release, started = threading.Event(), list[str]()
+
+    def task(name: str) -> None:
+        started.append(name)
+        release.wait(30)
+
+    actor = actor_of(task, broker=slow_to_settle)
+    with running(slow_to_settle, threads=1) as worker:
+        knows_quick_tasks(worker, client)
+        slow_to_settle.enqueue_many([actor.message(f"{i}") for i in range(5)])
+        try:
+            wait_until(lambda: started and worker.work_queue.qsize() == 0)
+            assert slow_to_settle.depth("default").waiting == 4
+        finally:
+            release.set()
+
+    assert started == ["0"]
+
+
+def test_who_takes_what_it_can_passes_the_wake_up_on(broker: CallboardBroker, client: redis.Redis) -> None:
+    names = [f"q{i}" for i in range(20)]
+    actors = [actor_of(lambda: None, actor_name=f"a_{name}", queue_name=name, broker=broker) for name in names]
+    broker.enqueue_many([actor.message() for actor in actors for _ in range(2)])
+    bus = broker.bus_of("q0")
+    wakes = [bus.keys.wake(name) for name in names]
+    client.delete(*wakes)  # as after each had woken somebody
+
+    line = bus.open_line(threading.Event())
+    catch = bus.fetch(line, Fetch("me", claim=1, room=5, queue_names=names, remember=False, woken_by="q19"))
+    line.close()
+
+    # Two of q0, two of q1, one of q2: what is left in q2, the best of the others, and where the token came from.
+    assert len(catch.deliveries) == 5
+    assert [name for name, key in zip(names, wakes, strict=True) if client.llen(key)] == ["q2", "q3", "q19"]
 
 
 def test_a_worker_holds_no_more_than_its_threads_and_four_times_as_many_ahead(broker: CallboardBroker) -> None:

@@ -64,6 +64,48 @@ def test_poison_is_set_aside_and_its_neighbours_run(broker: CallboardBroker, nam
     assert letters[0].reason.startswith("undecodable: ")
 
 
+@pytest.mark.parametrize("name", ["options that are none", "an actor that is a list", "another's id"])
+def test_poison_is_set_aside_with_somebodys_own_encoder_too(broker: CallboardBroker, name: str) -> None:
+    runs: list[int] = []
+    actor = actor_of(runs.append, actor_name="note", broker=broker)
+    usual = dramatiq.get_encoder()
+    dramatiq.set_encoder(dramatiq.JSONEncoder())
+    try:
+        broker.bus_of("default").enqueue([Posting("poison", pack(POISON[name], priority=9, attempt=0), "default")])
+        actor.send(1)
+
+        with running(broker, threads=1):
+            wait_until(lambda: broker.depth("default").live == 0)
+    finally:
+        dramatiq.set_encoder(usual)
+
+    assert runs == [1]
+    assert [letter.message_id for letter in broker.dead_letters("default")] == ["poison"]
+
+
+def test_a_field_that_only_later_versions_know_is_passed_over(broker: CallboardBroker) -> None:
+    runs: list[int] = []
+    actor_of(runs.append, actor_name="note", broker=broker)
+    record = pack(fields(message_id="m", colour="red"), priority=5, attempt=0)
+    broker.bus_of("default").enqueue([Posting("m", record, "default")])
+
+    with running(broker, threads=1):
+        wait_until(lambda: broker.depth("default").live == 0)
+
+    assert runs == [1]
+
+
+def test_lone_surrogates_come_as_they_were_sent(broker: CallboardBroker) -> None:
+    runs: list[str] = []
+    actor = actor_of(runs.append, actor_name="note", broker=broker)
+    actor.send("half a \ud83d, a whole \N{GRINNING FACE}")
+
+    with running(broker, threads=1):
+        wait_until(lambda: broker.depth("default").live == 0)
+
+    assert runs == ["half a \ud83d, a whole \N{GRINNING FACE}"]
+
+
 def test_poison_among_many_good_neighbours(broker: CallboardBroker) -> None:
     runs: list[int] = []
     actor = actor_of(runs.append, actor_name="note", broker=broker)
