@@ -103,6 +103,13 @@ class Stage:
         self._clock["off_s"][str(slot)] = by_s
         self._write_clock()
 
+    def await_runs(self, count: int) -> None:
+        """Wait until so many seconds more have been claimed, and all that are due."""
+        before = len(runs_of("every-second"))
+        wait_until(lambda: len(runs_of("every-second")) >= before + count, within_s=60, what=f"{count} more runs")
+        # why: else one would be killed for each that is claimed, and a slow machine would fall behind more and more.
+        wait_until(lambda: (rows()["every-second"].next_run_at or BEGIN) > self._now(), within_s=60, what="the others")
+
     def end(self) -> None:
         """Kill all."""
         self._nest.communicate()
@@ -111,6 +118,10 @@ class Stage:
     def logs(self) -> str:
         """What they said."""
         return "".join(path.read_text(errors="replace") for path in self._directory.glob("scheduler-*.log"))
+
+    def _now(self) -> datetime:
+        """What the processes' clocks show that are right, when time passes as fast as it does."""
+        return datetime.fromisoformat(self._clock["begin"]) + timedelta(seconds=time.time() - self._clock["real_s"])
 
     @property
     def _path(self) -> Path:
@@ -272,7 +283,7 @@ def test_when_schedulers_die_holding_a_due_time_another_has_it_within_five_secon
             stage.kill(slot)
             stage.start(slot, dies=point)
         wait_until(lambda: not (stage.lives(0) or stage.lives(1)), within_s=60, what="two to die there")
-        await_runs(2)
+        stage.await_runs(2)
         stage.start(0)
         stage.start(1)
     wait_until(all_are_on_the_bus, within_s=60, what="the relay")
@@ -288,7 +299,7 @@ def test_with_redis_away_for_a_minute_each_due_time_is_claimed_in_time_and_sent_
     begin = datetime.now(UTC)
     stage.start_all("seconds", begin)
     stage.let_time_pass(1, begin)
-    await_runs(1)
+    stage.await_runs(1)
 
     own_redis.kill()
     back_at_s = time.monotonic() + REDIS_AWAY_S
@@ -296,27 +307,13 @@ def test_with_redis_away_for_a_minute_each_due_time_is_claimed_in_time_and_sent_
         for slot in range(PROCESSES):
             stage.kill(slot)
             stage.start(slot)
-            await_runs(1)
+            stage.await_runs(1)
     own_redis.start()
     wait_until(all_are_on_the_bus, within_s=60, what="the relay")
     stage.end()
 
     assert_each_second_was_claimed_in_time(begin)
     assert "Traceback" not in stage.logs, stage.logs[-4_000:]
-
-
-def await_runs(count: int) -> None:
-    """Wait until so many seconds more have been claimed, and all that are due."""
-    before = len(runs_of("every-second"))
-    wait_until(lambda: len(runs_of("every-second")) >= before + count, within_s=60, what=f"{count} more runs")
-    # why: else one would be killed for each that is claimed, and a slow machine would fall behind more and more.
-    wait_until(lambda: next_run_at() > datetime.now(UTC), within_s=60, what="what is due")
-
-
-def next_run_at() -> datetime:
-    found = rows()["every-second"].next_run_at
-    assert found is not None
-    return found
 
 
 def assert_each_second_was_claimed_in_time(begin: datetime) -> None:
