@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import end, wait_until
-from workers.clients.mail import Mailer
+from workers.clients.mail import Mailer, Recipient
 from workers.clients.smtp import SmtpServer
 
 
@@ -74,7 +74,7 @@ def test_a_notification_is_kept_with_its_text_and_its_html_part(catcher: Catcher
     )
 
     mailer.deliver(
-        task_id="t", template="confirmation", recipients=["meera.nair@example.org"],
+        task_id="t", template="confirmation", recipients=[Recipient("meera.nair@example.org")],
         context={"reference": "FIR-2026-000101", "report": None},
     )  # fmt: skip
 
