@@ -35,10 +35,11 @@ def wait_until(condition: Callable[[], object], *, within_s: float, what: str) -
         within_s: what it may take on a quiet machine; a busy one gets PATIENCE times as much.
     """
     patience_s = max(within_s, min(within_s * PATIENCE, MAX_PATIENCE_S))
-    deadline_s = time.monotonic() + patience_s
+    deadline_s, pause_s = time.monotonic() + patience_s, 0.01
     while not condition():
         assert time.monotonic() < deadline_s, f"not within {patience_s:g} s: {what}"
-        time.sleep(0.02)  # why: this is the one wait on a condition that all tests share
+        time.sleep(pause_s)  # why: this is the one wait on a condition that all tests share
+        pause_s = min(pause_s * 1.2, 0.05)  # what has not come soon is asked for less often: asking may cost something
 
 
 @contextmanager

@@ -21,32 +21,16 @@ from pathlib import Path
 
 import pytest
 
-from models import database, task_query
-from models.task import TERMINAL, Task, TaskStatus
+from models import database
+from models.task import TaskStatus
 from tests import probes
 from tests.faults.conftest import THREADS, StartWorker, await_death, kill_tree
 from tests.servers import OwnPostgres, OwnRedis, wait_until
 from tests.soak import actors, evidence
+from tests.workers.rows import all_ended as ended
+from tests.workers.rows import outcomes, row
 from workers import callboard, tasks
 from workers.errors import LedgerUnavailable
-
-
-def row(task_id: str) -> Task:
-    found = tasks.get_task(task_id)
-    assert found is not None
-    return found
-
-
-def ended(*task_ids: str, within_s: float = 40) -> list[Task]:
-    for task_id in task_ids:
-        wait_until(lambda task_id=task_id: row(task_id).status in TERMINAL, within_s=within_s, what=f"end of {task_id}")  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
-    return [row(task_id) for task_id in task_ids]
-
-
-def outcomes(task_id: str) -> list[str | None]:
-    with database.reading() as session:
-        return [attempt.outcome for attempt in task_query.attempts(session, task_id)]
-
 
 on_sqlite = pytest.mark.parametrize("ledger_database", ["sqlite"], indirect=True)
 """For what the bus decides; the database only keeps it."""

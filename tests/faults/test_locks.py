@@ -15,12 +15,13 @@ import psutil
 import pytest
 import redis
 
-from models.task import TERMINAL, Task, TaskStatus
+from models.task import TaskStatus
 from tests import probes
 from tests.faults import lock_probes
 from tests.faults.conftest import StartWorker, kill_tree
 from tests.servers import OwnRedis, wait_until
-from workers import callboard, tasks
+from tests.workers.rows import ended
+from workers import callboard
 from workers.broker.lock import HeldLock
 from workers.broker.parcel import Delivery
 
@@ -32,16 +33,6 @@ pytestmark = pytest.mark.parametrize("ledger_database", ["sqlite"], indirect=Tru
 @pytest.fixture
 def paper(tmp_path: Path) -> Path:
     return tmp_path / "evidence"
-
-
-def ended(task_id: str) -> Task:
-    def row() -> Task:
-        found = tasks.get_task(task_id)
-        assert found is not None
-        return found
-
-    wait_until(lambda: row().status in TERMINAL, within_s=60, what=f"the end of {task_id}")
-    return row()
 
 
 def said(paper: Path, what: str) -> list[int]:

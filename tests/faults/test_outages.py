@@ -23,7 +23,7 @@ import pytest
 import redis
 
 from models import database, task_query
-from models.task import TERMINAL, Task, TaskStatus
+from models.task import TaskStatus
 from tests import probes
 from tests.faults.conftest import THREADS, StartWorker, kill_tree
 from tests.scale import FULL
@@ -31,6 +31,8 @@ from tests.servers import OwnPostgres, OwnRedis, wait_until
 from tests.soak import actors, evidence
 from tests.soak.plan import Plan
 from tests.soak.run import run
+from tests.workers.rows import all_ended as ended
+from tests.workers.rows import row
 from workers import tasks
 from workers.errors import SendError
 
@@ -42,19 +44,6 @@ MAX_GROWTH_MB = 50
 MESSAGES = 20_000 if FULL else 400
 WRITES = 16_000 if FULL else 400
 WRITERS = 8
-
-
-def row(task_id: str) -> Task:
-    found = tasks.get_task(task_id)
-    assert found is not None
-    return found
-
-
-def ended(*task_ids: str, within_s: float = 60) -> list[Task]:
-    wait_until(
-        lambda: all(row(task_id).status in TERMINAL for task_id in task_ids), within_s=within_s, what="all to end"
-    )
-    return [row(task_id) for task_id in task_ids]
 
 
 def memory_mb(pid: int) -> float:

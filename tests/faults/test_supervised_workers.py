@@ -28,9 +28,10 @@ from tests import probes
 from tests.conftest import FAST
 from tests.faults import mortal_probes
 from tests.faults.conftest import BIN, Started, StartWorkers, kill_tree
-from tests.faults.test_deaths import ended, row
 from tests.scale import FULL
 from tests.servers import OwnRedis, wait_until
+from tests.workers.rows import all_ended as ended
+from tests.workers.rows import row
 from workers import callboard
 from workers.middleware.watch import EXIT_UNWELL
 

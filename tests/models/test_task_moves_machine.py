@@ -288,7 +288,7 @@ def test_any_interleaving_leaves_the_row_as_the_model_says(any_database: str) ->
     run_state_machine_as_test(
         ARowsLife,
         settings=settings(
-            max_examples=10_000 if FULL else 30,
+            max_examples=10_000 if FULL else 20,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

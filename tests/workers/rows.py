@@ -13,10 +13,21 @@ def row(task_id: str) -> Task:
     return found
 
 
-def ended(task_id: str) -> Task:
+def ended(task_id: str, *, within_s: float = 20) -> Task:
     """The task once it has ended."""
-    wait_until(lambda: row(task_id).status in TERMINAL, within_s=20, what=f"the end of {task_id}")
-    return row(task_id)
+    seen: list[Task] = []
+
+    def has_ended() -> bool:
+        seen[:] = [row(task_id)]
+        return seen[0].status in TERMINAL
+
+    wait_until(has_ended, within_s=within_s, what=f"the end of {task_id}")
+    return seen[0]
+
+
+def all_ended(*task_ids: str, within_s: float = 60) -> list[Task]:
+    """The tasks once they have ended, in the order of the ids."""
+    return [ended(task_id, within_s=within_s) for task_id in task_ids]
 
 
 def outcomes(task_id: str) -> list[str | None]:

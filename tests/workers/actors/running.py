@@ -7,11 +7,10 @@ from typing import TypeVar
 from sqlmodel import SQLModel, select
 
 from models import database
-from models.task import TERMINAL, Task
-from tests.servers import wait_until
-from workers import tasks
+from tests.workers.rows import ended, row
 from workers.runner import current
 
+__all__ = ["all_rows", "as_task", "ended", "row"]
 Row = TypeVar("Row", bound=SQLModel)
 
 
@@ -23,19 +22,6 @@ def as_task(task_id: str, attempt: int = 1) -> Iterator[None]:
         yield
     finally:
         current.leave(token)
-
-
-def ended(task_id: str, *, within_s: float = 20) -> Task:
-    """The row once it is terminal."""
-    wait_until(lambda: row(task_id).status in TERMINAL, within_s=within_s, what=f"the end of {task_id}")
-    return row(task_id)
-
-
-def row(task_id: str) -> Task:
-    """The row."""
-    found = tasks.get_task(task_id)
-    assert found is not None
-    return found
 
 
 def all_rows(table: type[Row]) -> list[Row]:

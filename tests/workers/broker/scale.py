@@ -11,7 +11,7 @@ def _of(full: int) -> int:
     return full if FULL else full // 10
 
 
-MODEL_EXAMPLES: Final = 1_200 if FULL else 25
+MODEL_EXAMPLES: Final = 1_200 if FULL else 15
 MODEL_STEPS: Final = 60
 MIXED_PRIORITY_MESSAGES: Final = _of(10_000)
 FAR_DELAYED_MESSAGES: Final = _of(1_000_000)

@@ -26,7 +26,7 @@ from workers import callboard, tasks
 from workers.errors import InvalidTask
 from workers.ledger.relay import relay
 
-ROUNDS = 1_000 if FULL else 40
+ROUNDS = 1_000 if FULL else 20
 """How often each way is gone; 1000 in the long form."""
 PROJECT_DIR = Path(__file__).resolve().parents[3]
 
