@@ -1,7 +1,7 @@
 """The bus: a Dramatiq broker on Redis. `CallboardBroker` is the way in; `keys.py` is the operators' reference."""
 
-from .broker import CallboardBroker, dated
-from .bus import Change, Receipt, Removal, TakenOff
+from .broker import CallboardBroker
+from .calls import Change, Receipt, Removal, TakenOff
 from .codec import MessageCodec
 from .connect import connect
 from .crew import CrewHealth
@@ -10,6 +10,7 @@ from .depth import PriorityDepth, QueueDepth
 from .errors import BusFull, BusRefused, BusUnavailable
 from .generation import Generation
 from .limit import Limit
+from .outgoing import dated
 from .parcel import Delivery, Parcel
 from .policy import Policy
 from .settlement import Outcome, Settlement, Verdict

@@ -40,100 +40,39 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any, Final, NamedTuple, cast
+from collections.abc import Sequence
+from typing import Any, Final, cast
 
 import redis
 
+from .calls import (
+    MOST_BYTES,
+    MOST_MESSAGES,
+    Catch,
+    Change,
+    Fetch,
+    Posting,
+    Receipt,
+    Removal,
+    TakenOff,
+    chunks,
+    decisions,
+    deliveries_of,
+    parts,
+)
 from .connect import RedisClient
 from .dead_letter import DeadLetter
 from .depth import PriorityDepth, QueueDepth
-from .errors import BusRefused, BusUnavailable
+from .errors import BusUnavailable
 from .generation import GenerationWatch
 from .keys import Keys
-from .limit import LANE_MARK
 from .line import Argument, Line, Lines
 from .parcel import Delivery
 from .policy import Policy
 from .script import script
-from .settlement import Outcome, Settlement, Verdict
+from .settlement import Outcome, Settlement
 
-_MAX_MESSAGES_A_CALL: Final = 1_000
-_MAX_BYTES_A_CALL: Final = 4 * 1024 * 1024
 _MAX_RECORDS_A_CALL: Final = 100
-
-
-class Receipt(Enum):
-    """What became of a sent message: TAKEN; PRESENT (this or a later attempt is on the bus already, nothing changed);
-    CANCELLED (a tombstone refused it)."""
-
-    TAKEN = "1"
-    PRESENT = "0"
-    CANCELLED = "x"
-
-
-class Removal(Enum):
-    """What `remove` found: REMOVED (it will not run); LEASED (a worker has it); ABSENT (a tombstone stands now)."""
-
-    REMOVED = 1
-    LEASED = 2
-    ABSENT = 0
-
-
-class TakenOff(NamedTuple):
-    """What `take_off` did. lost_number, lost_owner: of the last delivery and the worker that vanished with it, of a
-    removed message that one had; else 0 and None."""
-
-    removal: Removal
-    lost_number: int = 0
-    lost_owner: str | None = None
-
-
-class Change(Enum):
-    """What `reprioritise` found: CHANGED; LEASED (a worker has it: unchanged); ABSENT."""
-
-    CHANGED = 1
-    LEASED = 2
-    ABSENT = 0
-
-
-class Posting(NamedTuple):
-    """A message to be sent. queue_name: or a lane of it.
-
-    when: '' now, 'd<us>' delayed by, 'e<us>' at, 'a<us>' now but arrived then.
-    """
-
-    message_id: str
-    record: bytes
-    queue_name: str
-    when: str = ""
-
-
-class Fetch(NamedTuple):
-    """What a worker process asks for: up to `room` messages, for `owner`. claim: counts up with each that was answered.
-
-    remember: after a fault, so that a late copy of an earlier call takes nothing.
-    limits: of the actors that have one, as `Limit.wire` says them.
-    woken_by: the queue whose wake-up token was taken since the last fetch: if more is left there, another is woken.
-    """
-
-    owner: str
-    claim: int
-    room: int
-    queue_names: Sequence[str]
-    remember: bool
-    limits: Sequence[str] = ()
-    woken_by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Catch:
-    """What a fetch brought. wait_s: seconds until the next thing is due; None: nothing is."""
-
-    deliveries: list[Delivery]
-    wait_s: float | None
 
 
 class _Producer(threading.local):
@@ -194,7 +133,7 @@ class Bus:
         receipts: list[Receipt] = []
         line = self._lines.take()
         try:
-            for chunk in _chunks(postings):
+            for chunk in chunks(postings):
                 receipts += self._enqueue_chunk(line, chunk, deadline_s)
         finally:
             self._lines.give_back(line)
@@ -249,28 +188,8 @@ class Bus:
     def caught(self, line: Line, fetch: Fetch, reply: Sequence[Any]) -> Catch:
         """Reads the answer to a fetch."""
         self._seen(line, cast("int", reply[0]), cast("int", reply[1]))
-        deliveries: list[Delivery] = []
-        for at in range(3, len(reply), 3):
-            name, record, text = cast("tuple[bytes, bytes, bytes]", reply[at : at + 3])
-            number, _, losses, score, lane = text.decode().split(" ", 4)
-            fence, _, claim = number.partition(":")
-            losses, _, previous = losses.partition(":")
-            deliveries.append(
-                Delivery(
-                    name.decode(errors="replace"),
-                    record,
-                    int(fence),
-                    int(losses),
-                    score,
-                    lane.partition(LANE_MARK)[0],
-                    fetch.owner,
-                    lane,
-                    previous or None,
-                    int(claim),
-                )
-            )
         wait_us = cast("int", reply[2])
-        return Catch(deliveries, None if wait_us < 0 else wait_us / 1e6)
+        return Catch(deliveries_of(reply[3:], fetch.owner), None if wait_us < 0 else wait_us / 1e6)
 
     def settle(self, settlements: Sequence[Settlement], *, line: Line | None = None) -> list[Outcome]:
         """Executes decisions; each is atomic, together they are one call per owner. Returns what became of each.
@@ -285,13 +204,13 @@ class Bus:
 
     def _settle(self, line: Line, settlements: Sequence[Settlement], deadline_s: float | None) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        for first in range(0, len(settlements), _MAX_MESSAGES_A_CALL):
-            part = settlements[first : first + _MAX_MESSAGES_A_CALL]
+        for first in range(0, len(settlements), MOST_MESSAGES):
+            part = settlements[first : first + MOST_MESSAGES]
             answers = line.call(
                 script("settle"),
                 part[0].owner,
                 self.policy.dead_letters_kept,
-                *_decisions(part),
+                *decisions(part),
                 deadline_s=deadline_s,
             )
             outcomes += [_OUTCOMES[answer] for answer in cast("list[int]", answers)]
@@ -401,14 +320,14 @@ class Bus:
     def absent(self, message_ids: Sequence[str]) -> set[str]:
         """Returns those that neither wait, are delayed nor leased."""
         found: set[str] = set()
-        for part in _parts(message_ids, _MAX_MESSAGES_A_CALL):
+        for part in parts(message_ids):
             found.update(part[at - 1] for at in cast("list[int]", self._ask("absent", *part)))
         return found
 
     def leased(self, message_ids: Sequence[str]) -> dict[str, str]:
         """Returns message id → owner, of those that a worker holds."""
         owners: dict[str, str] = {}
-        for part in _parts(message_ids, _MAX_MESSAGES_A_CALL):
+        for part in parts(message_ids):
             names = cast("list[bytes]", self._ask("leased", *part))
             owners.update((name, owner.decode()) for name, owner in zip(part, names, strict=True) if owner)
         return owners
@@ -418,7 +337,7 @@ class Bus:
         records: list[bytes] = []
         while len(records) < len(message_ids):
             part = message_ids[len(records) : len(records) + _MAX_RECORDS_A_CALL]
-            records += cast("list[bytes]", self._ask("records", _MAX_BYTES_A_CALL, *part))
+            records += cast("list[bytes]", self._ask("records", MOST_BYTES, *part))
         return records
 
     def scan_ids(self, cursor: int, count: int) -> tuple[int, list[str]]:
@@ -444,52 +363,3 @@ class Bus:
 
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 _RECEIPTS: Final = {ord(receipt.value): receipt for receipt in Receipt}
-
-
-def _decisions(settlements: Sequence[Settlement]) -> list[Argument]:
-    """As `settle.lua` reads them. Raises ValueError if they are of several owners."""
-    body: list[Argument] = []
-    run: list[str] = []
-    run_of = (0, 0)
-
-    def end_run() -> None:
-        if run:
-            body.extend(("a", f"{run_of[0]}:{run_of[1]}", len(run), *run))
-            run.clear()
-
-    owner = settlements[0].owner
-    for s in settlements:
-        if s.owner != owner:
-            raise ValueError("expected settlements of one owner in one call")
-        if s.verdict is Verdict.ACK:
-            if run_of != (s.fence, s.claim):
-                end_run()
-                run_of = (s.fence, s.claim)
-            run.append(s.message_id)
-        else:
-            end_run()
-            body += (s.wire_verdict(), f"{s.fence}:{s.claim}", s.message_id, s.record)
-    end_run()
-    return body
-
-
-def _parts(message_ids: Sequence[str], size: int) -> Iterable[Sequence[str]]:
-    return (message_ids[first : first + size] for first in range(0, len(message_ids), size))
-
-
-def _chunks(postings: Sequence[Posting]) -> Iterable[Sequence[Posting]]:
-    """Cuts postings so that a script blocks the server for milliseconds: 1,000 messages or 4 MB."""
-    if len(postings) == 1 and (name := postings[0].message_id) and "\n" not in name:
-        yield postings
-        return
-    first, size_bytes = 0, 0
-    for at, posting in enumerate(postings):
-        if not posting.message_id or "\n" in posting.message_id:
-            raise BusRefused(f"expected a message id without line breaks, got {posting.message_id!r}")
-        length_bytes = len(posting.record)
-        if at - first >= _MAX_MESSAGES_A_CALL or (size_bytes + length_bytes > _MAX_BYTES_A_CALL and at > first):
-            yield postings[first:at]
-            first, size_bytes = at, 0
-        size_bytes += length_bytes
-    if first < len(postings):
-        yield postings[first:]

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 import redis
 from dramatiq import Consumer, MessageProxy
 
-from .bus import Bus, Fetch
+from .bus import Bus
+from .calls import Fetch
 from .crew import Crew
 from .envelope import NewerVersion
 from .errors import BusUnavailable

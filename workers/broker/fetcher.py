@@ -20,7 +20,8 @@ from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Final, NamedTuple
 
-from .bus import Bus, Catch, Fetch
+from .bus import Bus
+from .calls import Catch, Fetch
 
 _MOST_A_FETCH: Final = 400
 

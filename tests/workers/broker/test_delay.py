@@ -17,7 +17,7 @@ from tests.workers.broker.evidence import Evidence
 from tests.workers.broker.server import Server
 from tests.workers.broker.worker_process import Actors, worker_process
 from workers.broker import CallboardBroker
-from workers.broker.bus import Posting
+from workers.broker.calls import Posting
 from workers.broker.envelope import pack
 
 YEAR_MS = 365 * 86_400_000

@@ -16,7 +16,8 @@ from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
 from tests.workers.broker.server import Server
 from workers.broker import CallboardBroker, Outcome, Parcel, Policy, Removal, TakenOff, Verdict
-from workers.broker.bus import Bus, Fetch, Posting
+from workers.broker.bus import Bus
+from workers.broker.calls import Fetch, Posting
 from workers.broker.envelope import pack
 from workers.broker.keys import Keys
 from workers.broker.line import Line

@@ -27,7 +27,8 @@ from hypothesis.stateful import (
 from tests.workers.broker import scale
 from tests.workers.broker.server import Server
 from workers.broker import Limit, Outcome, Policy, Receipt, Removal, Verdict
-from workers.broker.bus import Bus, Change, Fetch, Posting
+from workers.broker.bus import Bus
+from workers.broker.calls import Change, Fetch, Posting
 from workers.broker.envelope import pack
 from workers.broker.generation import GenerationWatch
 from workers.broker.keys import Keys

@@ -16,7 +16,7 @@ from tests.workers.broker import scale
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
 from workers.broker import CallboardBroker, Parcel, Policy
-from workers.broker.bus import Fetch
+from workers.broker.calls import Fetch
 from workers.broker.work_queue import WorkQueue
 
 

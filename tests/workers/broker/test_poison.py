@@ -11,7 +11,7 @@ from tests.workers.broker import scale
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
 from workers.broker import CallboardBroker, MessageCodec, Policy
-from workers.broker.bus import Posting
+from workers.broker.calls import Posting
 from workers.broker.envelope import pack
 
 

@@ -12,7 +12,8 @@ import redis
 
 from tests.workers.broker.server import Server
 from workers.broker import CallboardBroker, Policy, Receipt
-from workers.broker.bus import Bus, Posting
+from workers.broker.bus import Bus
+from workers.broker.calls import Posting
 from workers.broker.envelope import pack
 
 _names = (f"one-{os.getpid()}-{i}" for i in itertools.count())
