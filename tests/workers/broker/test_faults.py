@@ -115,6 +115,29 @@ def test_a_lost_fetch_answer_strands_nothing_even_if_the_lease_is_long(proxy: Pr
     broker.close()
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_a_thread_asked_for_is_brought_by_the_hub_if_the_wire_is_spoiled(
+    proxy: Proxy, namespace: str, fault: Fault
+) -> None:
+    runs: Counter[int] = Counter()
+    broker = CallboardBroker(proxy.url, namespace=namespace, socket_timeout_s=0.4, policy=Policy(lease_s=600.0))
+    actor = actor_of(lambda i: runs.update([i]), actor_name="note", broker=broker)
+    broker.enqueue_many([actor.message(i) for i in range(1_000)])
+    spoil = Once("fetch", fault)
+
+    def choose(request: bytes) -> Fault:
+        # A fetch that is not waited for is a thread's.
+        asked = [hub._fetcher.asked for crew in broker._crews for hub in crew._hubs.values()]
+        return spoil(request) if any(asked) else Fault.NONE
+
+    proxy.choose = choose
+    with running(broker, threads=2):
+        wait_until(lambda: spoil.done and broker.depth("default").live == 0)
+
+    assert runs == Counter(range(1_000))
+    broker.close()
+
+
 def test_a_release_whose_answer_was_lost_does_not_give_back_the_message_that_came_again(
     proxy: Proxy, namespace: str
 ) -> None:
