@@ -485,6 +485,8 @@ def test_stopped_while_the_database_is_away_it_leaves_the_row_as_it_was(
         scribe.stop(0.1)
         beginning.join(10)
         asker.join(10)
+        # A try that still waits for the database when that comes back would be written, as it should.
+        wait_until(lambda: not scribe.is_alive(), within_s=40, what="the last try to fail")
 
     assert [type(one) for one in (*begun, *answered)] == [Stopping, Stopping]
     assert (wire.settled, scribe.held) == ([], 1)
