@@ -29,7 +29,8 @@ from tests.models.rows import accepted, an_end, attempts, new_row, row, running,
 from tests.servers import OwnPostgres, wait_until
 from workers.broker import Delivery, Parcel, Settlement, Verdict
 from workers.ledger import scribe as scribe_module
-from workers.ledger.scribe import Ended, Scribe, Stopping
+from workers.ledger.flush import Ended
+from workers.ledger.scribe import Scribe, Stopping
 
 PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = TaskStatus
 NOW = datetime.now(UTC)

@@ -60,10 +60,11 @@ from workers.ledger.attempt import (
     may_be_old,
     must_ask,
 )
+from workers.ledger.flush import Child, Ended
 from workers.ledger.outcome import Outcomes
 from workers.ledger.poison import suspicion_of
 from workers.ledger.presence import Presence
-from workers.ledger.scribe import Child, Ended, Scribe, Stopping
+from workers.ledger.scribe import Scribe, Stopping
 
 _ASK_AGAIN_MS: Final = 2_000
 """A message that cannot be decided now (its task runs elsewhere) comes back after this."""

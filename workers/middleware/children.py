@@ -40,8 +40,8 @@ from workers.broker import Parcel
 from workers.errors import InvalidTask, LedgerUnavailable
 from workers.ledger.attempt import ENVELOPE, ENVELOPE_VERSION
 from workers.ledger.bus import LedgerBroker
+from workers.ledger.flush import Child, Ended
 from workers.ledger.ledger import Ledger
-from workers.ledger.scribe import Child, Ended
 from workers.runner.current import current_task
 
 GROUP_ID: Final = "group_completion_uuid"
