@@ -31,8 +31,9 @@ from workers.ledger.bus import HasOwner, LedgerBroker
 from workers.ledger.ledger import Ledger
 from workers.ledger.scribe import Stopping
 from workers.ledger.upkeep import Upkeep
+from workers.options import check_priority
 from workers.params import NotPlain, QuickCheck, bind, check_values, options_text, plain_text
-from workers.registry import check_priority, default_priority_of, function_of, type_of
+from workers.registry import default_priority_of, function_of, type_of
 from workers.runner import current
 from workers.runner.window import windows
 
