@@ -88,7 +88,7 @@ class InvalidLimit(InvalidTask, MiddlewareError):
 
 
 def checked(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a send, durations in their own units; raises InvalidTask for one that there is not, or cannot be."""
+    """The options of a send, durations in their own units; raises InvalidTask for one that cannot be."""
     for name in options:
         if name not in _SENDABLE:
             near = difflib.get_close_matches(name, _SENDABLE | {"delay", "eta"}, n=1)
