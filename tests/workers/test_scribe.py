@@ -469,6 +469,30 @@ def test_a_flush_that_lasts_too_long_holds_what_would_start(scribe: Scribe, wire
     wait_until(lambda: scribe.held == 0, within_s=10, what="the outcomes to be written")
 
 
+@pytest.mark.parametrize("ledger_database", ["sqlite"], indirect=True)
+def test_nothing_starts_while_the_database_does_not_keep_up(
+    scribe: Scribe, wire: Wire, ledger_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scribe_module, "OVERDUE_S", 60.0)
+    monkeypatch.setattr(scribe_module, "MOST_HELD", 5)
+    rows = [accepted() for _ in range(8)]
+    scribe.start(wire)
+
+    with lock_held(ledger_database):
+        scribe.end(ended(rows[0]))
+        wait_until(lambda: scribe._flush_since_s is not None, within_s=10, what="a flush that waits for the lock")
+        for task_id in rows[1:5]:
+            scribe.end(ended(task_id))
+        scribe.begin(first(rows[6]))
+        scribe.end(ended(rows[5]))
+        beginning, begun = in_thread(lambda: scribe.begin(first(rows[7])))
+        beginning.join(0.3)
+        assert (begun, scribe.held, wire.fetching) == ([], 6, [])
+
+    beginning.join(10)
+    assert begun == [None]
+
+
 @pytest.mark.parametrize(
     ("ledger_database", "outage"), [("sqlite", "lock"), ("own_postgres", "killed")], indirect=True
 )  # fmt: skip

@@ -13,6 +13,7 @@ What a crash leaves: until `written` the message is leased and comes back; the r
 
 While the database is away: nothing is forgotten and nothing acknowledged. Once a flush has failed, or has lasted
 `OVERDUE_S`, the process fetches nothing and starts nothing, so that what is held here is bounded by what it held then.
+While it is only slow: nothing starts as long as `MOST_HELD` outcomes wait beside those that are being written.
 An outcome that the database refuses in every form (flush) stays unacknowledged, and is tried again every
 `REFUSED_AGAIN_S`.
 """
@@ -47,6 +48,8 @@ SHOW_AFTER_S: Final = 0.05
 OVERDUE_S: Final = 0.25
 REFUSED_AGAIN_S: Final = 2.0
 """After this an outcome is tried again that the database refused in every form."""
+MOST_HELD: Final = 500
+"""With as many outcomes that wait for the flush after this one nothing new starts: the database does not keep up."""
 _MOST_A_FLUSH: Final = 1_000
 MOST_NOTES: Final = 10_000
 """Log lines and progress that wait for the database; more are dropped, as what runs on may say without end."""
@@ -105,17 +108,20 @@ class Scribe:
         self._idle = True
         self._rests_long = False
         self._flush_since_s: float | None = None
+        self._flushing = 0
         self._timings = Timings()
         self._is_held = False
         self._clear = threading.Event()
         self._clear.set()
+        self._flushed = threading.Event()
         self._closing = threading.Event()
         self.thread: threading.Thread | None = None
 
     # --- for the worker's threads --------------------------------------------------------------------------------
 
     def begin(self, start: Start) -> None:
-        """An attempt begins now; its row follows, unless it ends first. Waits while the database is away.
+        """An attempt begins now; its row follows, unless it ends first. Waits while the database is away or does not
+        keep up.
 
         Raises:
             Stopping: the process stops; it must not begin.
@@ -247,6 +253,7 @@ class Scribe:
             if self._is_held:
                 self._probe()
             return
+        self._flushing = len(ends)
         began_s = self._flush_since_s = time.monotonic()
         try:
             written = flush.write(Flush([*(one.start for one in asked), *shown], ends, notes), self._timings)
@@ -259,6 +266,8 @@ class Scribe:
         self._answer(asked, written.granted)
         self._keep_refused(written.refused)
         self._settle(ends, written.moved)
+        self._flushed.set()
+        self._flushed.clear()
         if self._is_held:
             self._release()
 
@@ -396,8 +405,10 @@ class Scribe:
     def _wait_for_the_database(self) -> None:
         while True:
             self._hold_if_overdue()
-            if self._clear.wait(0.2):
-                return
+            if self._clear.is_set() or self._clear.wait(0.2):
+                if self._flush_since_s is None or len(self._ends) < self._flushing + MOST_HELD:
+                    return
+                self._flushed.wait(0.05)
             if self.stopping.is_set() or self._closing.is_set():
                 raise Stopping
 
