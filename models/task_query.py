@@ -23,10 +23,9 @@ from sqlalchemy import select
 from sqlmodel import Session, col
 
 from models import task_cursor
-from models.task import TaskStatus
 from models.task_count import EXACT_UP_TO, Count, count_along, counted
 from models.task_cursor import InvalidQuery, Place
-from models.task_filter import NOT_COMPLETED, TaskFilter, storable
+from models.task_filter import TaskFilter, storable
 from models.task_tables import Task, TaskAttempt, TaskLog, WorkerProcess
 from models.task_walk import WALK_ROWS, Found, Walk, by_id, by_value
 
@@ -45,7 +44,6 @@ __all__ = [
     "get",
     "live_workers",
     "logs",
-    "oldest_pending",
     "page",
     "search",
     "search_and_count",
@@ -188,17 +186,6 @@ def logs(session: Session, task_id: str, *, after_id: int = 0, limit: int | None
         .limit(limit)
     )
     return list(session.execute(statement).scalars())
-
-
-def oldest_pending(session: Session) -> Task | None:
-    """The pending task that has waited longest on the bus, delayed ones left out; None if nothing waits."""
-    statement = (
-        select(Task)
-        .where(col(Task.status) == TaskStatus.PENDING, NOT_COMPLETED, col(Task.eta).is_(None))
-        .order_by(col(Task.task_id))
-        .limit(1)
-    )
-    return session.execute(statement).scalars().first()
 
 
 def live_workers(session: Session, since: datetime) -> list[WorkerProcess]:

@@ -22,8 +22,9 @@ from workers.errors import InvalidTask, SendError, TaskRefused
 from workers.ledger.cancel import CancelOutcome, cancel
 from workers.ledger.change import ChangeOutcome, change
 from workers.ledger.reopen import RetryOutcome, retry_many
+from workers.options import check_priority
 from workers.params import bind, secret_parameters, validate
-from workers.registry import check_priority, check_type, function_of, is_duplicate, type_of
+from workers.registry import check_type, function_of, is_duplicate, type_of
 
 __all__ = [
     "CancelOutcome",

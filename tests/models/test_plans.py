@@ -15,6 +15,7 @@ from sqlmodel import Session
 from models import (
     database,
     direct,
+    health_moves,
     retention,
     system_query,
     task_count,
@@ -165,7 +166,6 @@ ASKED: dict[str, tuple[Callable[[Session], object], str | dict[str, str]]] = {
     "count of a queue": (lambda s: task_query.counted(s, TaskFilter(queue="q")), KEY),
     "count of a status": (lambda s: task_query.count(s, TaskFilter(status=FAILED)), OTHERS),
     "count of a name": (lambda s: task_query.count(s, TaskFilter(task_name="crowd.n3")), NAME),
-    "oldest pending": (task_query.oldest_pending, OTHERS),
     "one": (lambda s: task_query.get(s, MIDDLE_ID), KEY),
     "what was sent lately": (lambda s: task_feed.sent_since(s, LAST - timedelta(hours=1), limit=500), KEY),
     "what ended lately": (lambda s: task_feed.ended_since(s, LAST - timedelta(hours=1), limit=500), ENDED),
@@ -179,6 +179,7 @@ UPKEEP: dict[str, tuple[Callable[[Direct], object], list[str | dict[str, str]]]]
     "sweep": (lambda to: task_upkeep.sent(to, before=LAST, after_id=MIDDLE_ID, limit=100), [OTHERS]),
     "rescue": (lambda to: task_upkeep.orphans(to, alive_since=LAST, limit=100), [OTHERS]),
     "cancel": (task_upkeep.cancel_requested, [CANCEL]),
+    "oldest that waits": (health_moves.oldest_waiting_since, [OTHERS]),
     "members of a group": (lambda to: to.run(*_count_members(to)), [GROUP]),
     "notes": (
         lambda to: task_notes.write(to, [task_notes.LogLine(MIDDLE_ID, 1, "info", "x", LAST)]), [LOGS],

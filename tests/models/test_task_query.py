@@ -1,6 +1,5 @@
 """Filters, pages, counts and their bounds. The indexes that serve them: test_plans."""
 
-from datetime import timedelta
 from itertools import product
 
 import pytest
@@ -9,7 +8,7 @@ from models import database, direct, task_moves, task_notes, task_query
 from models.task import TaskStatus, TaskType
 from models.task_notes import LogLine
 from models.task_query import MAX_OFFSET, MAX_PAGE, TaskFilter
-from tests.models.rows import NOW, accepted, in_status, running
+from tests.models.rows import NOW, accepted, running
 
 PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = TaskStatus
 ROWS = [
@@ -104,20 +103,6 @@ def test_log_lines_can_be_followed() -> None:
         assert [line.message for line in task_query.logs(session, task_id, after_id=first.id)] == ["two", "three"]
 
 
-def test_the_oldest_task_that_could_start_is_found(empty_tables: str) -> None:
-    in_status(RUNNING)
-    accepted(task_id="0", eta=NOW + timedelta(hours=1))
-    oldest = accepted(task_id="1")
-    accepted(task_id="2")
-
+def test_an_empty_table_has_no_rows(empty_tables: str) -> None:
     with database.reading() as session:
-        found = task_query.oldest_pending(session)
-
-    assert found is not None
-    assert found.task_id == oldest
-
-
-def test_nothing_waits_in_an_empty_table(empty_tables: str) -> None:
-    with database.reading() as session:
-        assert task_query.oldest_pending(session) is None
         assert task_query.count(session, TaskFilter()) == 0

@@ -16,7 +16,8 @@ from tests.servers import wait_until
 from tests.workers.test_scribe import Wire
 from workers.broker import Delivery, Generation, Parcel, Settlement, Verdict
 from workers.errors import PermanentError
-from workers.ledger.ledger import ATTEMPT, CHECK, ENVELOPE, Ledger, Refused, Running
+from workers.ledger.attempt import ATTEMPT, CHECK, ENVELOPE, Refused, Running
+from workers.ledger.ledger import Ledger
 
 pytestmark = pytest.mark.usefixtures("ledger_database")
 PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = TaskStatus
@@ -133,7 +134,7 @@ def test_what_an_attempt_comes_to_is_on_the_row_before_the_bus_hears_of_it(
     exception, decided, status, outcome, reason, told = ENDINGS[how]
     message = parcel(accepted())
 
-    ledger.record(begun(ledger, message), value=42, exception=exception)
+    begun(ledger, message).ended(value=42, exception=exception)
     settlement = settled(ledger, wire, message, decided)
 
     assert settlement.verdict is told
@@ -150,7 +151,7 @@ def test_what_an_attempt_comes_to_is_on_the_row_before_the_bus_hears_of_it(
 def test_a_result_that_cannot_be_kept_fails_the_task_and_says_why(ledger: Ledger, wire: Wire, value: object) -> None:
     message = parcel(accepted())
 
-    ledger.record(begun(ledger, message), value=value)
+    begun(ledger, message).ended(value=value)
 
     assert settled(ledger, wire, message).verdict is Verdict.DEAD
     assert (row(message.message_id).status, row(message.message_id).reason) == (FAILED, "result not storable")
@@ -182,7 +183,7 @@ def test_two_deliveries_of_one_task_do_not_take_each_others_outcome(ledger: Ledg
     refused = ledger.begin(twin, GENERATION)
     assert isinstance(refused, Refused)
     put_off = settled(ledger, wire, twin)
-    ledger.record(first, value="mine")
+    first.ended(value="mine")
 
     assert (put_off.verdict, put_off.delay_ms) == (Verdict.DEFER, 2_000)
     assert settled(ledger, wire, message).verdict is Verdict.ACK
@@ -193,7 +194,7 @@ def test_a_task_is_taken_over_from_a_dead_worker_and_its_attempt_is_lost(ledger:
     task_id = running("dead")
     message = parcel(task_id, 2)
 
-    ledger.record(begun(ledger, message), value=1)
+    begun(ledger, message).ended(value=1)
     settled(ledger, wire, message)
 
     assert [one.outcome for one in attempts(task_id)] == [AttemptOutcome.LOST, AttemptOutcome.COMPLETED]
@@ -262,7 +263,7 @@ def test_a_second_copy_that_comes_while_the_first_runs_here_waits_for_its_end(
     assert isinstance(refused, Refused)
     assert refused.verdict is Verdict.DEFER
     assert settled(ledger, wire, second).verdict is Verdict.DEFER
-    ledger.record(running_now, value=7)
+    running_now.ended(value=7)
     assert settled(ledger, wire, first).verdict is Verdict.ACK
     assert (row(task_id).status, row(task_id).attempt, row(task_id).result) == (COMPLETED, 1, 7)
     assert ledger.begin(parcel(task_id, claim=3, **{CHECK: True}), GENERATION) == Refused("its task has ended")

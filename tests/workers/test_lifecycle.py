@@ -21,7 +21,7 @@ from workers.actors.diagnostics import run_self_test
 from workers.broker import Settlement, Verdict
 from workers.broker.envelope import HEADER_BYTES
 from workers.errors import InvalidTask
-from workers.ledger.ledger import ENVELOPE
+from workers.ledger.attempt import ENVELOPE
 
 pytestmark = pytest.mark.usefixtures("ledger_database")
 

@@ -19,8 +19,8 @@ from models.task import TaskType
 from workers import callboard
 from workers.actors.diagnostics import run_self_test
 from workers.errors import InvalidTask, UnknownActor
+from workers.options import MAX_DELAY
 from workers.registry import (
-    MAX_DELAY,
     TYPE_DEFAULTS,
     DuplicateActor,
     Registry,

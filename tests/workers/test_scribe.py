@@ -29,7 +29,8 @@ from tests.models.rows import accepted, an_end, attempts, new_row, row, running,
 from tests.servers import OwnPostgres, wait_until
 from workers.broker import Delivery, Parcel, Settlement, Verdict
 from workers.ledger import scribe as scribe_module
-from workers.ledger.scribe import Ended, Scribe, Stopping
+from workers.ledger.flush import Ended
+from workers.ledger.scribe import Scribe, Stopping
 
 PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = TaskStatus
 NOW = datetime.now(UTC)
@@ -468,6 +469,30 @@ def test_a_flush_that_lasts_too_long_holds_what_would_start(scribe: Scribe, wire
     wait_until(lambda: scribe.held == 0, within_s=10, what="the outcomes to be written")
 
 
+@pytest.mark.parametrize("ledger_database", ["sqlite"], indirect=True)
+def test_nothing_starts_while_the_database_does_not_keep_up(
+    scribe: Scribe, wire: Wire, ledger_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scribe_module, "OVERDUE_S", 60.0)
+    monkeypatch.setattr(scribe_module, "MOST_HELD", 5)
+    rows = [accepted() for _ in range(8)]
+    scribe.start(wire)
+
+    with lock_held(ledger_database):
+        scribe.end(ended(rows[0]))
+        wait_until(lambda: scribe._flush_since_s is not None, within_s=10, what="a flush that waits for the lock")
+        for task_id in rows[1:5]:
+            scribe.end(ended(task_id))
+        scribe.begin(first(rows[6]))
+        scribe.end(ended(rows[5]))
+        beginning, begun = in_thread(lambda: scribe.begin(first(rows[7])))
+        beginning.join(0.3)
+        assert (begun, scribe.held, wire.fetching) == ([], 6, [])
+
+    beginning.join(10)
+    assert begun == [None]
+
+
 @pytest.mark.parametrize(
     ("ledger_database", "outage"), [("sqlite", "lock"), ("own_postgres", "killed")], indirect=True
 )  # fmt: skip
@@ -485,7 +510,8 @@ def test_stopped_while_the_database_is_away_it_leaves_the_row_as_it_was(
         scribe.stop(0.1)
         beginning.join(60)
         asker.join(60)
-        wait_until(lambda: not scribe.is_alive(), within_s=20, what="the end of its last try")
+        # A try that still waits for the database when that comes back would be written, as it should.
+        wait_until(lambda: not scribe.is_alive(), within_s=40, what="the last try to fail")
 
     assert [type(one) for one in (*begun, *answered)] == [Stopping, Stopping]
     assert (wire.settled, scribe.held) == ([], 1)

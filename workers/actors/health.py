@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Len
 
-from models import alert_moves, database, direct
+from models import alert_moves, database, direct, health_moves
+from models.health_moves import Sample
 from models.task import TaskType, derived_task_id, new_task_id
 from workers import callboard
 from workers.alerts import watch
@@ -28,7 +29,7 @@ from workers.runner.current import current_task
 from workers.settings import Settings
 
 if TYPE_CHECKING:
-    from models.health import HealthSample, ProviderSample
+    from models.health import ProviderSample
 
 CPU_WINDOW_S = 0.5
 TIME_LIMIT_S = 30.0
@@ -38,26 +39,21 @@ PROBE_LIMIT_S = 60.0
 MOST_PROVIDERS = 1_000
 
 
-def measure(task_id: str) -> "HealthSample":
+def measure(task_id: str) -> Sample:
     """Take one sample of this machine; raises what the database or Redis raise if they cannot be reached."""
-    # why: only this actor needs it; and a worker loads SQLAlchemy when a task needs it (so below, too).
-    import psutil
-    from sqlalchemy import text
-
-    from models import task_query
-    from models.health import HealthSample
+    import psutil  # why: only this actor needs it.
 
     started_s = time.perf_counter()
-    with database.reading() as session:
-        session.execute(text("SELECT 1"))
+    with direct.reading() as to:
+        to.run("SELECT 1")
         database_ms = (time.perf_counter() - started_s) * 1000
-        oldest = task_query.oldest_pending(session)
+        waits_since = health_moves.oldest_waiting_since(to)
     started_s = time.perf_counter()
     callboard.broker.client.ping()
     redis_ms = (time.perf_counter() - started_s) * 1000
     disk = shutil.disk_usage(callboard.settings.var_dir if callboard.settings.var_dir.exists() else ".")
     now = datetime.now(UTC)
-    return HealthSample(
+    return Sample(
         task_id=task_id,
         sampled_at=now,
         hostname=socket.gethostname(),
@@ -66,7 +62,7 @@ def measure(task_id: str) -> "HealthSample":
         disk_percent=100 * disk.used / disk.total,
         database_ms=database_ms,
         redis_ms=redis_ms,
-        queue_age_s=0.0 if oldest is None else max(0.0, (now - oldest.created_at).total_seconds()),
+        queue_age_s=0.0 if waits_since is None else max(0.0, (now - waits_since).total_seconds()),
     )
 
 
@@ -81,7 +77,7 @@ def thresholds(settings: Settings) -> dict[str, float]:
     }
 
 
-def judge(sample: "HealthSample", limits: dict[str, float]) -> list[str]:
+def judge(sample: Sample, limits: dict[str, float]) -> list[str]:
     """Store the sample, and open and close alerts by it.
 
     A crash between the two leaves a sample without its alert; the next one says the same.
@@ -90,14 +86,12 @@ def judge(sample: "HealthSample", limits: dict[str, float]) -> list[str]:
         The keys of the alerts that are open after it.
     """
     opened: list[str] = []
-    with database.writing() as session:
-        session.merge(sample)
-        measured = {column: float(getattr(sample, column)) for column in limits}
-        hostname, at = sample.hostname, sample.sampled_at
-    with direct.reading() as to:
+    hostname, at = sample.hostname, sample.sampled_at
+    with direct.transaction() as to:
+        health_moves.keep(to, sample)
         known = alert_moves.open_alerts(to)
     for column, limit in limits.items():
-        key, value = f"health.{column}@{hostname}", measured[column]
+        key, value = f"health.{column}@{hostname}", float(getattr(sample, column))
         alert = known.get(key)
         if value > limit:
             opened.append(key)
@@ -119,7 +113,7 @@ def check_system() -> dict[str, Any]:
     """Measure CPU, memory, disk, database, Redis and queue age; store the sample; alert over a threshold."""
     task = current_task()
     sample = measure(task.id or f"direct-{time.time_ns()}")
-    shown = sample.model_dump(mode="json", exclude={"task_id"})
+    shown = {name: getattr(sample, name) for name in Sample.__struct_fields__ if name != "task_id"}
     return {**shown, "alerts": judge(sample, thresholds(callboard.settings))}
 
 

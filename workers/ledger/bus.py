@@ -35,8 +35,9 @@ from workers.broker import (
     dated,
 )
 from workers.errors import InvalidTask, SendError, UnknownActor
+from workers.ledger.attempt import CHECK, ENVELOPE, ENVELOPE_VERSION
 from workers.ledger.duplicate import duplicate_of
-from workers.ledger.ledger import CHECK, ENVELOPE, ENVELOPE_VERSION, Accepted, Ledger
+from workers.ledger.ledger import Accepted, Ledger
 from workers.registry import Registry
 
 if TYPE_CHECKING:

@@ -31,88 +31,45 @@ attempt is used up; outcomes wait with the scribe, unacknowledged.
 
 import logging
 import threading
-import traceback
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 from dramatiq import Message, MessageProxy
-from dramatiq.middleware import SkipMessage
 
 from models import direct, task_moves
 from models.database import DatabaseError
-from models.redaction import redact_text
-from models.task import AttemptOutcome, FailureReason, TaskStatus
-from models.task_moves import End, Loss, LostDelivery, NewTask, Standing, Start, Started
-from models.text import words_of
+from models.task import FailureReason, TaskStatus
+from models.task_moves import Loss, LostDelivery, NewTask, Standing, Start, Started
 from workers.broker import Generation, Parcel, Settlement, Verdict
 from workers.errors import (
-    Cancelled,
-    ChildDied,
     InvalidTask,
     LedgerUnavailable,
     OutcomeUnknown,
-    PermanentError,
-    ResultNotStorable,
 )
-from workers.ledger.poison import NO_SUSPICION, Suspicion, suspicion_of
+from workers.ledger.attempt import (
+    ATTEMPT,
+    ENVELOPE,
+    Delivery,
+    Refused,
+    Running,
+    check_id,
+    decided,
+    delivery_of,
+    may_be_old,
+    must_ask,
+)
+from workers.ledger.flush import Child, Ended
+from workers.ledger.outcome import Outcomes
+from workers.ledger.poison import suspicion_of
 from workers.ledger.presence import Presence
-from workers.ledger.scribe import Child, Ended, Scribe, Stopping
-from workers.params import NotPlain, plain_text
+from workers.ledger.scribe import Scribe, Stopping
 
-ENVELOPE: Final = "callboard"
-"""Message option: the version of our envelope. It marks a message whose row has been written."""
-ENVELOPE_VERSION: Final = 1
-CHECK: Final = "check"
-"""Message option: another copy of this message may have run; ask the row."""
-ATTEMPT: Final = "attempt"
-"""Message option: number of the last attempt that was made when it was sent."""
-TASK_ID_MAX_CHARS: Final = 64
 _ASK_AGAIN_MS: Final = 2_000
 """A message that cannot be decided now (its task runs elsewhere) comes back after this."""
 
 _logger = logging.getLogger(__name__)
-
-Delivery = tuple[str, str, int, int]
-"""Message id, owner, number and claim of one handing-out by the bus. The same task may be delivered twice to one
-process, even under one number: the bus lost its data."""
-
-
-class Running(msgspec.Struct, eq=False):
-    """An attempt that runs in this process, or has run and is not settled yet.
-
-    has_ended: what it came to is known: `value`, or `exception` and its `traceback`.
-    """
-
-    message: Parcel
-    delivery: Delivery
-    started_at: datetime
-    retry_count: int
-    correlation_id: str | None
-    suspicion: Suspicion | None = None
-    has_ended: bool = False
-    value: Any = None
-    exception: BaseException | None = None
-    traceback: str | None = None
-
-    @property
-    def task_id(self) -> str:
-        """The task's id."""
-        return self.message.message_id
-
-    @property
-    def attempt(self) -> int:
-        """Its number: that of the delivery."""
-        return self.message.delivery.fence
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """A message may not start its task: why, and what the bus is to do with it."""
-
-    why: str
-    verdict: Verdict = Verdict.ACK
-    delay_ms: int | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -149,7 +106,7 @@ class Ledger:
         self.secrets_of: Callable[[Message[Any] | MessageProxy], frozenset[str]] = lambda _message: frozenset()
         """The secret values among a message's arguments, which no error may repeat."""
         self.scribe = Scribe(adopt=self._adopt)
-        self._result_max_bytes = result_max_bytes
+        self._outcomes = Outcomes(self, result_max_bytes=result_max_bytes)
         self._refused: dict[Delivery, Refused] = {}
         self._running: dict[Delivery, Running] = {}
         self._asking: dict[str, Delivery] = {}
@@ -238,7 +195,7 @@ class Ledger:
             InvalidTask: it can never run; it goes to the dead letters.
             Exception: anything unforeseen; the message is put off, and nothing is lost.
         """
-        delivery = _delivery_of(message)
+        delivery = delivery_of(message)
         sent_attempt = int(message.options.get(ATTEMPT) or 0)
         start = Start(
             task_id=delivery[0],
@@ -246,7 +203,7 @@ class Ledger:
             worker_id=self.presence.worker_id,
             started_at=datetime.now(UTC),
             sent_attempt=sent_attempt,
-            checked=_must_ask(message, generation) or self.fails_when_lost(message.actor_name),
+            checked=must_ask(message, generation) or self.fails_when_lost(message.actor_name),
         )
         try:
             check_id(message.message_id)
@@ -273,7 +230,7 @@ class Ledger:
 
     def refuse(self, message: Parcel, refused: Refused) -> None:
         """Somebody else's reason why a message is not begun; it has to be skipped then."""
-        self._refused[_delivery_of(message)] = refused
+        self._refused[delivery_of(message)] = refused
 
     def vouch(self, parcels: Sequence[Parcel], generation: Generation) -> None:
         """Look up fetched messages whose first delivery this is, but perhaps not the first copy; those whose rows are
@@ -281,7 +238,7 @@ class Ledger:
         doubtful = [
             parcel
             for parcel in parcels
-            if parcel.delivery.fence == 1 and ENVELOPE in parcel.options and _may_be_old(parcel, generation)
+            if parcel.delivery.fence == 1 and ENVELOPE in parcel.options and may_be_old(parcel, generation)
         ]
         if not doubtful:
             return
@@ -299,7 +256,7 @@ class Ledger:
 
     def _ask_alone(self, start: Start, message: Parcel) -> Running | Refused:
         """Ask, unless another copy of the message runs here: to the row, both are one attempt."""
-        delivery = _delivery_of(message)
+        delivery = delivery_of(message)
         try:
             if self._asking.setdefault(start.task_id, delivery) != delivery or self.runs_here(start.task_id):
                 return Refused("another copy of it runs here", Verdict.DEFER, _ASK_AGAIN_MS)
@@ -315,7 +272,7 @@ class Ledger:
         granted = self.scribe.ask(start) or self._decide_refused(start, message)
         if isinstance(granted, Refused):
             return granted
-        running = Running(message, _delivery_of(message), start.started_at, granted.retry_count, granted.correlation_id)
+        running = Running(message, delivery_of(message), start.started_at, granted.retry_count, granted.correlation_id)
         if start.attempt == 1:
             return running
         with direct.transaction() as to:
@@ -325,7 +282,8 @@ class Ledger:
                 )
             suspicion = suspicion_of(to, start.task_id)
             if suspicion is not None and suspicion.is_hopeless:
-                task_moves.end(to, [self._failing(running, FailureReason.POISON, "WorkerLost", suspicion.words())])
+                poison = self._outcomes.failing(running, FailureReason.POISON, "WorkerLost", suspicion.words())
+                task_moves.end(to, [poison])
                 return Refused("its workers keep dying", Verdict.DEAD)
         running.suspicion = suspicion
         return running
@@ -372,16 +330,9 @@ class Ledger:
             return Refused("its worker was lost, and it must not run twice", Verdict.DEAD)
         return self.scribe.ask(start) or Refused("another worker was faster", Verdict.DEFER, _ASK_AGAIN_MS)
 
-    def record(self, running: Running, *, value: Any = None, exception: BaseException | None = None) -> None:
-        """Keep what an attempt came to until its message is settled."""
-        if exception is not None:
-            running.exception, running.traceback = exception, _traceback_of(exception)
-        running.value = value
-        running.has_ended = True
-
     def bear(self, parent: Parcel, child: Child) -> None:
         """Keep what a running attempt causes by its end: its row is written with the outcome, in one transaction."""
-        self._children.setdefault(_delivery_of(parent), []).append(child)
+        self._children.setdefault(delivery_of(parent), []).append(child)
 
     def settle(self, settlement: Settlement) -> Settlement | None:
         """Take the bus's decision about a delivery, and write what it means for the row.
@@ -392,7 +343,7 @@ class Ledger:
         delivery = (settlement.message_id, settlement.owner, settlement.fence, settlement.claim)
         refused = self._refused.pop(delivery, None)
         if refused is not None:
-            return _decided(settlement, refused.verdict, delay_ms=refused.delay_ms)
+            return decided(settlement, refused.verdict, delay_ms=refused.delay_ms)
         running = self._running.pop(delivery, None)
         children = self._children.pop(delivery, [])
         if running is None:
@@ -400,12 +351,12 @@ class Ledger:
         if not running.has_ended:
             _logger.error("attempt %d of task %s ended unrecorded", running.attempt, running.task_id)
             # Not RELEASE: its function has run, and a message that is given back is delivered under the same number.
-            end, verdict = self._cut_short(running)
+            end, verdict = self._outcomes.cut_short(running)
         else:
-            end, verdict = self._decide(running, settlement)
+            end, verdict = self._outcomes.decide(running, settlement)
             if (running.exception is None) is not (end.status is TaskStatus.COMPLETED):
                 children = []  # why: it returned what cannot be stored. That is no success, and they are of a success.
-        self.scribe.end(Ended(end, _decided(settlement, verdict), running.message, children))
+        self.scribe.end(Ended(end, decided(settlement, verdict), running.message, children))
         return None
 
     def fail_undecodable(self, settlement: Settlement) -> Settlement:
@@ -432,26 +383,17 @@ class Ledger:
             return settlement  # why: no row can have such an id.
         except DatabaseError as error:
             _logger.warning("message %s is put off until its row can be written: %s", settlement.message_id, error)
-            return _decided(settlement, Verdict.DEFER, delay_ms=_ASK_AGAIN_MS)
+            return decided(settlement, Verdict.DEFER, delay_ms=_ASK_AGAIN_MS)
         except Exception:  # why: in the thread that fetches for all, and no row is known to wait for it.
             _logger.exception("the row of message %s, which cannot be decoded, stays", settlement.message_id[:100])
         return settlement
 
     def hand_back(self, message: Parcel, settlement: Settlement) -> None:
         """The process ends while this attempt runs: its row is pending again, its message goes back for the next."""
-        running = self._running.get(_delivery_of(message))
+        running = self._running.get(delivery_of(message))
         if running is not None:
-            end, verdict = self._cut_short(running)
-            self.scribe.end(Ended(end, _decided(settlement, verdict), message))
-
-    def _cut_short(self, running: Running) -> tuple[End, Verdict]:
-        """An attempt that began and whose end nobody knows: another follows, unless it must not run twice."""
-        if self.fails_when_lost(running.message.actor_name):
-            failed = self._ending(
-                running, TaskStatus.FAILED, AttemptOutcome.SHUT_DOWN, reason=FailureReason.WORKER_LOST
-            )
-            return failed, Verdict.DEAD
-        return self._ending(running, TaskStatus.PENDING, AttemptOutcome.SHUT_DOWN), Verdict.RETRY
+            end, verdict = self._outcomes.cut_short(running)
+            self.scribe.end(Ended(end, decided(settlement, verdict), message))
 
     def runs_here(self, task_id: str) -> bool:
         """Whether an attempt of this task runs in this process."""
@@ -459,130 +401,13 @@ class Ledger:
 
     def is_running(self, message: Parcel) -> bool:
         """Whether this delivery runs here."""
-        return _delivery_of(message) in self._running
-
-    def _decide(self, running: Running, settlement: Settlement) -> tuple[End, Verdict]:
-        """Where an ended attempt takes its row, and what the bus is to do once that is committed."""
-        exception = running.exception
-        if exception is None:
-            try:
-                text = plain_text(running.value, what="the result", max_bytes=self._result_max_bytes)
-            except NotPlain as error:
-                reason, name = FailureReason.RESULT_NOT_STORABLE, ResultNotStorable.__name__
-                return self._failing(running, reason, name, str(error)), Verdict.DEAD
-            return self._ending(running, TaskStatus.COMPLETED, AttemptOutcome.COMPLETED, result=text), Verdict.ACK
-        name, said = type(exception).__name__, words_of(exception)
-        if isinstance(exception, Cancelled):
-            return self._ending(running, TaskStatus.CANCELLED, AttemptOutcome.CANCELLED), Verdict.ACK
-        if isinstance(exception, ChildDied):
-            return self._decide_crash(running, said)
-        if isinstance(exception, SkipMessage):
-            end = self._ending(running, TaskStatus.CANCELLED, AttemptOutcome.SKIPPED, reason=f"skipped: {said}")
-            return end, Verdict.ACK
-        if settlement.verdict is Verdict.RETRY:
-            now = datetime.now(UTC)
-            eta = now + timedelta(milliseconds=settlement.delay_ms or 0)
-            retry = self._ending(
-                running, TaskStatus.PENDING, AttemptOutcome.RETRIED, error_type=name, error_message=said,
-                traceback=running.traceback, eta=eta, retried=True, finished_at=now,
-            )  # fmt: skip
-            return retry, Verdict.RETRY
-        return self._failing(running, _reason(exception, running.message), name, said, running.traceback), Verdict.DEAD
-
-    def _decide_crash(self, running: Running, said: str) -> tuple[End, Verdict]:
-        """It ran alone, and what died was its own process."""
-        suspicion = running.suspicion or NO_SUSPICION
-        end = self._ending(
-            running, TaskStatus.PENDING, AttemptOutcome.CRASHED, error_type="ChildDied", error_message=said
-        )
-        if suspicion.is_convicted_by_one_more:
-            failed = {"status": TaskStatus.FAILED, "reason": FailureReason.POISON}
-            return msgspec.structs.replace(end, **failed), Verdict.DEAD
-        if self.fails_when_lost(running.message.actor_name):
-            failed = {"status": TaskStatus.FAILED, "reason": FailureReason.WORKER_LOST}
-            return msgspec.structs.replace(end, **failed), Verdict.DEAD
-        return end, Verdict.RETRY
-
-    def _failing(self, running: Running, reason: str, name: str, said: str, text: str | None = None) -> End:
-        return self._ending(
-            running, TaskStatus.FAILED, AttemptOutcome.FAILED, reason=reason, error_type=name, error_message=said,
-            traceback=text,
-        )  # fmt: skip
-
-    def _ending(self, running: Running, status: TaskStatus, outcome: AttemptOutcome, **details: Any) -> End:
-        details.setdefault("finished_at", datetime.now(UTC))
-        could_start_us, waited_s = running.message.arrived_us, None
-        if could_start_us:
-            # why not below 0: one is the server's clock, the other this host's.
-            waited_s = max(0.0, running.started_at.timestamp() - could_start_us / 1e6)
-        if outcome is not AttemptOutcome.COMPLETED:
-            hidden = self.secrets_of(running.message)
-            for name in ("reason", "error_message", "traceback"):
-                if hidden and isinstance(details.get(name), str):
-                    details[name] = redact_text(details[name], hidden)
-        return End(
-            waited_s=waited_s,
-            task_id=running.task_id,
-            attempt=running.attempt,
-            worker_id=self.presence.worker_id,
-            started_at=running.started_at,
-            status=status,
-            outcome=outcome,
-            **details,
-        )
-
-
-def check_id(task_id: str) -> None:
-    """Raise InvalidTask for a message id that no row can have."""
-    if len(task_id) > TASK_ID_MAX_CHARS or not task_id.isprintable():
-        raise InvalidTask(f"task_id: expected at most {TASK_ID_MAX_CHARS} printable characters", field="task_id")
-
-
-def _must_ask(message: Parcel, generation: Generation) -> bool:
-    """Whether this message may have run before, whatever the bus says of it."""
-    if message.delivery.fence > 1 or ENVELOPE not in message.options:
-        return True
-    return not message.vouched and _may_be_old(message, generation)
-
-
-def _may_be_old(message: Parcel, generation: Generation) -> bool:
-    """Whether another copy of it may have been there."""
-    return CHECK in message.options or generation.number == 0 or message.arrived_us <= generation.since_us
+        return delivery_of(message) in self._running
 
 
 def _key_of(task: NewTask) -> str:
     return task.idempotency_key or ""
 
 
-def _delivery_of(message: Parcel) -> Delivery:
-    at = message.delivery
-    return at.message_id, at.owner, at.fence, at.claim
-
-
-def _decided(settlement: Settlement, verdict: Verdict, *, delay_ms: int | None = None) -> Settlement:
-    """The settlement with another verdict; what belongs to the old one only is left out."""
-    if verdict is settlement.verdict and delay_ms is None:
-        return settlement
-    return msgspec.structs.replace(settlement, verdict=verdict, delay_ms=delay_ms, due_ms=None, record=b"")
-
-
 def _no_row(*arguments: Any, **_options: Any) -> NewTask:
     message: Message[Any] = arguments[-1]
     raise LookupError(f"message {message.message_id} has no row, and nobody here can make one")
-
-
-def _traceback_of(exception: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(exception, limit=-30))
-    except Exception as error:  # why: it asks the task's own classes for words, notes and causes.
-        return f"{type(exception).__name__}: its traceback cannot be shown ({type(error).__name__})"
-
-
-def _reason(exception: BaseException, message: Parcel) -> FailureReason:
-    """Why a task that raised this is not tried again."""
-    if type(exception).__name__ == "TimeLimitExceeded":
-        return FailureReason.TIME_LIMIT
-    if isinstance(exception, ResultNotStorable):
-        return FailureReason.RESULT_NOT_STORABLE
-    is_permanent = isinstance(exception, PermanentError) or message.is_not_retryable
-    return FailureReason.NOT_RETRYABLE if is_permanent else FailureReason.RETRIES_EXHAUSTED

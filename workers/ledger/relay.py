@@ -22,7 +22,7 @@ from dramatiq import Message
 from models import direct, task_moves, task_upkeep
 from models.task_upkeep import Unsent
 from workers.broker import Receipt
-from workers.ledger.ledger import ATTEMPT, CHECK
+from workers.ledger.attempt import ATTEMPT, CHECK
 
 if TYPE_CHECKING:
     from workers.ledger.bus import LedgerBroker  # why: it sends through this module.

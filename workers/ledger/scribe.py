@@ -13,9 +13,9 @@ What a crash leaves: until `written` the message is leased and comes back; the r
 
 While the database is away: nothing is forgotten and nothing acknowledged. Once a flush has failed, or has lasted
 `OVERDUE_S`, the process fetches nothing and starts nothing, so that what is held here is bounded by what it held then.
-A flush that the database refuses because of what is in it is taken apart: only the guilty outcome is changed, into a
-failure that says why. If even that is refused, the reason is not what is in it: the outcome is kept as it was, its
-message stays unacknowledged, and it is tried again every `REFUSED_AGAIN_S`.
+While it is only slow: nothing starts as long as `MOST_HELD` outcomes wait beside those that are being written.
+An outcome that the database refuses in every form (flush) stays unacknowledged, and is tried again every
+`REFUSED_AGAIN_S`.
 """
 
 import logging
@@ -24,18 +24,18 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import nullcontext
-from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, Protocol
+from datetime import datetime
+from typing import Any, Final, Protocol
 
 from dramatiq import Message
 
-from models import direct, task_moves, task_notes, totals
+from models import direct, task_moves
 from models.database import DatabaseError
-from models.task import AttemptOutcome, FailureReason, TaskStatus
-from models.task_moves import Attempt, End, NewTask, Start, Started
+from models.task_moves import Attempt, NewTask, Start, Started
 from models.task_notes import LogLine, Progress
 from workers.broker import Parcel, Settlement, Verdict
+from workers.ledger import flush
+from workers.ledger.flush import Ended, Flush, Timings
 
 LINGER_S: Final = 0.004
 """How long an outcome waits for others to be committed with it."""
@@ -46,10 +46,10 @@ _ENOUGH_A_FLUSH: Final = 200
 SHOW_AFTER_S: Final = 0.05
 """A task that has run for this long is shown as running."""
 OVERDUE_S: Final = 0.25
-MEASURED_EVERY_S: Final = 1.0
-"""How often the times of flushes are added to the totals, by a flush of then."""
 REFUSED_AGAIN_S: Final = 2.0
 """After this an outcome is tried again that the database refused in every form."""
+MOST_HELD: Final = 500
+"""With as many outcomes that wait for the flush after this one nothing new starts: the database does not keep up."""
 _MOST_A_FLUSH: Final = 1_000
 MOST_NOTES: Final = 10_000
 """Log lines and progress that wait for the database; more are dropped, as what runs on may say without end."""
@@ -71,26 +71,6 @@ class Bus(Protocol):
     def allow_fetching(self, reason: str) -> None: ...
     def submit_settlements(self, settlements: Sequence[Settlement]) -> None: ...
     def publish_accepted(self, messages: Sequence[Message[Any]]) -> None: ...
-
-
-class Child(NamedTuple):
-    """What a task causes by its end (a callback, the next of a pipeline): its message, and the row to be."""
-
-    message: Message[Any]
-    row: NewTask
-
-
-class Ended:
-    """An outcome on its way: what the row is to be, what the bus is to do then, the message that ran, and what it
-    causes: written with the outcome, sent before the bus is told."""
-
-    __slots__ = ("children", "end", "message", "settlement")
-
-    def __init__(self, end: End, settlement: Settlement, message: Parcel, children: Sequence[Child] = ()) -> None:
-        self.end = end
-        self.settlement = settlement
-        self.message = message
-        self.children = children
 
 
 class Asked:
@@ -128,18 +108,20 @@ class Scribe:
         self._idle = True
         self._rests_long = False
         self._flush_since_s: float | None = None
-        self._measured = totals.Tally(totals.FLUSHES)
-        self._measured_at_s = 0.0
+        self._flushing = 0
+        self._timings = Timings()
         self._is_held = False
         self._clear = threading.Event()
         self._clear.set()
+        self._flushed = threading.Event()
         self._closing = threading.Event()
         self.thread: threading.Thread | None = None
 
     # --- for the worker's threads --------------------------------------------------------------------------------
 
     def begin(self, start: Start) -> None:
-        """An attempt begins now; its row follows, unless it ends first. Waits while the database is away.
+        """An attempt begins now; its row follows, unless it ends first. Waits while the database is away or does not
+        keep up.
 
         Raises:
             Stopping: the process stops; it must not begin.
@@ -271,18 +253,21 @@ class Scribe:
             if self._is_held:
                 self._probe()
             return
+        self._flushing = len(ends)
         began_s = self._flush_since_s = time.monotonic()
         try:
-            granted, moved = self._write([*(one.start for one in asked), *shown], ends, notes)
+            written = flush.write(Flush([*(one.start for one in asked), *shown], ends, notes), self._timings)
         finally:
             self._flush_since_s = None
-        self._measured.observe((), "seconds", time.monotonic() - began_s)
-        self._measured.observe((), "rows", len(ends))
+        self._timings.observe(time.monotonic() - began_s, len(ends))
         del self._notes[: len(notes)]
         for start in shown:
             self._begun.pop((start.task_id, start.attempt), None)
-        self._answer(asked, granted)
-        self._settle(ends, moved)
+        self._answer(asked, written.granted)
+        self._keep_refused(written.refused)
+        self._settle(ends, written.moved)
+        self._flushed.set()
+        self._flushed.clear()
         if self._is_held:
             self._release()
 
@@ -331,66 +316,6 @@ class Scribe:
                 shown.append(start)
         return shown
 
-    def _write(
-        self, starts: Sequence[Start], ends: Sequence[Ended], notes: Sequence[LogLine | Progress]
-    ) -> tuple[dict[Attempt, Started], set[Attempt]]:
-        try:
-            with direct.transaction() as to:
-                granted = task_moves.start(to, starts)
-                if notes:
-                    task_notes.write(to, notes)  # why: before the ends, as an ended task takes no progress any more.
-                moved = write_ends(to, ends)
-                measured = self._add_measured(to)
-        except DatabaseError:
-            raise
-        except Exception as error:
-            _logger.warning("a flush of the ledger was refused and is taken apart: %s", error)
-            return self._write_one_by_one(starts, ends, notes)
-        if measured:
-            self._measured, self._measured_at_s = totals.Tally(totals.FLUSHES), time.monotonic()
-        return granted, moved
-
-    def _add_measured(self, to: direct.Direct) -> bool:
-        """Add the times of earlier flushes to the totals, if it is time for that."""
-        if not self._measured or time.monotonic() - self._measured_at_s < MEASURED_EVERY_S:
-            return False
-        self._measured.write(to)
-        return True
-
-    def _write_one_by_one(
-        self, starts: Sequence[Start], ends: Sequence[Ended], notes: Sequence[LogLine | Progress]
-    ) -> tuple[dict[Attempt, Started], set[Attempt]]:
-        granted: dict[Attempt, Started] = {}
-        moved: set[Attempt] = set()
-        for start in starts:
-            granted |= self._alone(task_moves.start, start) or {}
-        for note in notes:
-            self._alone(task_notes.write, note)
-        for ended in ends:
-            done = self._alone(write_ends, ended)
-            if done is None:
-                end, children = ended.end, ended.children
-                ended.end, ended.children = _unrecordable(ended.end), ()
-                done = self._alone(write_ends, ended)
-                if done is None:
-                    ended.end, ended.children = end, children
-                    if ended not in self._refused:  # why: this flush may be a repetition.
-                        self._refused.append(ended)
-                    self._refused_again_s = time.monotonic() + REFUSED_AGAIN_S
-            moved |= done or set()
-        return granted, moved
-
-    @staticmethod
-    def _alone(move: Callable[[direct.Direct, Sequence[Any]], Any], one: object) -> Any:
-        try:
-            with direct.transaction() as to:
-                return move(to, [one])
-        except DatabaseError:
-            raise
-        except Exception as error:  # why: whatever the database has against it, it is this one's alone.
-            _logger.error("the database refused a move: %s", error)
-            return None
-
     def _answer(self, asked: Sequence[Asked], granted: dict[Attempt, Started]) -> None:
         with self._lock:
             # By identity: who gave up because the process stops has taken himself off meanwhile.
@@ -398,6 +323,12 @@ class Scribe:
         for one in asked:
             one.granted = granted.get((one.start.task_id, one.start.attempt))
             one.answered.set()
+
+    def _keep_refused(self, refused: Sequence[Ended]) -> None:
+        if refused:
+            # This flush may be a repetition.
+            self._refused += [ended for ended in refused if ended not in self._refused]
+            self._refused_again_s = time.monotonic() + REFUSED_AGAIN_S
 
     def _settle(self, ends: Sequence[Ended], moved: set[Attempt]) -> None:
         settlements: list[Settlement] = []
@@ -435,7 +366,7 @@ class Scribe:
         with direct.transaction() as to:
             if task_moves.standing(to, [end.task_id]).get(end.task_id) is None:
                 task_moves.accept(to, [self._adopt(ended.message)])
-                write_ends(to, [ended])
+                flush.write_ends(to, [ended])
                 _logger.warning("task %s had no row; it has one now", end.task_id)
                 return True
             recorded = task_moves.outcome_of(to, end.task_id, end.attempt)
@@ -474,37 +405,14 @@ class Scribe:
     def _wait_for_the_database(self) -> None:
         while True:
             self._hold_if_overdue()
-            if self._clear.wait(0.2):
-                return
+            if self._clear.is_set() or self._clear.wait(0.2):
+                if self._flush_since_s is None or len(self._ends) < self._flushing + MOST_HELD:
+                    return
+                self._flushed.wait(0.05)
             if self.stopping.is_set() or self._closing.is_set():
                 raise Stopping
-
-
-def write_ends(to: direct.Direct, ends: Sequence[Ended]) -> set[Attempt]:
-    """Write outcomes, and with each that moves its row the rows of its children: all or nothing."""
-    with to.atomic() if any(ended.children for ended in ends) else nullcontext():
-        moved = task_moves.end(to, [ended.end for ended in ends])
-        born = [child.row for e in ends if (e.end.task_id, e.end.attempt) in moved for child in e.children]
-        if born:
-            task_moves.accept(to, born)
-    return moved
 
 
 def _as(verdict: Verdict, settlement: Settlement) -> Settlement:
     at = settlement
     return Settlement(at.message_id, at.queue_name, at.owner, at.fence, verdict, claim=at.claim)
-
-
-def _unrecordable(end: End) -> End:
-    return End(
-        task_id=end.task_id,
-        attempt=end.attempt,
-        worker_id=end.worker_id,
-        started_at=end.started_at,
-        finished_at=datetime.now(UTC),
-        status=TaskStatus.FAILED,
-        outcome=AttemptOutcome.FAILED,
-        reason=FailureReason.OUTCOME_NOT_STORABLE,
-        error_type="OutcomeNotStorable",
-        error_message="the database refused what this attempt came to; the worker's log says what it said",
-    )

@@ -38,9 +38,10 @@ from models.task import TaskStatus, derived_task_id
 from models.task_groups import CompleteGroup
 from workers.broker import Parcel
 from workers.errors import InvalidTask, LedgerUnavailable
+from workers.ledger.attempt import ENVELOPE, ENVELOPE_VERSION
 from workers.ledger.bus import LedgerBroker
-from workers.ledger.ledger import ENVELOPE, ENVELOPE_VERSION, Ledger
-from workers.ledger.scribe import Child, Ended
+from workers.ledger.flush import Child, Ended
+from workers.ledger.ledger import Ledger
 from workers.runner import correlation
 from workers.runner.current import current_task
 

@@ -40,8 +40,8 @@ from dramatiq.middleware import MiddlewareError, SkipMessage
 from workers.broker import Parcel, Verdict
 from workers.broker.lock import MAX_TTL_S, MIN_TTL_S, NAME, RENEW_WITHIN_S, HeldBy, HeldLock, Locks
 from workers.errors import InvalidTask, LockHeld, LockLost
+from workers.ledger.attempt import Refused
 from workers.ledger.bus import LedgerBroker
-from workers.ledger.ledger import Refused
 from workers.registry import function_of
 from workers.runner.current import current_task
 from workers.runner.window import windows

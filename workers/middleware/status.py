@@ -26,12 +26,14 @@ from dramatiq.middleware import SkipMessage
 from models.task_moves import NewTask
 from workers.broker import Parcel, Verdict
 from workers.errors import Cancelled, InvalidTask
+from workers.ledger.attempt import ATTEMPT, CHECK, ENVELOPE, ENVELOPE_VERSION, Running, check_id
 from workers.ledger.bus import HasOwner, LedgerBroker
-from workers.ledger.ledger import ATTEMPT, CHECK, ENVELOPE, ENVELOPE_VERSION, Ledger, Running, check_id
+from workers.ledger.ledger import Ledger
 from workers.ledger.scribe import Stopping
 from workers.ledger.upkeep import Upkeep
+from workers.options import check_priority
 from workers.params import NotPlain, QuickCheck, bind, check_values, options_text, plain_text
-from workers.registry import check_priority, default_priority_of, function_of, type_of
+from workers.registry import default_priority_of, function_of, type_of
 from workers.runner import correlation, current
 from workers.runner.window import windows
 
@@ -164,7 +166,7 @@ class Status(dramatiq.Middleware):
         running: Running | None = getattr(self._local, "running", None)
         if running is None:
             return
-        self._ledger.record(running, value=result, exception=exception)
+        running.ended(value=result, exception=exception)
         self._leave()
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
@@ -173,7 +175,7 @@ class Status(dramatiq.Middleware):
         if running is None:
             return
         skipped = sys.exc_info()[1]  # why: Dramatiq calls this hook while it handles the exception.
-        self._ledger.record(running, exception=skipped or SkipMessage("without a reason"))
+        running.ended(exception=skipped or SkipMessage("without a reason"))
         self._leave()
 
     def _leave(self) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from models.text import clean_text
 from workers.errors import InvalidTask
-from workers.registry import CORRELATION_ID_MAX_CHARS
+from workers.options import CORRELATION_ID_MAX_CHARS
 
 _ID: Final[ContextVar[str | None]] = ContextVar("callboard_correlation_id", default=None)
 

@@ -14,7 +14,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workers.registry import CORRELATION_ID_MAX_CHARS
+from workers.options import CORRELATION_ID_MAX_CHARS
 from workers.runner import correlation
 
 HEADER: Final = "X-Correlation-ID"

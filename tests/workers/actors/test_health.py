@@ -11,6 +11,7 @@ from sqlalchemy import update
 from models import database
 from models.alert import Alert
 from models.health import HealthSample
+from models.health_moves import Sample
 from models.task import Task, TaskStatus, new_task_id
 from tests.factories.upkeep import know_provider
 from tests.servers import wait_until
@@ -26,9 +27,9 @@ AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LIMITS = {"disk_percent": 92.0, "cpu_percent": 95.0}
 
 
-def sample(task_id: str, **measured: float) -> HealthSample:
+def sample(task_id: str, **measured: float) -> Sample:
     columns = ("cpu_percent", "memory_percent", "disk_percent", "database_ms", "redis_ms", "queue_age_s")
-    return HealthSample(
+    return Sample(
         task_id=task_id, sampled_at=AT, hostname="h1", **(dict.fromkeys(columns, 1.0) | measured)
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from tests.faults.conftest import StartWorker, kill_tree, start_worker
 from tests.servers import wait_until
 from workers import callboard, tasks
 from workers.broker import Delivery, Parcel, Verdict
-from workers.ledger import scribe
+from workers.ledger import flush
 from workers.middleware.children import GroupChore
 
 __all__ = ["start_worker"]
@@ -210,16 +210,16 @@ def test_children_of_an_outcome_that_came_too_late_do_not_exist() -> None:
         assert task_moves.start(to, [Start(parent, 2, "w", NOW)])
 
     with direct.transaction() as to:
-        assert scribe.write_ends(to, [outcome(parent, 1, late)]) == set()
-        assert scribe.write_ends(to, [outcome(parent, 2, timely)]) == {(parent, 2)}
+        assert flush.write_ends(to, [outcome(parent, 1, late)]) == set()
+        assert flush.write_ends(to, [outcome(parent, 2, timely)]) == {(parent, 2)}
 
     assert [tasks.get_task(late), row(timely).status] == [None, "pending"]
 
 
-def outcome(task_id: str, attempt: int, child: str) -> scribe.Ended:
+def outcome(task_id: str, attempt: int, child: str) -> flush.Ended:
     sent = probes.add.message(1, 2).copy(message_id=task_id)
     delivery = Delivery(task_id, b"", fence=attempt, losses=0, score="0", queue_name="jobs", owner="me")
     parcel = Parcel(sent, delivery, priority=5, attempt=0, got_s=0.0, held_until_s=0.0)
     end = End(task_id, attempt, "w", NOW, NOW, TaskStatus.COMPLETED, AttemptOutcome.COMPLETED, result="1")
-    born = scribe.Child(sent.copy(message_id=child), NewTask(child, "probes.add", "jobs", NOW, NOW))
-    return scribe.Ended(end, parcel.settlement(Verdict.ACK), parcel, [born])
+    born = flush.Child(sent.copy(message_id=child), NewTask(child, "probes.add", "jobs", NOW, NOW))
+    return flush.Ended(end, parcel.settlement(Verdict.ACK), parcel, [born])
