@@ -2,7 +2,7 @@
 
 happy path        through the real worker, against real servers and files
 run twice         as one task: one effect
-killed            at each of its effects (in short each third) by SIGKILL, and run again: one effect (death.py)
+killed            at each of its effects (in short each fifth) by SIGKILL, and run again: one effect (death.py)
 transient fault   tried again by its own policy, and done then; the database away as well
 permanent fault   failed at the first attempt, and the error says the mend
 bad input         refused at the send, without a row
@@ -38,8 +38,8 @@ from workers.registry import function_of
 __all__ = ["webhook"]
 
 CASES = cases.gather()
-STEP = 1 if FULL else 3
-"""From one point of death to the next: in short each third, which is by turns one right before and one right after."""
+STEP = 1 if FULL else 5
+"""From one point of death to the next: in short each fifth, which is by turns one right before and one right after."""
 NO_BOUND_MS = 24 * 3_600_000
 """The tests' settings make every back-off short; under this bound an actor's own counts."""
 
