@@ -247,3 +247,19 @@ def test_stats_says_what_ended_how_in_all_and_by_parts(run: Run) -> None:
     assert (as_json["completed"], as_json["failed"], as_json["pending"]) == (2, 1, 1)
     assert run("stats", "--since", "60d").code == 2
     assert "expected one of" in run("stats", "--bucket", "7").err
+
+
+@pytest.mark.usefixtures("system")
+def test_long_work_shows_a_bar_in_a_terminal_and_nothing_elsewhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def delete(*options: str) -> str:
+        for _ in range(3):
+            in_status(TaskStatus.COMPLETED)
+        return run("tasks", "delete", "--status", "completed", "--yes", *options).err
+
+    elsewhere = delete()
+    monkeypatch.setenv("FORCE_COLOR", "1")  # why: so rich takes what it writes to for a terminal.
+    in_a_terminal, as_json = delete(), delete("--json")
+
+    assert "delete" in in_a_terminal
+    assert "3/3" in in_a_terminal
+    assert (elsewhere, as_json) == ("", "")
