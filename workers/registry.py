@@ -14,6 +14,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import dramatiq
@@ -355,8 +356,7 @@ def function_of(declared: dramatiq.Actor[..., Any]) -> Callable[..., Any]:
 def source_of(declared: dramatiq.Actor[..., Any]) -> str:
     """`module:line` of its function."""
     function = function_of(declared)
-    try:
-        line = inspect.getsourcelines(function)[1]
-    except (OSError, TypeError):
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None or not Path(code.co_filename).is_file():  # why: of what was made in memory a line says nothing.
         return function.__module__
-    return f"{function.__module__}:{line}"
+    return f"{function.__module__}:{code.co_firstlineno}"

@@ -9,13 +9,14 @@ milliseconds. Ends with status 1 if the p95 of first pages with their counts is 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from models.task_query import TaskFilter
 from tests import servers
 
 TARGET_MS = 50.0
-CHUNK = 200_000
+CHUNK = 50_000
+"""Rows of a transaction; on a busy machine a larger one meets the watchdog of models.postgres."""
 SPAN = timedelta(days=30)
 COMBINATIONS = 300
 
@@ -93,11 +95,11 @@ def fill(rows: int, first: datetime, last: datetime) -> None:
             sql = f"{into} {source} SELECT id, {values} FROM v" if to.dialect == "sqlite" else (
                 f"{source} {into} SELECT id, {values} FROM v")  # fmt: skip
             to.run(sql if to.dialect == "sqlite" else sql.replace("%", "%%"), ())
-    with direct.transaction() as to:
-        to.run("ANALYZE")
-    if database.sqlite_path() is None:
-        with database.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("VACUUM background_tasks")
+    # why not by models.direct: its watchdog would end what takes longer than a transaction may.
+    with database.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(
+            "ANALYZE" if database.sqlite_path() is not None else "VACUUM ANALYZE background_tasks"
+        )
 
 
 def singles(rows: int, first: datetime, last: datetime) -> list[TaskFilter]:
@@ -137,22 +139,36 @@ def combined(one_by_one: list[TaskFilter], count: int, seed: int) -> list[TaskFi
 
 def measured(asks: list[tuple[str, Callable[[Any], object]]]) -> float:
     """Ask each four times, and print and return the p95, in ms, of what the quicker two of the last three took at most:
-    the first fills the caches, and this machine may have other work."""
-    took: list[tuple[float, str]] = []
+    the first fills the caches, and this machine may have other work. Beside it, the processor time of the same: what is
+    left of it on a machine of its own."""
+    took: list[tuple[float, float, str]] = []
     for name, ask in asks:
-        each_ms = []
+        each_ms, work_ms = [], []
         for _ in range(4):
             with database.reading() as session:
-                began_s = time.perf_counter()
+                began_s, worked_s = time.perf_counter(), _worked_s(session)
                 ask(session)
                 each_ms.append((time.perf_counter() - began_s) * 1000)
-        took.append((statistics.median(each_ms[1:]), name))
+                work_ms.append((_worked_s(session) - worked_s) * 1000)
+        took.append((statistics.median(each_ms[1:]), statistics.median(work_ms[1:]), name))
     took.sort()
     p50, p95 = (took[int(len(took) * share)][0] for share in (0.5, 0.95))
-    print(f"  {len(took)} questions: p50 {p50:.1f} ms, p95 {p95:.1f} ms; slowest:")
-    for ms, name in took[:-4:-1]:
-        print(f"    {ms:8.1f} ms  {name}", flush=True)
+    work = sorted(one[1] for one in took)
+    work_p50, work_p95 = (work[int(len(work) * share)] for share in (0.5, 0.95))
+    print(f"  {len(took)} questions: p50 {p50:.1f} ms, p95 {p95:.1f} ms, of work {work_p50:.1f} and {work_p95:.1f} ms")
+    for ms, worked_ms, name in took[:-4:-1]:
+        print(f"    {ms:8.1f} ms, of work {worked_ms:6.1f} ms: {name}", flush=True)
     return p95
+
+
+def _worked_s(session: Any) -> float:
+    """Processor time of this process, and of PostgreSQL's that serves the session where Linux tells it."""
+    spent_s = time.process_time()
+    if session.get_bind().dialect.name == "postgresql":
+        pid = session.connection().connection.dbapi_connection.info.backend_pid
+        with suppress(OSError):
+            spent_s += int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+    return spent_s
 
 
 def _name(wanted: TaskFilter, sort: str = "-created_at") -> str:
@@ -167,6 +183,7 @@ def measure(rows: int) -> bool:
     began_s = time.monotonic()
     fill(rows, first, last)
     print(f"{rows:,} rows written in {time.monotonic() - began_s:.0f} s", flush=True)
+    print(f"{os.getloadavg()[0]:.0f} processes want to run on {os.cpu_count()} processors", flush=True)
     one_by_one = singles(rows, first, last)
     filters = [*one_by_one, *combined(one_by_one, COMBINATIONS, seed=1)]
     print("first page and count, by id:")

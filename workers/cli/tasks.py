@@ -1,7 +1,7 @@
 """`tasks list|show|logs|watch|cancel|retry|delete|prune`: the status table in a terminal."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -9,9 +9,9 @@ import typer
 from models import task_query
 from models.task import TaskStatus
 from models.task_filter import TaskFilter
-from workers import audit, bulk, callboard, tasks
+from workers import audit, bulk, callboard, fleet, tasks
 from workers.cli.enqueue import follow
-from workers.cli.filters import filtered
+from workers.cli.filters import filtered, moment
 from workers.cli.show import Json, Yes, age, ask_first, bar, print_json, print_table, print_text
 from workers.errors import InvalidTask
 from workers.tasks import CancelOutcome
@@ -133,6 +133,48 @@ def cancel(wanted: TaskFilter, task_ids: _TaskIds = None, yes: Yes = False, as_j
         typer.echo(f"{task_id} cancellation requested: `callboard tasks watch {task_id}` shows its end")
     else:
         typer.echo(f"{task_id} cancellation requested: Redis does not answer, and it is carried out when it does")
+
+
+@app.command()
+def edit(
+    task_id: _TaskId,
+    priority: Annotated[int | None, typer.Option(help="1 (last) to 10 (first).")] = None,
+    eta: Annotated[str | None, typer.Option(help="Not before this time, such as 2026-11-22T12:00 (UTC).")] = None,
+    now: Annotated[bool, typer.Option("--now", help="At once, whatever it was delayed to.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give a task that waits another priority or time."""
+    if now and eta is not None:
+        raise InvalidTask("eta: expected either --eta or --now, got both", field="eta")
+    if priority is None and eta is None and not now:
+        raise InvalidTask("nothing to change: give --priority, --eta or --now", field="changes")
+    at = None if now else tasks.UNCHANGED if eta is None else moment(eta, "eta", datetime.now(UTC))
+    audit.record("tasks.change", task_id)
+    tasks.change_task(task_id, priority=priority, eta=at)
+    row = _found(task_id)
+    if as_json:
+        print_json(row)
+    else:
+        when = "" if row["eta"] is None else f", not before {_text(row['eta'])}"
+        typer.echo(f"{task_id} waits with priority {row['priority']}{when}")
+
+
+@app.command()
+def group(
+    group_id: Annotated[str, typer.Argument(metavar="GROUP_ID", help="The group's id, as its tasks' rows say.")],
+    as_json: Json = False,
+) -> None:
+    """Show how many of a group's tasks have come to what."""
+    found = fleet.get_group(group_id)
+    if found is None:
+        raise InvalidTask(f"there is no group {group_id[:100]!r}: a task's row names its own", field="group_id")
+    if as_json:
+        print_json(found)
+        return
+    said = ", ".join(f"{count:,} {status}" for status, count in sorted(found["by_status"].items()))
+    over = f"; over since {_text(found['completed_at'])}" if found["completed_at"] else ""
+    typer.echo(f"{found['size']:,} tasks: {said or 'none sent yet'}{over}")
+    typer.echo(f"its tasks: callboard tasks list --group {group_id}", err=True)
 
 
 @app.command()

@@ -174,3 +174,92 @@ def test_enqueue_takes_a_time_and_a_key(run: Run) -> None:
     assert found is not None
     assert found.eta is not None
     assert abs((found.eta - datetime(2030, 1, 1, 12, tzinfo=UTC)).total_seconds()) < 1
+
+
+@pytest.mark.usefixtures("system")
+def test_a_task_that_waits_gets_another_priority_and_time(run: Run) -> None:
+    task_id = tasks.enqueue_task(SELF_TEST, delay_s=3600)
+
+    edited = json.loads(run("tasks", "edit", task_id, "--priority", "10", "--eta", "2030-01-02T03:04", "--json").out)
+    shown = run("tasks", "edit", task_id, "--now", "--priority", "2")
+
+    assert (edited["priority"], edited["eta"]) == (10, "2030-01-02T03:04:00+00:00")
+    assert (shown.code, shown.out) == (0, f"{task_id} waits with priority 2\n")
+    row = tasks.get_task(task_id)
+    assert row is not None
+    assert (row.priority, row.eta) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "mend"),
+    [
+        ([], "nothing to change: give --priority, --eta or --now"),
+        (["--now", "--eta", "2100-01-01"], "expected either --eta or --now, got both"),
+        (["--priority", "11"], "from 1 (last) to 10 (first), got 11"),
+        (["--eta", "soon"], "--eta: expected a time such as"),
+    ],
+)
+@pytest.mark.usefixtures("system")
+def test_a_change_that_cannot_be_is_refused_with_its_mend(run: Run, options: list[str], mend: str) -> None:
+    task_id = tasks.enqueue_task(SELF_TEST, delay_s=3600)
+
+    ended = run("tasks", "edit", task_id, *options)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert mend in ended.err
+
+
+@pytest.mark.usefixtures("system")
+def test_a_task_that_has_ended_is_not_changed(run: Run) -> None:
+    ended = run("tasks", "edit", in_status(TaskStatus.COMPLETED), "--priority", "1")
+
+    assert ended.code == 2
+    assert "has ended" in ended.err
+
+
+@pytest.mark.usefixtures("system")
+def test_a_group_is_summed_up(run: Run) -> None:
+    for status in (TaskStatus.PENDING, TaskStatus.FAILED, TaskStatus.FAILED):
+        in_status(status)
+    with database.writing() as session:
+        session.execute(update(Task).values(group_id="g-1"))
+
+    shown, as_json = run("tasks", "group", "g-1"), json.loads(run("tasks", "group", "g-1", "--json").out)
+
+    assert shown.out == "3 tasks: 2 failed, 1 pending\n"
+    assert as_json["by_status"] == {"failed": 2, "pending": 1}
+    assert run("tasks", "group", "nobody").code == 2
+
+
+@pytest.mark.usefixtures("system")
+def test_stats_says_what_ended_how_in_all_and_by_parts(run: Run) -> None:
+    for status in (TaskStatus.COMPLETED, TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.PENDING):
+        in_status(status)
+
+    shown = run("stats", "--since", "1h", "--bucket", "1800")
+    as_json = json.loads(run("stats", "--json").out)
+
+    assert "2 completed, 1 failed, 0 cancelled; 66.7% successful\nnow 0 running, 1 pending\n" in shown.out
+    lines = [line.split() for line in shown.out.splitlines()[4:]]
+    assert len(lines) in (2, 3)
+    assert [sum(int(line[column]) for line in lines) for column in (2, 3, 4)] == [2, 1, 0]
+    assert any("█" in line[-1] for line in lines)
+    assert (as_json["completed"], as_json["failed"], as_json["pending"]) == (2, 1, 1)
+    assert run("stats", "--since", "60d").code == 2
+    assert "expected one of" in run("stats", "--bucket", "7").err
+
+
+@pytest.mark.usefixtures("system")
+def test_long_work_shows_a_bar_in_a_terminal_and_nothing_elsewhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def delete(*options: str) -> str:
+        for _ in range(3):
+            in_status(TaskStatus.COMPLETED)
+        return run("tasks", "delete", "--status", "completed", "--yes", *options).err
+
+    elsewhere = delete()
+    monkeypatch.setenv("FORCE_COLOR", "1")  # why: so rich takes what it writes to for a terminal.
+    in_a_terminal, as_json = delete(), delete("--json")
+
+    assert "delete" in in_a_terminal
+    assert "3/3" in in_a_terminal
+    assert (elsewhere, as_json) == ("", "")
