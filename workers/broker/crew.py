@@ -226,10 +226,10 @@ class Crew:
         for hub in self._hubs.values():
             hub.join(2.0)
         self.work_queue.close()
-        self.give_back(self.work_queue.revoke(time.monotonic()))
+        self.give_back(self.work_queue.revoke())
 
     def close(self) -> None:
         """All threads have ended: executes what is pending and ends."""
-        self.give_back(self.work_queue.revoke(time.monotonic()))
+        self.give_back(self.work_queue.revoke())
         for settler in self._settlers.values():
             settler.end()

@@ -289,11 +289,11 @@ class Hub(Thread):
         return self._ending.is_set() or self._served_changed or bool(self._holds)
 
     def _revoke(self, now_s: float) -> None:
-        """Gives back what has waited for too long. It is back before anything is fetched over its head."""
-        before_s = now_s if self._holds else now_s - self._revoke_after_s
+        """Gives back what is unstarted once the first of it has waited for too long: all of it, for what came later is
+        behind it in the order too, and would overtake it. It is back before anything else is fetched."""
         oldest_s = self._work_queue.oldest_s()
-        if oldest_s is None or oldest_s > before_s:
+        if oldest_s is None or oldest_s > (now_s if self._holds else now_s - self._revoke_after_s):
             return
         with self._at_line:
             self._take(self._fetcher.read(None))
-            self._give_back_now(self._work_queue.revoke(before_s), self._fetcher.line)
+            self._give_back_now(self._work_queue.revoke(), self._fetcher.line)

@@ -115,13 +115,9 @@ class WorkQueue:
         """How many free threads have nothing to do."""
         return max(len(self._free) - len(self._unstarted), 0)
 
-    def revoke(self, older_than_s: float) -> list[Parcel]:
-        """Takes back what has waited since before that time (monotonic clock) without being started."""
-        revoked: list[Parcel] = []
-        for key, parcel in list(self._unstarted.items()):
-            if parcel.got_s <= older_than_s and self._unstarted.pop(key, None) is not None:
-                revoked.append(parcel)
-        return revoked
+    def revoke(self) -> list[Parcel]:
+        """Takes back what no thread has started."""
+        return [parcel for key in list(self._unstarted) if (parcel := self._unstarted.pop(key, None)) is not None]
 
     def revoke_message(self, message_id: str) -> Parcel | None:
         """Takes one message back if no thread has started it; returns it, or None."""

@@ -7,7 +7,6 @@ import threading
 import time
 
 import dramatiq
-import pytest
 import redis
 from dramatiq.middleware import Middleware
 
@@ -28,14 +27,7 @@ def fill(broker: CallboardBroker, actor: dramatiq.Actor[[int], None], count: int
     return sorted(range(count), key=lambda i: (-priorities[i], i))
 
 
-@pytest.fixture
-def patient(broker: CallboardBroker, namespace: str) -> CallboardBroker:
-    """Gives nothing back, however long a busy machine lets it wait: what is given back may be overtaken."""
-    return CallboardBroker(client=broker.client, namespace=namespace, revoke_after_s=60.0)
-
-
-def test_one_thread_starts_mixed_priorities_in_strict_order(patient: CallboardBroker) -> None:
-    broker = patient
+def test_one_thread_starts_mixed_priorities_in_strict_order(broker: CallboardBroker) -> None:
     started: list[int] = []
     actor = actor_of(started.append, actor_name="note", broker=broker)
     expected = fill(broker, actor, scale.MIXED_PRIORITY_MESSAGES, seed=1)
@@ -68,8 +60,7 @@ def test_many_threads_are_out_of_order_by_no_more_than_threads_and_look_ahead(br
     assert max(abs(place[number] - at) for at, number in enumerate(started)) <= 16 + 4 * 16
 
 
-def test_queues_of_one_worker_are_merged_in_strict_order(patient: CallboardBroker) -> None:
-    broker = patient
+def test_queues_of_one_worker_are_merged_in_strict_order(broker: CallboardBroker) -> None:
     started: list[int] = []
     # More than are read of the index of heads at a time.
     actors = [actor_of(started.append, actor_name=f"note{q}", queue_name=f"q{q}", broker=broker) for q in range(40)]
