@@ -21,6 +21,7 @@ def row(**columns: Any) -> SimpleNamespace:
         "error_type": None,
         "attempt": 1,
         "retry_count": 0,
+        "max_retries": 3,
         "params": {"args": ["token"], "kwargs": {}},
         "cancel_requested_at": None,
         "completed_at": datetime.fromtimestamp(END_S, UTC),
@@ -44,7 +45,7 @@ def found(
     **seen: Any,
 ) -> list[str]:
     ledger = Ledger({"id": rows[0]} if rows else {}, {"id": attempts})
-    evidence = Evidence(**seen)
+    evidence = Evidence(**{"asked": {"id"}, **seen})
     evidence.accepted["id"] = "token"
     if runs:
         evidence.executions["id"] = runs
@@ -55,6 +56,9 @@ FAILED = {"status": TaskStatus.FAILED, "result": None, "error_type": "ValueError
 CANCELLED = {"status": TaskStatus.CANCELLED, "attempt": 0}
 NO_LONGER_WANTED = {"cancel_requested_at": datetime.fromtimestamp(END_S, UTC)}
 NOT_CANCELLED = "its cancellation was requested, it never ran, and it is not cancelled"
+EXHAUSTED = {**FAILED, "reason": "retries exhausted", "max_retries": 1}
+POISON = {**FAILED, "reason": "poison", "attempt": 10}
+SOME_LEFT = "it is failed for want of retries, and has some left"
 NO_SUCH_ERROR = "it is failed, and its last attempt raised no such error"
 RAISED: dict[str, Any] = {"value": None, "error": "ValueError"}
 
@@ -64,7 +68,12 @@ RAISED: dict[str, Any] = {"value": None, "error": "ValueError"}
     [
         ([row()], [attempt()], [ran()]),
         ([row(**FAILED)], [attempt(outcome="failed")], [ran(**RAISED)]),
-        ([row(**{**FAILED, "reason": "poison"})], [], []),
+        ([row(**POISON)], [attempt(number, "lost") for number in range(1, 11)], []),
+        (
+            [row(**EXHAUSTED, attempt=2, retry_count=1)],
+            [attempt(1, "retried"), attempt(2, "failed")],
+            [ran(**RAISED), ran(2, started=20, **RAISED)],
+        ),
         ([row(attempt=2, retry_count=1)], [attempt(1, "retried"), attempt(2)], [ran(**RAISED), ran(2, started=20)]),
         ([row(**CANCELLED)], [], []),
         ([row(**CANCELLED | NO_LONGER_WANTED)], [], []),
@@ -83,6 +92,9 @@ def test_what_is_true_passes(rows: list[Any], attempts: list[Any], runs: list[Ex
         ([row(status=TaskStatus.RUNNING)], [attempt(outcome=None)], [], "its row is not terminal at rest"),
         ([row(result="other")], [attempt()], [ran()], "its result is not what the completed attempt returned"),
         ([row(**FAILED)], [attempt(outcome="failed")], [ran()], NO_SUCH_ERROR),
+        ([row(**EXHAUSTED)], [attempt(outcome="failed")], [ran(**RAISED)], SOME_LEFT),
+        ([row(**POISON)], [attempt(1, "lost"), attempt(2, "crashed")], [], "it is failed as poison, and is innocent"),
+        ([row(params={"args": ["another"]})], [attempt()], [ran()], "it ran with the parameters of another"),
         ([row(**CANCELLED)], [], [ran()], "it is cancelled as never started, and ran"),
         ([row(**FAILED | NO_LONGER_WANTED)], [attempt(outcome="failed")], [], NOT_CANCELLED),
         ([row()], [attempt()], [ran(), ran(started=12.0)], "it ran again without a reason"),
@@ -114,6 +126,38 @@ def test_a_rerun_by_death_passes_up_to_what_can_have_been_executing() -> None:
     assert found(**killed, runs=runs, faults=Faults({7: 11.0}, kills=0, threads=1)) == [
         "more reruns by death than tasks can have been executing"
     ]
+
+
+def test_a_kill_explains_only_what_it_hit() -> None:
+    """In a long soak nearly every process is killed in the end."""
+    rerun = {"rows": [row(attempt=2)], "attempts": [attempt(1, "lost"), attempt(2)]}
+    runs = [ran(pid=7), ran(2, started=500.0)]
+    rule = "it ran again without a reason"
+
+    assert found(**rerun, runs=runs, faults=Faults({7: 12.0}, kills=1)) == []
+    assert found(**rerun, runs=runs, faults=Faults({7: 499.0}, kills=1)) == [rule]
+    assert found(**rerun, runs=runs, faults=Faults({7: 499.0}, kills=1, database=[(11.5, 495.0)])) == []
+    assert found(**rerun, runs=[ran(pid=7), ran(2, started=11.5)], faults=Faults({7: 12.0}, kills=1)) == [rule]
+
+
+def test_a_bus_that_was_away_explains_only_what_it_hit() -> None:
+    rerun = {"rows": [row(attempt=2)], "attempts": [attempt(1, "lost"), attempt(2)]}
+    runs = [ran(), ran(2, started=500.0)]
+
+    assert found(**rerun, runs=runs, faults=Faults(bus=[(12.0, 490.0)])) == []
+    assert found(**rerun, runs=runs, faults=Faults(bus=[(488.0, 490.0)])) == ["it ran again without a reason"]
+
+
+def test_a_task_that_nobody_cancelled_may_not_be_cancelled() -> None:
+    rule = "it is cancelled, and nobody asked for that"
+
+    assert found([row(**CANCELLED)], [], [], asked=set()) == [rule]
+    assert found([row(**CANCELLED | {"attempt": 1})], [attempt(outcome="cancelled")], [ran()], asked=set()) == [rule]
+
+
+def test_a_delayed_task_may_not_start_before_its_time() -> None:
+    assert found([row()], [attempt()], [ran(started=10.0)], not_before={"id": 10.0}) == []
+    assert found([row()], [attempt()], [ran(started=10.0)], not_before={"id": 11.0}) == ["it started before its time"]
 
 
 def test_a_send_that_raised_may_not_run_and_a_cancelled_task_may_not_start() -> None:

@@ -42,7 +42,8 @@ def send(to: CallboardActor, token: str, *args: Any, **options: Any) -> str:
     except SendError as error:
         evidence.write("refuse", token=token, error=type(error).__name__, took_s=time.monotonic() - began_s)
         raise
-    evidence.write("accept", task=message.message_id, token=token, took_s=time.monotonic() - began_s)
+    delayed = {"delay_s": options["delay"] / 1000} if options.get("delay") else {}
+    evidence.write("accept", task=message.message_id, token=token, took_s=time.monotonic() - began_s, **delayed)
     return message.message_id
 
 

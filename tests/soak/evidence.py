@@ -3,7 +3,7 @@
     start    an execution began         task, token, attempt, pid, run (names the execution), at
     return   it returned                run, at, value
     raise    it raised                  run, at, error
-    accept   a send returned            task, token, took_s
+    accept   a send returned            task, token, took_s, and where it is delayed: delay_s
     refuse   a send raised              token, error, took_s
     cancel   a cancellation's answer    task, answered (cancelled while pending, or not), at
 
@@ -61,6 +61,10 @@ class Evidence:
     """Token → the error's name."""
     cancelled: dict[str, float] = field(default_factory=dict)
     """Task id → when "cancelled while pending" was answered."""
+    asked: set[str] = field(default_factory=set)
+    """Ids of tasks whose cancellation somebody asked for, whatever the answer."""
+    not_before: dict[str, float] = field(default_factory=dict)
+    """Task id → before when a delayed one must not start."""
     cancels: int = 0
     send_times_s: list[float] = field(default_factory=list)
     torn: int = 0
@@ -96,10 +100,13 @@ def read(path: Path) -> Evidence:
                 runs[fact["run"]].ended, runs[fact["run"]].error = fact["at"], fact["error"]
             case "accept":
                 found.accepted[fact["task"]] = fact["token"]
+                if "delay_s" in fact:
+                    found.not_before[fact["task"]] = fact["at"] - fact["took_s"] + fact["delay_s"]
             case "refuse":
                 found.refused[fact["token"]] = fact["error"]
             case "cancel":
                 found.cancels += 1
+                found.asked.add(fact["task"])
                 if fact["answered"]:
                     found.cancelled[fact["task"]] = fact["at"]
     return found

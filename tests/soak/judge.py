@@ -1,9 +1,11 @@
 """The rows against the evidence. Every rule is a sentence that holds of a task; who breaks one is guilty of it.
 
-Executions beyond the first are explained by what came before them: the earlier one raised (a retry), its process was
-killed, its process handed it back when it was told to stop, or the bus was away or lost its data meanwhile. The rest is
-a finding. Those by death and by the bus are bounded by how many tasks can have been executing: threads times faults.
-Where outcomes wait for a database that is away, or slow, as many again as a worker may have begun ahead of them.
+Executions beyond the first are explained by what came before them: the earlier one raised (a retry), its process had
+been killed, its process handed it back when it was told to stop, or the bus was away or lost its data meanwhile. The
+rest is a finding. A fault explains only what it hit: an execution that went on, or whose outcome may not have been
+written yet. (In a long soak nearly every process is killed in the end, and that alone explains nothing.) Those by death
+and by the bus are bounded by how many tasks can have been executing, too: threads times faults. Where outcomes wait for
+a database that is away, or slow, as many again as a worker may have begun ahead of them.
 """
 
 from __future__ import annotations
@@ -17,11 +19,16 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, func, select
 
 from models.database import normalise_url
-from models.task import TERMINAL, Task, TaskAttempt, TaskStatus
+from models.task import TERMINAL, FailureReason, Task, TaskAttempt, TaskStatus
 from tests.soak.evidence import Evidence, Execution
+from workers.ledger.poison import MAX_LOST
 
 UNKNOWN = "OutcomeUnknown"
 HANDED_BACK = "shut_down"
+UNWRITTEN_S = 10.0
+"""For so long after a function's end, or after the database's return, its outcome may not be written yet."""
+CLOCK_S = 0.05
+"""Redis's clock decides when a delay is over, and the evidence has another's."""
 _TASK, _ATTEMPT = Task.__table__, TaskAttempt.__table__  # type: ignore[attr-defined]  # SQLModel declares no __table__
 _ENDED = [str(status) for status in TERMINAL]
 
@@ -35,6 +42,7 @@ class Faults:
         kills: how many workers were.
         bus: (from, to) of each time that the bus was away or lost its data.
         bus_grace_s: for so long after it, what it forgot may start again.
+        database: (from, to) of each time that the database was away.
         threads: of a worker process.
         workers: how many there are at one time.
         unwritten: tasks that a thread may have ended beside the one it executes, their outcomes not written yet.
@@ -44,6 +52,7 @@ class Faults:
     kills: int = 0
     bus: Sequence[tuple[float, float]] = ()
     bus_grace_s: float = 60.0
+    database: Sequence[tuple[float, float]] = ()
     threads: int = 8
     workers: int = 1
     unwritten: int = 0
@@ -112,7 +121,8 @@ def judge(ledger: Ledger, seen: Evidence, faults: Faults) -> Verdict:
         for broken in (
             *_outcome_rules(row, runs, attempts, faults),
             *_attempt_rules(row, runs, attempts, faults),
-            *_cancel_rules(row, runs, seen.cancelled.get(task_id)),
+            *_cancel_rules(row, runs, seen.cancelled.get(task_id), is_asked=task_id in seen.asked),
+            *_start_rules(token, runs, seen.not_before.get(task_id)),
             *_rerun_rules(row, runs, attempts, faults, verdict),
         ):
             verdict.guilty[broken].append(task_id)
@@ -140,12 +150,30 @@ def _outcome_rules(row: Any, runs: list[Execution], attempts: list[Any], faults:
             yield "its result is not what the completed attempt returned"
     elif completed:
         yield "it has a completed attempt and is not completed"
-    raised = any(run.error == row.error_type and run.attempt == row.attempt for run in runs)
-    if row.status == TaskStatus.FAILED and row.reason != "poison" and not raised:
-        yield "it is failed, and its last attempt raised no such error"
+    if row.status == TaskStatus.FAILED:
+        yield from _failure_rules(row, runs, attempts)
     remembered = [run for run in runs if not _is_forgotten(run, row, faults)]
     if row.status == TaskStatus.CANCELLED and row.attempt == 0 and remembered:
         yield "it is cancelled as never started, and ran"
+
+
+def _failure_rules(row: Any, runs: list[Execution], attempts: list[Any]) -> Iterator[str]:
+    if row.reason == FailureReason.POISON:
+        # why: no task of the soak takes its process down, so only the deaths of its workers can have convicted it.
+        if sum(attempt.outcome == "lost" for attempt in attempts) < MAX_LOST:
+            yield "it is failed as poison, and is innocent"
+        return
+    if not any(run.error == row.error_type and run.attempt == row.attempt for run in runs):
+        yield "it is failed, and its last attempt raised no such error"
+    if row.reason == FailureReason.RETRIES_EXHAUSTED and row.retry_count < row.max_retries:
+        yield "it is failed for want of retries, and has some left"
+
+
+def _start_rules(token: str | None, runs: list[Execution], not_before: float | None) -> Iterator[str]:
+    if any(run.token != token for run in runs):
+        yield "it ran with the parameters of another"
+    if not_before is not None and any(run.started < not_before - CLOCK_S for run in runs):
+        yield "it started before its time"
 
 
 def _is_forgotten(run: Execution, row: Any, faults: Faults) -> bool:
@@ -172,7 +200,9 @@ def _attempt_rules(row: Any, runs: list[Execution], attempts: list[Any], faults:
             yield f"it has a {attempt.outcome} attempt without such an execution"
 
 
-def _cancel_rules(row: Any, runs: list[Execution], answered: float | None) -> Iterator[str]:
+def _cancel_rules(row: Any, runs: list[Execution], answered: float | None, *, is_asked: bool) -> Iterator[str]:
+    if row.status == TaskStatus.CANCELLED and not is_asked:
+        yield "it is cancelled, and nobody asked for that"
     if row.cancel_requested_at is not None and not runs and row.status != TaskStatus.CANCELLED:
         yield "its cancellation was requested, it never ran, and it is not cancelled"
     if answered is None:
@@ -194,14 +224,23 @@ def _rerun_rules(
             yield "it ran again after its end"
         elif earlier.attempt in retried and earlier.error is not None:
             verdict.reruns["retry"] += 1  # also where its process was killed later: that was not the cause
-        elif earlier.pid in faults.killed:
+        elif _is_hit(earlier, faults.killed.get(earlier.pid), faults) and later.started >= faults.killed[earlier.pid]:
             verdict.reruns["death"] += 1
         elif earlier.error is not None:
             verdict.reruns["retry"] += 1
         elif earlier.attempt in handed_back:
             verdict.reruns["handed back"] += 1
-        elif any(earlier.started <= to and later.started >= begin and later.started <= to + faults.bus_grace_s
-                 for begin, to in faults.bus):  # fmt: skip
+        elif any(earlier.started <= to and begin <= later.started <= to + faults.bus_grace_s
+                 and _is_hit(earlier, begin, faults) for begin, to in faults.bus):  # fmt: skip
             verdict.reruns["bus"] += 1
         else:
             yield "it ran again without a reason"
+
+
+def _is_hit(run: Execution, at: float | None, faults: Faults) -> bool:
+    """Whether what happened then found the execution going on, or its outcome perhaps not written."""
+    if at is None:
+        return False
+    if run.ended is None or at - run.ended <= UNWRITTEN_S:
+        return True
+    return any(begin - UNWRITTEN_S <= run.ended and at <= to + UNWRITTEN_S for begin, to in faults.database)

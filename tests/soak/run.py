@@ -125,6 +125,7 @@ def _run(plan: Plan, made: Stage) -> Report:
             made.kills,
             made.bus_faults,
             plan.settle_s,
+            made.database_faults,
             plan.threads,
             plan.workers,
             unwritten=LOOK_AHEAD if plan.database_outage_s or not FULL else 0,

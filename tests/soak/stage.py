@@ -87,7 +87,8 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 class Stage:
     """See the module's docstring.
 
-    killed: process id → when; bus_faults: (from, to) of each time that Redis was away or lost its data.
+    killed: process id → when; bus_faults: (from, to) of each time that Redis was away or lost its data;
+    database_faults: of each time that the database was away.
     """
 
     def __init__(self, plan: Plan, directory: Path, database: str, postgres: servers.OwnPostgres | None) -> None:
@@ -113,6 +114,7 @@ class Stage:
         self.kills = 0
         self.deploys = 0
         self.bus_faults: list[tuple[float, float]] = []
+        self.database_faults: list[tuple[float, float]] = []
         self.done: list[tuple[float, str]] = []
         """(when it was mended, what it was) of each fault."""
         self.ended_alone: list[str] = []
@@ -195,6 +197,7 @@ class Stage:
 
     def stop_database(self, outage_s: float) -> None:
         """PostgreSQL stopped, or SQLite's write lock held by another process."""
+        began = time.time()
         if self._postgres is not None:
             self._postgres.kill()
             time.sleep(outage_s)  # why: an outage takes time
@@ -206,6 +209,7 @@ class Stage:
             time.sleep(outage_s)  # why: as above
             holder.execute("ROLLBACK")
             holder.close()
+        self.database_faults.append((began, time.time()))
         self._mended(f"database away for {outage_s:.0f} s")
 
     def _mended(self, what: str) -> None:
