@@ -8,7 +8,8 @@ the action has ended, with its outcome.
 
 A crash between an action and its entry leaves the action without one; what the action itself wrote (a task's row, its
 reason) is there. An entry that cannot be written is logged as a warning in its place: the action has happened by then,
-and is not taken back.
+and is not taken back. That of an action which the database was away for is logged at once: who waited for the database
+in vain is not to wait a second time for his answer.
 
 Must not: change or delete entries.
 """
@@ -47,6 +48,7 @@ class Sheet:
     from_address: str
     via: str
     entries: list[_Entry] = field(default_factory=list)
+    database_is_away: bool = False
 
     def record(self, action: str, target: object = "", details: Mapping[str, Any] | None = None) -> None:
         """Add an entry, to be written later."""
@@ -55,6 +57,9 @@ class Sheet:
     def write(self, outcome: str, **more: Any) -> None:
         """Write the entries, all with this outcome; `more` joins the details. Raises nothing."""
         for entry in self.entries:
+            if self.database_is_away:
+                _log(entry.action, self.who, self.from_address, entry.target, outcome, "the database is away")
+                continue
             _write(self.who, self.from_address, self.via, entry.action, entry.target, outcome, entry.details | more)
 
 
@@ -90,6 +95,13 @@ def identify(who: str) -> None:
     sheet = _SHEET.get()
     if sheet is not None:
         sheet.who = who
+
+
+def database_is_away() -> None:
+    """Say that what is recorded on the open sheet failed because of that."""
+    sheet = _SHEET.get()
+    if sheet is not None:
+        sheet.database_is_away = True
 
 
 def who() -> str | None:
@@ -142,5 +154,9 @@ def _write(
         with database.writing() as session:
             session.add(entry)
     except Exception as error:  # why: whatever it is, the action has happened and its answer must go out.
-        logger.warning("audit: %s by %s from %s on %r (%s) could not be written: %s",
-                       action, who, from_address, target, outcome, words_of(error))  # fmt: skip
+        _log(action, who, from_address, target, outcome, words_of(error))
+
+
+def _log(action: str, who: str, from_address: str, target: str, outcome: str, why: str) -> None:
+    said = "audit: %s by %s from %s on %r (%s) could not be written: %s"
+    logger.warning(said, action, who, from_address, target, outcome, why)

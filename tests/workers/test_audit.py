@@ -156,3 +156,19 @@ def test_what_code_does_by_itself_is_its_own_affair() -> None:
     tasks.cancel_task(tasks.enqueue_task(SELF_TEST))
 
     assert audit.entries() == []
+
+
+@pytest.mark.usefixtures("with_tokens", "system")
+def test_who_waited_for_the_database_in_vain_does_not_wait_again_for_the_entry(
+    api: httpx2.Client, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = database.bound_url()
+    database.bind("postgresql://nobody@127.0.0.1:1/nothing")
+    try:
+        answer = api.post("/api/tasks/enqueue", json={"task_name": SELF_TEST}, headers=as_("operate"))
+        ended = run("enqueue", SELF_TEST)
+    finally:
+        database.bind(url)
+
+    assert (answer.status_code, ended.code) == (503, 3)
+    assert caplog.text.count("could not be written: the database is away") == 2

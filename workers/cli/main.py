@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from models.database import DatabaseError
+from models.database import DatabaseError, DatabaseUnavailable
 from workers import audit
 from workers.broker import BusFull, BusRefused, BusUnavailable
 from workers.cli import (
@@ -123,6 +123,7 @@ def main() -> None:
             outcome = audit.DONE  # why: the command's own exit code, as of a task that failed, which it did send.
             raise
         except (DatabaseError, LedgerUnavailable, OutcomeUnknown) as error:
+            sheet.database_is_away = isinstance(error, (DatabaseUnavailable, LedgerUnavailable))
             _die(error, EXIT_UNAVAILABLE)
         except (BusUnavailable, BusFull, BusRefused) as error:
             _die(f"{error}: check that Redis is running and reachable, or set CALLBOARD_REDIS_URL", EXIT_UNAVAILABLE)

@@ -21,8 +21,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
+from models.database import DatabaseUnavailable
 from models.redaction import is_secret_name
 from workers import audit, callboard
+from workers.errors import LedgerUnavailable
 from workers.runner import correlation
 from workers.web.auth import Caller
 from workers.web.correlation import HEADER, correlation_of
@@ -133,6 +135,8 @@ async def _answered(request: Request, handle: _Handler) -> Response:
     try:
         return await handle(_Request(request.scope, bounded))
     except Exception as error:
+        if isinstance(error, (DatabaseUnavailable, LedgerUnavailable)):
+            audit.database_is_away()
         answer = answer_to(error)
         if answer is None:
             raise
