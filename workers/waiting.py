@@ -9,7 +9,7 @@ that is due.
 from datetime import datetime
 from typing import Final
 
-from models import database, task_query
+from models import chore_query, database, task_query
 from models.task import Task, TaskStatus
 from models.task_query import TaskFilter
 from workers import callboard
@@ -43,7 +43,9 @@ def _its_own_time(task: Task, now: datetime) -> str | None:
 def _the_bus(task: Task) -> str | None:
     is_paused = callboard.broker.depth(task.queue, timeout_s=_ASK_TIMEOUT_S).paused
     if task.enqueued_at is None:
-        return "the relay, which puts it on the bus within seconds"
+        with database.reading() as session:
+            failed = next((chore.error for chore in chore_query.chores(session) if chore.name == "relay"), None)
+        return f"the relay, which {'puts it on the bus within seconds' if failed is None else f'fails: {failed}'}"
     return f"its queue {task.queue!r}, which is paused" if is_paused else None
 
 

@@ -51,7 +51,8 @@ def enqueue(
     if tasks.is_duplicate(message):
         typer.echo("nothing was sent: this earlier task has the key", err=True)
     if not callboard.broker.is_bus_up:
-        typer.echo("Redis does not answer: the task is accepted, and goes out by itself when it is back", err=True)
+        why, until = ("is full", "it has room") if callboard.broker.is_bus_full else ("does not answer", "it is back")
+        typer.echo(f"Redis {why}: the task is accepted, and goes out by itself when {until}", err=True)
     if not wait:
         if as_json:
             print_json({"task_id": task_id})

@@ -76,6 +76,7 @@ class LedgerBroker(CallboardBroker):
         self.registry = registry
         self._publish_timeout_s = publish_timeout_s
         self._down_until_s = 0.0
+        self._is_full = False
         super().__init__(owner_name=ledger.presence.take_id, **options)
         self.settlement_sink = self._settle
         self.on_fetched = lambda parcels: ledger.vouch(parcels, self.generation)
@@ -102,6 +103,11 @@ class LedgerBroker(CallboardBroker):
     def is_bus_up(self) -> bool:
         """Whether the bus answered when it was asked last, or has not been asked for a while."""
         return time.monotonic() >= self._down_until_s
+
+    @property
+    def is_bus_full(self) -> bool:
+        """Whether what it answered then was that it has no room."""
+        return self._is_full and not self.is_bus_up
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Send a message, its row first.
@@ -241,8 +247,8 @@ class LedgerBroker(CallboardBroker):
                 arrived_us=arrived_us,
                 timeout_s=self._publish_timeout_s if timeout_s is None else timeout_s,
             )
-        except (BusUnavailable, BusFull):
-            self._break()
+        except (BusUnavailable, BusFull) as error:
+            self._break(is_full=isinstance(error, BusFull))
             raise
 
     def take_off(
@@ -280,8 +286,8 @@ class LedgerBroker(CallboardBroker):
         if not self.is_bus_up:
             raise BusUnavailable("Redis did not answer a moment ago")  # type: ignore[no-untyped-call]  # Dramatiq's
 
-    def _break(self) -> None:
-        self._down_until_s = time.monotonic() + BREAK_S
+    def _break(self, *, is_full: bool = False) -> None:
+        self._down_until_s, self._is_full = time.monotonic() + BREAK_S, is_full
 
     def _leave_to_the_relay(self, messages: Sequence[Message[Any]]) -> None:
         self.ledger.leave_to_the_relay([message.message_id for message in messages])

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import redis
 
 from models import database
 from tests.servers import OwnRedis
@@ -129,6 +130,22 @@ def test_without_redis_the_console_script_accepts_a_task_for_the_relay(sqlite_da
     assert (found.status, found.enqueued_at) == ("pending", None)
     (line,) = ended.error_lines
     assert line == "Redis does not answer: the task is accepted, and goes out by itself when it is back"
+
+
+@pytest.mark.usefixtures("system")
+def test_with_redis_full_it_says_so_and_not_that_redis_is_away(run: Run, own_redis: OwnRedis) -> None:
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("maxmemory", "1mb")
+        try:
+            ended = run("enqueue", SELF_TEST)
+        finally:
+            client.config_set("maxmemory", "0")
+
+    found = tasks.get_task(ended.out.strip())
+    assert ended.code == 0
+    assert found is not None
+    assert (found.status, found.enqueued_at) == ("pending", None)
+    assert ended.error_lines == ["Redis is full: the task is accepted, and goes out by itself when it has room"]
 
 
 def test_a_verb_that_asks_the_bus_itself_is_exit_code_3_with_redis_away(run: Run, own_redis: OwnRedis) -> None:
