@@ -40,7 +40,7 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Orphan(msgspec.Struct, frozen=True):
-    """A row that runs on a worker of which nothing has been heard."""
+    """A row that runs on a worker of which nothing has been heard, or which knows nothing of it."""
 
     task_id: str
     task_name: str
@@ -112,6 +112,15 @@ def orphans(to: Direct, *, alive_since: datetime, limit: int) -> list[Orphan]:
         " AND (w.worker_id IS NULL OR w.heartbeat_at < ? OR w.stopped_at IS NOT NULL) LIMIT ?"
     )
     return [Orphan(*row) for row in to.run(marked(to, sql), (stamp(to.dialect, alive_since), limit))]
+
+
+def running_on(to: Direct, worker_id: str, *, before: datetime, limit: int) -> list[Orphan]:
+    """Running rows that name this worker, and began before then."""
+    sql = (
+        "SELECT task_id, task_name, attempt, worker_id FROM background_tasks"
+        " WHERE status = 'running' AND status <> 'completed' AND worker_id = ? AND started_at < ? LIMIT ?"
+    )
+    return [Orphan(*row) for row in to.run(marked(to, sql), (worker_id, stamp(to.dialect, before), limit))]
 
 
 class Waiting(msgspec.Struct, frozen=True):

@@ -178,6 +178,7 @@ UPKEEP: dict[str, tuple[Callable[[Direct], object], list[str | dict[str, str]]]]
     "relay": (lambda to: task_upkeep.unsent(to, before=LAST, limit=100), [UNSENT]),
     "sweep": (lambda to: task_upkeep.sent(to, before=LAST, after_id=MIDDLE_ID, limit=100), [OTHERS]),
     "rescue": (lambda to: task_upkeep.orphans(to, alive_since=LAST, limit=100), [OTHERS]),
+    "strays": (lambda to: task_upkeep.running_on(to, "w", before=LAST, limit=100), [OTHERS]),
     "cancel": (task_upkeep.cancel_requested, [CANCEL]),
     "oldest that waits": (health_moves.oldest_waiting_since, [OTHERS]),
     "members of a group": (lambda to: to.run(*_count_members(to)), [GROUP]),

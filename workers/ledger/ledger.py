@@ -254,6 +254,11 @@ class Ledger:
         """Whether an attempt of it runs here, or is about to: its row may not have heard of it."""
         return task_id in self._asking or self.runs_here(task_id)
 
+    def is_here(self, task_id: str) -> bool:
+        """Whether this process has to do with it still: an attempt runs here, is about to, or its outcome is not
+        written yet."""
+        return self._is_here(task_id) or self.scribe.holds(task_id)
+
     def _ask_alone(self, start: Start, message: Parcel) -> Running | Refused:
         """Ask, unless another copy of the message runs here: to the row, both are one attempt."""
         delivery = delivery_of(message)

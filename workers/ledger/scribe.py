@@ -185,6 +185,10 @@ class Scribe:
         """Outcomes that are not committed yet."""
         return len(self._ends) + len(self._refused)
 
+    def holds(self, task_id: str) -> bool:
+        """Whether an outcome of this task is not committed yet."""
+        return any(ended.end.task_id == task_id for ended in [*self._ends, *self._refused])
+
     # --- life ----------------------------------------------------------------------------------------------------
 
     def start(self, bus: Bus) -> None:

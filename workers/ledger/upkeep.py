@@ -15,6 +15,8 @@ Two that do a chore at once do no harm: each is safe to be done twice. So a cras
     rescue       tasks of dead workers go back                                 every heartbeat
     cancel       requests that could not be carried out at once                every second
     obey         tasks that run in this very process are told to end           every tick, by each process
+    strays       rows that say that they run in this very process, and         every reconcile_s, by each process
+                 do not, go back
     reconcile    recent rows and their messages are compared                   every 10 s
     sweep        all rows and all messages are compared                        every minute, and after the bus was
                                                                                restarted or emptied
@@ -45,7 +47,7 @@ from workers.broker import BusFull, BusUnavailable, Generation
 from workers.ledger import cancel, reconcile
 from workers.ledger.bus import LedgerBroker
 from workers.ledger.relay import BATCH, relay
-from workers.ledger.rescue import rescue
+from workers.ledger.rescue import Strays, rescue
 
 TICK_S: Final = 0.5
 HELD_S: Final = 3.0
@@ -124,6 +126,9 @@ class Upkeep:
         self._thread: threading.Thread | None = None
         self._interrupt = interrupt
         self._obey_failed = False
+        self._strays = Strays(self._ledger)
+        self._strays_every_s = reconcile_s
+        self._strays_at_s = time.monotonic() + reconcile_s
         self._write_back = WriteBack()
         self._rescue = Chore("rescue", self._ledger.presence.heartbeat_s, self._do_rescue)
         self._sweep = Chore("sweep", sweep_s, self._do_sweep, held_s=HELD_LONG_S)
@@ -161,6 +166,7 @@ class Upkeep:
         """Do what is due and not another's. Raises nothing."""
         if self._interrupt is not None:
             self._obey(self._interrupt)
+            self._rescue_strays()
         try:
             with direct.reading() as to:
                 standings = task_upkeep.standings(to)
@@ -278,6 +284,16 @@ class Upkeep:
             if not self._obey_failed:
                 _logger.warning("requests to cancel cannot be read now, and are read again: %s", error)
             self._obey_failed = True
+
+    def _rescue_strays(self) -> None:
+        """Take back what only seems to run in this process."""
+        if time.monotonic() < self._strays_at_s:
+            return
+        self._strays_at_s = time.monotonic() + self._strays_every_s
+        try:
+            self._strays.rescue()
+        except Exception as error:  # why: as in _do
+            _logger.warning("rows that only say that they run here cannot be looked for now: %s", error)
 
     def _generation_changed(self, before: Generation, _now: Generation) -> None:
         if before.number:

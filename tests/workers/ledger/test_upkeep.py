@@ -4,16 +4,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import dramatiq
 import pytest
 import redis
 
 from models import direct, task_upkeep
-from tests.probes import note
+from models.task import TaskStatus
+from tests.probes import lines, note, wait_for
 from tests.servers import wait_until
-from workers import Callboard
+from workers import Callboard, tasks
+from workers.ledger.rescue import Strays
 from workers.ledger.upkeep import Findings, Upkeep
 
 DIES_IN_A_CHORE = """
@@ -29,8 +33,8 @@ Upkeep(callboard.broker, holder="mortal", settle_after_s=1.0, groups=die).run_du
 """
 
 
-def make(system: Callboard, holder: str, groups: Callable[[], Findings] | None = None) -> Upkeep:
-    return Upkeep(system.broker, holder=holder, settle_after_s=0.2, reconcile_s=0.3, groups=groups)
+def make(system: Callboard, holder: str, groups: Callable[[], Findings] | None = None, **more: Any) -> Upkeep:
+    return Upkeep(system.broker, holder=holder, settle_after_s=0.2, reconcile_s=0.3, groups=groups, **more)
 
 
 def last_run(name: str) -> datetime | None:
@@ -64,6 +68,47 @@ def test_a_bus_that_was_emptied_is_swept_out_of_turn(
     bus.flushall()
 
     wait_until(lambda: last_run("sweep") != swept_at, within_s=30, what="another one, long before its time")
+
+
+def say_that_it_runs(task_id: str) -> None:
+    """On the worker that the row names, for long."""
+    with direct.transaction() as to:
+        sql = "UPDATE background_tasks SET status = 'running', completed_at = NULL, result = NULL, started_at = ?"
+        values = (direct.stamp(to.dialect, datetime.now(UTC) - timedelta(minutes=1)), task_id)
+        to.run(direct.marked(to, f"{sql} WHERE task_id = ?"), values)
+        to.run(direct.marked(to, "DELETE FROM task_attempts WHERE task_id = ?"), (task_id,))
+
+
+@pytest.mark.usefixtures("ledger_database", "worker")
+def test_a_row_that_only_says_that_a_live_worker_runs_it_goes_back(system: Callboard, tmp_path: Path) -> None:
+    paper = tmp_path / "paper"
+    task_id = note.send(str(paper)).message_id
+    wait_until(lambda: status_of(task_id) == TaskStatus.COMPLETED, within_s=20, what="its end")
+    say_that_it_runs(task_id)
+    here = make(system, "here", interrupt=lambda _task_id: None)
+
+    wait_until(lambda: here.run_due() or status_of(task_id) == TaskStatus.COMPLETED, within_s=20, what="its end")
+    assert lines(paper) == ["ran", "ran"]
+    assert [one["outcome"] for one in tasks.attempts(task_id)] == ["lost", "completed"]
+
+
+@pytest.mark.usefixtures("ledger_database", "worker")
+def test_what_a_live_worker_runs_is_left_to_it(system: Callboard, tmp_path: Path) -> None:
+    paper, until = tmp_path / "paper", tmp_path / "until"
+    task_id = wait_for.send(str(paper), "ran", str(until)).message_id
+    wait_until(lambda: status_of(task_id) == TaskStatus.RUNNING, within_s=20, what="it to run")
+    say_that_it_runs(task_id)
+    strays = Strays(system.ledger)
+
+    assert [strays.rescue() for _ in range(3)] == [0, 0, 0]
+    until.touch()
+    wait_until(lambda: status_of(task_id) == TaskStatus.COMPLETED, within_s=20, what="its end")
+    assert [one["outcome"] for one in tasks.attempts(task_id)] == ["completed"]
+
+
+def status_of(task_id: str) -> str | None:
+    task = tasks.get_task(task_id)
+    return task and task.status
 
 
 def test_a_process_that_dies_in_a_chore_is_followed_by_another(system: Callboard, sqlite_database: str) -> None:
