@@ -106,7 +106,7 @@ class LedgerUnavailable(SendError):
 
 
 class OutcomeUnknown(SendError):
-    """Redis's answer was lost and the database cannot be asked.
+    """The database's answer to the commit was lost, and it cannot be asked.
 
     Args:
         task_id: the id under which the task may or may not exist.
@@ -114,8 +114,9 @@ class OutcomeUnknown(SendError):
 
     def __init__(self, task_id: str) -> None:
         super().__init__(
-            f"task {task_id} may or may not have been accepted: the bus did not answer and the database cannot be "
-            f"asked. Look it up with `callboard tasks show {task_id}` once the database is back"
+            f"task {task_id} may or may not have been accepted: the database did not answer, and cannot be asked. Once "
+            f"it is back, look the task up with `callboard tasks show {task_id}`, or send the same message again with "
+            "`workers.tasks.send_many([message])`: it is accepted once"
         )
         self.task_id = task_id
 

@@ -34,6 +34,7 @@ from tests.soak.run import run
 from tests.workers.rows import all_ended as ended
 from tests.workers.rows import row
 from workers import tasks
+from workers.errors import OutcomeUnknown
 
 HANG_S = 300.0 if FULL else 3.0
 WRITTEN_WITHIN_S = 10.0
@@ -94,6 +95,32 @@ def test_a_database_that_hangs_delays_and_loses_nothing(
     assert len(probes.lines(paper)) == 14
     assert started <= THREADS  # one a thread, until an outcome was overdue
     assert growth_mb < MAX_GROWTH_MB
+
+
+@pytest.mark.parametrize("key", [None, "one"])
+@pytest.mark.parametrize("ledger_database", ["own_postgres"], indirect=True)
+@pytest.mark.usefixtures("ledger_database")
+def test_a_send_of_which_nobody_can_say_what_became_names_the_mend_and_may_be_repeated(
+    key: str | None, own_postgres: OwnPostgres, bus: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.postgres.ANSWER_WITHIN_S", 1.0)
+    monkeypatch.setattr("models.database.POSTGRES_CONNECT_TIMEOUT_S", 2)
+    options = {"idempotency_key": key} if key else {}
+    probes.note.send(str(tmp_path / "paper"))  # a connection is there
+    message = probes.note.message_with_options(args=(str(tmp_path / "paper"),), **options)
+
+    let_go = hang_postgres(own_postgres)
+    try:
+        with pytest.raises(OutcomeUnknown, match="the database did not answer") as unknown:
+            tasks.send_many([message])
+    finally:
+        let_go()
+    tasks.send_many([message])
+    tasks.send_many([message])
+
+    assert unknown.value.task_id == message.message_id
+    assert "send_many([message])" in str(unknown.value)
+    assert tasks.get_task_count() == bus.hlen("{callboard}:messages") == 2
 
 
 def test_what_a_worker_says_that_was_away_too_long_is_refused(
