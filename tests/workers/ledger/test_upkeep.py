@@ -12,11 +12,12 @@ import dramatiq
 import pytest
 import redis
 
-from models import direct, task_upkeep
+from models import direct, task_moves, task_upkeep
 from models.task import TaskStatus
 from tests.probes import lines, note, wait_for
 from tests.servers import wait_until
 from workers import Callboard, tasks
+from workers.ledger import relay
 from workers.ledger.rescue import Strays
 from workers.ledger.upkeep import Findings, Upkeep
 
@@ -68,6 +69,23 @@ def test_a_bus_that_was_emptied_is_swept_out_of_turn(
     bus.flushall()
 
     wait_until(lambda: last_run("sweep") != swept_at, within_s=30, what="another one, long before its time")
+
+
+@pytest.mark.usefixtures("ledger_database", "worker")
+def test_a_relay_that_comes_too_late_has_nothing_run_again(system: Callboard, bus: redis.Redis, tmp_path: Path) -> None:
+    paper = tmp_path / "paper"
+    system.broker.pause_queue("jobs")
+    task_id = note.send(str(paper)).message_id
+    with direct.transaction() as to:
+        task_moves.mark_published(to, [task_id], None)
+        looked_at = task_upkeep.unsent(to, before=datetime.now(UTC) + timedelta(seconds=1), limit=10)
+    system.broker.resume_queue("jobs")
+    wait_until(lambda: status_of(task_id) == TaskStatus.COMPLETED, within_s=20, what="its end")
+    wait_until(lambda: not bus.hlen("{callboard}:messages"), within_s=20, what="the first copy to leave the bus")
+
+    assert relay.publish(system.broker, looked_at) == 1
+    wait_until(lambda: not bus.hlen("{callboard}:messages"), within_s=20, what="the second copy to leave the bus")
+    assert (lines(paper), len(tasks.attempts(task_id))) == (["ran"], 1)
 
 
 def say_that_it_runs(task_id: str) -> None:
