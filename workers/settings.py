@@ -60,6 +60,7 @@ class Risk(StrEnum):
     DATABASE_TLS = "database-tls"
     CLOCK = "clock"
     PUBLIC_URL = "public-url"
+    API_TOKENS = "api-tokens"
 
 
 class LogFormat(StrEnum):
