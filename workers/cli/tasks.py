@@ -83,12 +83,15 @@ def logs(task_id: _TaskId, as_json: Json = False) -> None:
     """Show what a task logged, all attempts."""
     _found(task_id)
     lines = tasks.logs(task_id, limit=task_query.MAX_PAGE)
-    if as_json:
-        print_json(lines)
-        return
+    shown: list[dict[str, Any]] = []
     while lines:
-        _show_lines(lines)
+        if as_json:
+            shown += lines
+        else:
+            _show_lines(lines)
         lines = tasks.logs(task_id, after_id=lines[-1]["id"], limit=task_query.MAX_PAGE)
+    if as_json:
+        print_json(shown)
 
 
 @app.command()

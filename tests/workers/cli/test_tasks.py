@@ -9,6 +9,7 @@ from sqlalchemy import update
 from models import database, direct, task_notes
 from models.task import Task, TaskStatus
 from models.task_notes import LogLine
+from models.task_query import MAX_PAGE
 from tests.workers.cli.conftest import Run
 from workers import tasks
 from workers.cli.filters import moment
@@ -85,6 +86,17 @@ def test_log_lines_are_shown_as_text_and_as_json(run: Run, system: object) -> No
     assert run("tasks", "logs", task_id).out == "12:00:00 info    one\n12:00:00 info    two\n"
     assert [line["message"] for line in json.loads(run("tasks", "logs", task_id, "--json").out)] == ["one", "two"]
     assert run("tasks", "logs", "nobody").code == 2
+
+
+def test_more_log_lines_than_a_page_has_are_shown_both_ways(run: Run, system: object) -> None:
+    task_id = tasks.enqueue_task(SELF_TEST)
+    each = MAX_PAGE // 2 + 1
+    lines = [LogLine(task_id, attempt, "info", f"line {number}", NOW) for attempt in (1, 2) for number in range(each)]
+    with direct.transaction() as to:
+        task_notes.write(to, lines)
+
+    assert run("tasks", "logs", task_id).out.count("\n") == len(lines)
+    assert len(json.loads(run("tasks", "logs", task_id, "--json").out)) == len(lines)
 
 
 def test_one_task_is_retried(run: Run, system: object) -> None:
