@@ -97,13 +97,17 @@ def _calls(document: Document, base: str) -> Iterator[dict[str, Any]]:
 
 
 def _followed(document: Document, part: Document) -> Document:
-    """What a reference leads to; what is none stays."""
-    while "$ref" in part:
-        found: Any = document
-        for step in part["$ref"].removeprefix("#/").split("/"):
-            found = found[step]
-        part = found
-    return part
+    """What a reference leads to, or of two, one of which is null, the other; what is neither stays."""
+    while True:
+        if "$ref" in part:
+            found: Any = document
+            for step in part["$ref"].removeprefix("#/").split("/"):
+                found = found[step]
+            part = found
+        elif len(part.get("anyOf", ())) == 2 and part["anyOf"][1] == {"type": "null"}:
+            part = part["anyOf"][0]
+        else:
+            return part
 
 
 def _shown(document: Document, answer: Document) -> Any:
