@@ -152,6 +152,8 @@ class Settings(BaseSettings):
 
     log_format: LogFormat = LogFormat.CONSOLE
     """Of what processes write to standard error."""
+    traces: bool = False
+    """Runs of tasks are spans of OpenTelemetry, whose own variables say where they go; needs the extra `traces`."""
     api_tokens: Annotated[tuple[Token, ...], NoDecode] = ()
     """Who may use the API: `name:role:hash` or `name:role:hash:end`, separated by commas. None: only this machine may,
     and do everything."""
