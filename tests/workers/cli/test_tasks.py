@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from models import database, direct, task_notes
+from models import database, direct, task_notes, task_walk
 from models.task import Task, TaskStatus
 from models.task_notes import LogLine
 from models.task_query import MAX_PAGE
@@ -49,6 +49,22 @@ def test_a_list_takes_every_filter(run: Run, options: list[str], expected: str) 
 
     assert sorted(ids[row["task_id"]] for row in answer["tasks"]) == sorted(expected)
     assert (answer["total_count"], answer["total_count_is_estimate"]) == (len(expected), False)
+
+
+@pytest.mark.usefixtures("system")
+def test_a_list_is_looked_through_where_a_page_of_the_api_would_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = tasks.enqueue_task(SELF_TEST, correlation_id="needle")
+    for _ in range(12):
+        tasks.enqueue_task(SELF_TEST)
+    for name, rows in (("WALK_ROWS", 5), ("_CHUNK", 5)):
+        monkeypatch.setattr(task_walk, name, rows)
+
+    found = run("tasks", "list", "-q", "needle", "--limit", "2")
+    nothing = json.loads(run("tasks", "list", "-q", "nothing", "--limit", "2", "--json").out)
+
+    assert wanted in found.out
+    assert (found.out.splitlines()[-1], found.err) == ("1 of 1", "")
+    assert (nothing["tasks"], nothing["total_count"], nothing["total_count_is_estimate"]) == ([], 0, False)
 
 
 @pytest.mark.usefixtures("system")
