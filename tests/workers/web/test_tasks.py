@@ -116,6 +116,14 @@ def test_the_list_is_newest_first_and_pages(api: httpx2.Client, bus: object, led
     assert (page["total_count"], page["limit"], page["offset"]) == (5, 2, 1)
 
 
+def test_the_list_answers_without_the_slash_too(api: httpx2.Client, system: object) -> None:
+    task_id = enqueue(api)
+
+    answer = api.get("/api/tasks?limit=1", follow_redirects=False)
+
+    assert (answer.status_code, [row["task_id"] for row in answer.json()["tasks"]]) == (200, [task_id])
+
+
 def test_status_and_type_filter_list_and_count(api: httpx2.Client, bus: object, ledger_database: str) -> None:
     health, report = enqueue(api), enqueue(api, task_name="reports.generate_pdf", params={"report_id": "R"})
     api.post(f"/api/tasks/{health}/cancel")
