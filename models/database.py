@@ -216,7 +216,7 @@ def writing() -> "AbstractContextManager[Session]":
 
 
 def reading() -> "AbstractContextManager[Session]":
-    """A session that only reads; it never waits for a writer. Raises as `writing()` does."""
+    """A session that only reads, all of it from one moment; it never waits for a writer. Raises as `writing()` does."""
     from models import sessions
 
     return sessions.reading()

@@ -143,6 +143,19 @@ def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
         assert count_rows() == 0
 
 
+@pytest.mark.usefixtures("any_database")
+def test_all_statements_of_a_reader_see_one_moment() -> None:
+    accepted()
+
+    with database.reading() as session:
+        before = session.connection().exec_driver_sql("SELECT task_name FROM background_tasks").scalars().all()
+        accepted(task_name="while.reading")
+        after = session.connection().exec_driver_sql("SELECT task_name FROM background_tasks").scalars().all()
+
+    assert after == before
+    assert count_rows() == len(before) + 1
+
+
 def test_unbound_it_says_what_to_do() -> None:
     script = "from models import database\ndatabase.engine()"
 
