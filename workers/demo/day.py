@@ -133,12 +133,12 @@ def _task(task_id: str) -> Task:
 
 def permit_is_decided(day: Day) -> str:
     """The verifier and both approvers decide by the links in their mails."""
-    permit_id = day.stored.permit_id
+    permit_id, settings = day.stored.permit_id, day.callboard.settings
     reference = look(lambda session: session.get_one(WorkPermit, permit_id).reference)
     day.run("email.send_workpermit_verification", permit_id=permit_id)
-    mailbox.follow(day.mail(people.VERA, reference), "Verify")
+    mailbox.follow(settings, day.mail(people.VERA, reference), "Verify")
     for approver in (people.ASHA, people.ARUN):
-        mailbox.follow(day.mail(approver, f"approve work permit {reference}"), "Approve")
+        mailbox.follow(settings, day.mail(approver, f"approve work permit {reference}"), "Approve")
     told = day.mail(people.GATE, f"{reference} was approved")
     state = look(lambda session: session.get_one(WorkPermit, permit_id).state)
     return f"{reference} is {state}; the gate has {', '.join(mailbox.files(told))}"

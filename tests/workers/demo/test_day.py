@@ -3,7 +3,9 @@
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 from dramatiq import Worker
@@ -14,7 +16,7 @@ from models.provider import Provider
 from tests.factories.upkeep import know_provider
 from workers import callboard, sample
 from workers.alerts import watch
-from workers.demo import day, records
+from workers.demo import day, mailbox, records
 from workers.demo.mailbox import Mailbox
 from workers.errors import CallboardError
 
@@ -68,6 +70,20 @@ def test_the_provider_of_a_run_that_was_killed_is_forgotten_by_the_next_and_no_o
     assert {name: is_probed(name) for name in (killed, running, "a door", "door")} == {
         killed: False, running: True, "a door": True, "door": True,
     }  # fmt: skip
+
+
+def test_a_link_is_opened_on_this_machine_wherever_people_reach_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = day.Door()
+    monkeypatch.setattr(callboard.settings, "public_url", "https://tasks.example.org")
+    monkeypatch.setattr(callboard.settings, "api_port", door.port)
+    mail = EmailMessage()
+    mail.set_content("Approve: https://tasks.example.org/decide/body.signature\n")
+
+    with door.opened(), pytest.raises(HTTPError, match="501") as answered:
+        mailbox.follow(callboard.settings, mail, "Approve")
+
+    with answered.value:
+        assert answered.value.url == f"http://127.0.0.1:{door.port}/decide/body.signature"
 
 
 def test_it_is_refused_where_mail_goes_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
