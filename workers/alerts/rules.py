@@ -6,7 +6,7 @@
     no_worker        a queue has messages, and no live worker serves it
     missed_schedule  a schedule is overdue, or due times of it were left out because nobody was awake
     stuck_task       tasks run on long after their time limit: they cannot be interrupted, or nobody does
-    provider_down    the newest sample of a provider says that it is down
+    provider_down    the newest sample of a provider, which is not switched off, says that it is down
     failed_import    a domain module cannot be imported
 
 A rule that cannot look is left out of `Seen.judged`, and its alerts stay as they are: Redis is away, or the database
@@ -184,8 +184,10 @@ def _providers(to: Direct, now: datetime) -> list[Condition]:
         " ON s.provider = p.provider AND s.sampled_at ="
         " (SELECT max(n.sampled_at) FROM provider_samples AS n WHERE n.provider = p.provider)"
         " WHERE s.is_up = ? AND s.sampled_at >= ?"
+        # why: nobody probes it any more, so nothing else would end the alert before its last sample is old.
+        " AND NOT EXISTS (SELECT 1 FROM providers AS o WHERE o.provider = s.provider AND o.is_enabled = ?)"
     )
-    rows = to.run(marked(to, sql), (False, stamp(to.dialect, now - PROVIDER_SAMPLE_FOR)))
+    rows = to.run(marked(to, sql), (False, stamp(to.dialect, now - PROVIDER_SAMPLE_FOR), False))
     return [
         Condition("provider_down", f"provider_down:{name}", f"provider {name} is down: {error or 'no answer'}")
         for name, error in rows

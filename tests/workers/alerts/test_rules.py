@@ -13,6 +13,7 @@ from models.schedule import RunOutcome, Schedule
 from models.task import AttemptOutcome, TaskStatus, new_task_id
 from models.task_moves import End, NewTask, Start
 from tests import probes
+from tests.factories.upkeep import know_provider
 from tests.models.rows import at_once
 from tests.workers.actors.running import all_rows
 from workers import Callboard, callboard, tasks
@@ -228,6 +229,14 @@ def test_a_delivery_that_fails_makes_no_alert() -> None:
     fail(5, "email.send_alert")
 
     assert look()["opened"] == 0
+
+
+def test_the_alert_of_a_provider_that_is_switched_off_is_over_while_its_last_sample_is_new() -> None:
+    plant_provider()
+    look()
+    know_provider("mqtt", is_enabled=False)
+
+    assert look(later=timedelta(minutes=5))["closed"] == 1
 
 
 def test_processes_that_look_at_once_open_and_close_once(monkeypatch: pytest.MonkeyPatch) -> None:
