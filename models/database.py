@@ -85,7 +85,8 @@ class Gate:
 
         Args:
             execute: raises sqlite3's own errors.
-            alone: what comes is a single statement, a transaction by itself: nothing to begin if there was no wait.
+            alone: what comes is a single statement, a transaction by itself: nothing to begin if there was no wait. It
+                gets a turn as well; if that is in vain, its caller leaves, and comes again with a transaction.
 
         Returns:
             Whether a transaction was begun.
@@ -99,10 +100,9 @@ class Gate:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             left_s = SQLITE_WAIT_S - (time.monotonic() - arrived_s)
             try:
-                if alone and left_s > SQLITE_WAIT_S - 0.1:
-                    self._have_it_wait(execute, SQLITE_WAIT_S)
-                    return False
                 self._have_it_wait(execute, SQLITE_TURN_S)
+                if alone and left_s > SQLITE_WAIT_S - 0.1:
+                    return False
                 execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 self.leave()
@@ -216,7 +216,7 @@ def writing() -> "AbstractContextManager[Session]":
 
 
 def reading() -> "AbstractContextManager[Session]":
-    """A session that only reads; it never waits for a writer. Raises as `writing()` does."""
+    """A session that only reads, all of it from one moment; it never waits for a writer. Raises as `writing()` does."""
     from models import sessions
 
     return sessions.reading()

@@ -16,6 +16,7 @@ Must not: hold SQL of moves (models.task_moves); import SQLAlchemy, or the drive
 import atexit
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -81,7 +82,7 @@ class SqliteDirect:
 
     def begin(self, use: int) -> None:
         """Queue for the write lock and take it; who only reads needs none."""
-        self._use = use
+        self._use, self._has_begun = use, False
         if use != _READS:
             self._has_begun = self._gate.begin(self._connection.execute, alone=use == _WRITES_ALONE)
 
@@ -97,15 +98,32 @@ class SqliteDirect:
 
     def run(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Execute; returns the rows."""
-        return self._connection.execute(sql, arguments).fetchall()
+        try:
+            return self._connection.execute(sql, arguments).fetchall()
+        except sqlite3.OperationalError as error:
+            self._wait_for_turn(error)
+            return self._connection.execute(sql, arguments).fetchall()
 
     def run_counted(self, sql: str, arguments: Sequence[Any] = ()) -> int:
         """Execute; returns how many rows were changed."""
-        return self._connection.execute(sql, arguments).rowcount
+        try:
+            return self._connection.execute(sql, arguments).rowcount
+        except sqlite3.OperationalError as error:
+            self._wait_for_turn(error)
+            return self._connection.execute(sql, arguments).rowcount
 
     def run_counted_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
         """Execute once for each; returns how many rows were changed."""
         return self._connection.executemany(sql, rows).rowcount
+
+    def _wait_for_turn(self, error: sqlite3.OperationalError) -> None:
+        """A single statement met a stranger's lock: it has done nothing, and waits on as a transaction does, with the
+        gate open to the others in between. Any other error is raised."""
+        if self._use != _WRITES_ALONE or self._has_begun or "locked" not in str(error):
+            raise error
+        self._gate.leave()
+        time.sleep(database.SQLITE_PAUSE_S)
+        self._has_begun = self._gate.begin(self._connection.execute)
 
     @contextmanager
     def atomic(self) -> Iterator[None]:

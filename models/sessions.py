@@ -29,6 +29,11 @@ from models.database import (
 from models.url import DatabaseUrl
 
 _READ_ONLY = "callboard_read_only"
+_READS = {_READ_ONLY: True}
+"""Options of a connection that only reads."""
+_POSTGRES_READS = {**_READS, "isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+"""All statements of a reader see the table as it was at the first, as on SQLite: a page that finds rows in one
+statement and reads them in the next would show running ones as pending otherwise."""
 _GATE = "callboard_gate"
 
 
@@ -71,7 +76,7 @@ def reading() -> Iterator[Session]:
     """See models.database.reading."""
     with (
         _explained(),
-        engine().connect().execution_options(**{_READ_ONLY: True}) as connection,
+        engine().connect().execution_options(**_POSTGRES_READS if sqlite_path() is None else _READS) as connection,
         Session(connection, expire_on_commit=False) as session,
     ):
         yield session

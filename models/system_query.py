@@ -84,6 +84,17 @@ def broken_schedules(session: Session, *, limit: int) -> list[Schedule]:
     return list(session.execute(statement).scalars())
 
 
+def paused_schedules(session: Session, *, limit: int) -> list[str]:
+    """Ids of the schedules that a person paused, in order."""
+    statement = (
+        select(col(Schedule.schedule_id))
+        .where(col(Schedule.enabled).is_(False), col(Schedule.removed_at).is_(None))
+        .order_by(col(Schedule.schedule_id))
+        .limit(limit)
+    )
+    return list(session.execute(statement).scalars())
+
+
 def _purgeable(queue: str) -> tuple[ColumnElement[bool], ...]:
     return (
         col(Task.status) == TaskStatus.PENDING,

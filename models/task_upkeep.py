@@ -170,6 +170,15 @@ def standings(to: Direct) -> dict[str, Standing]:
     return {name: Standing(_instant(held_until), unstamp(last_run_at)) for name, held_until, last_run_at in rows}
 
 
+def is_steady(to: Direct, name: str, now: datetime, span: timedelta) -> bool:
+    """Whether a chore has been done without a gap for so long, up to now; also if nobody has ever done it."""
+    rows = to.run(marked(to, "SELECT last_run_at, steady_since FROM chores WHERE name = ?"), (name,))
+    if not rows:
+        return True
+    last_run_at, steady_since = (unstamp(value) for value in rows[0])
+    return last_run_at is not None and steady_since is not None and steady_since <= now - span <= last_run_at
+
+
 def findings(to: Direct) -> dict[str, dict[str, int]]:
     """What each chore found in its last run that succeeded, by its name."""
     return {name: _json(found) for name, found in to.run("SELECT name, findings FROM chores")}

@@ -1,4 +1,4 @@
-"""Text that is stored: its cleaning, and what exceptions say.
+"""Text that is stored: its cleaning, what exceptions say, durations in words.
 
 Must not: import SQLAlchemy, because every process needs this.
 """
@@ -26,3 +26,11 @@ def words_of(error: BaseException) -> str:
         return str(error)
     except Exception:  # why: `__str__` is the code of whoever wrote the class.
         return f"(the message of this {type(error).__name__} cannot be shown: its __str__ raises)"
+
+
+def span(seconds: float) -> str:
+    """A duration for people: `45 s`, `23 min`, `1 h`, `2 h 1 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return " ".join(f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min")) if count)

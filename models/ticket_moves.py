@@ -14,6 +14,8 @@ from sqlalchemy import CursorResult, update
 from sqlmodel import Session, col, select
 
 from models.job import Job, JobAssignee
+from models.site import Site
+from models.text import span
 from models.ticket import IS_OPEN, EscalationRule, Ticket, TicketChange, TicketHistory, TicketRecipient
 
 JOBS_CATEGORY = "maintenance"
@@ -22,9 +24,11 @@ JOBS_CATEGORY = "maintenance"
 
 def open_for_job(session: Session, job: Job, *, by: str, task_id: str | None, now: datetime) -> Ticket:
     """Open the ticket of a job that nobody did; the job's assignees are told of it."""
+    # why local: its people read it beside the mail's other times.
+    due = session.get_one(Site, job.site_id).local(job.due_at)
     ticket = Ticket(
         title=f"Not done: {job.title}"[:200],
-        description=f"Job {job.job_id} was due at {job.due_at:%Y-%m-%d %H:%M} UTC and was closed: {job.closed_reason}.",
+        description=f"Job {job.job_id} was due on {due} and was closed: {job.closed_reason}.",
         site_id=job.site_id,
         category=JOBS_CATEGORY,
         level_since_at=now,
@@ -77,7 +81,7 @@ def escalate(
     if not cast("CursorResult[Any]", done).rowcount:
         return None
     ticket = session.get_one(Ticket, ticket_id, populate_existing=True)
-    said = f"it stood at level {rule.level} for more than {timedelta(seconds=rule.after_s)} (h:mm:ss)"
+    said = f"it stood at level {rule.level} for more than {span(rule.after_s)}"
     _note(session, ticket, TicketChange.ESCALATED, said, by=by, task_id=task_id)
     return ticket
 

@@ -40,6 +40,7 @@ from workers.middleware.start_checks import StartChecks
 from workers.middleware.status import Status
 from workers.middleware.surround import Surround
 from workers.middleware.time_limit import TimeLimit
+from workers.middleware.tracing import Tracing
 from workers.middleware.watch import Watch
 from workers.registry import Registry, RegistryMiddleware, secrets_of
 from workers.runner import current, log_format
@@ -173,6 +174,7 @@ def _compose(settings: Settings) -> Callboard:
                 shutdown_timeout_s=settings.shutdown_timeout_s,
                 make_upkeep=lambda holder, interrupt: _upkeep(settings, broker, holder, interrupt),
             ),
+            *([Tracing()] if settings.traces else []),
             # why behind the status: at the end its children are gone before their tasks may start elsewhere.
             Surround(isolation, task_log_level=task_log_level),
             Admission(exclusive),
@@ -194,7 +196,10 @@ def _compose(settings: Settings) -> Callboard:
     return Callboard(settings, registry, ledger, broker)
 
 
-callboard = _compose(_load_settings())
+try:
+    callboard = _compose(_load_settings())
+except SettingsError as error:
+    _stop(error)
 database.bind(callboard.settings.database)
 if Path(sys.argv[0]).name in ("dramatiq", "periodiq"):
     log_format.install(callboard.settings.log_format)  # why here: they have set up their logging, and import this next.

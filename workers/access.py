@@ -65,6 +65,8 @@ class Token:
 
 def new_token(name: str, role: Role, expires_at: datetime | None = None) -> tuple[str, Token]:
     """A fresh secret, to be shown once, and what to keep of it. Raises ValueError for a name that is none."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"expected 1–50 letters, digits, _ . @ or -, got {name[:60]!r}")
     secret = PREFIX + secrets.token_urlsafe(32)
     return secret, parse_token(Token(name, role, _hash(secret), expires_at).line())
 

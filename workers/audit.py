@@ -8,8 +8,7 @@ the action has ended, with its outcome.
 
 A crash between an action and its entry leaves the action without one; what the action itself wrote (a task's row, its
 reason) is there. An entry that cannot be written is logged as a warning in its place: the action has happened by then,
-and is not taken back. That of an action which the database was away for is logged at once: who waited for the database
-in vain is not to wait a second time for his answer.
+and is not taken back. What failed because the database is away is logged so at once: the caller has waited for it once.
 
 Must not: change or delete entries.
 """
@@ -24,6 +23,7 @@ from typing import Any
 
 from models import database
 from models.audit import MAX_PAGE, AuditEntry, AuditFilter, page
+from models.database import DatabaseUnavailable
 from models.redaction import redact, redact_text
 from models.text import clean_text, words_of
 from workers.errors import InvalidTask
@@ -48,19 +48,25 @@ class Sheet:
     from_address: str
     via: str
     entries: list[_Entry] = field(default_factory=list)
-    database_is_away: bool = False
 
     def record(self, action: str, target: object = "", details: Mapping[str, Any] | None = None) -> None:
         """Add an entry, to be written later."""
         self.entries.append(_Entry(action, str(target), dict(details or {})))
 
-    def write(self, outcome: str, **more: Any) -> None:
-        """Write the entries, all with this outcome; `more` joins the details. Raises nothing."""
+    def write(self, outcome: str, *, failed: Exception | None = None, **more: Any) -> None:
+        """Write the entries, all with this outcome. Raises nothing.
+
+        Args:
+            failed: what the action ended with, if it raised.
+            more: joins the details.
+        """
+        chain = (failed, failed and failed.__cause__)
+        away = next((one for one in chain if isinstance(one, DatabaseUnavailable)), None)
         for entry in self.entries:
-            if self.database_is_away:
-                _log(entry.action, self.who, self.from_address, entry.target, outcome, "the database is away")
-                continue
-            _write(self.who, self.from_address, self.via, entry.action, entry.target, outcome, entry.details | more)
+            if away is None:
+                _write(self.who, self.from_address, self.via, entry.action, entry.target, outcome, entry.details | more)
+            else:
+                _warn(self.who, self.from_address, entry.action, entry.target, outcome, away)
 
 
 _SHEET: ContextVar[Sheet | None] = ContextVar("callboard_audit_sheet", default=None)
@@ -95,13 +101,6 @@ def identify(who: str) -> None:
     sheet = _SHEET.get()
     if sheet is not None:
         sheet.who = who
-
-
-def database_is_away() -> None:
-    """Say that what is recorded on the open sheet failed because of that."""
-    sheet = _SHEET.get()
-    if sheet is not None:
-        sheet.database_is_away = True
 
 
 def who() -> str | None:
@@ -154,9 +153,9 @@ def _write(
         with database.writing() as session:
             session.add(entry)
     except Exception as error:  # why: whatever it is, the action has happened and its answer must go out.
-        _log(action, who, from_address, target, outcome, words_of(error))
+        _warn(who, from_address, action, target, outcome, error)
 
 
-def _log(action: str, who: str, from_address: str, target: str, outcome: str, why: str) -> None:
-    said = "audit: %s by %s from %s on %r (%s) could not be written: %s"
-    logger.warning(said, action, who, from_address, target, outcome, why)
+def _warn(who: str, from_address: str, action: str, target: str, outcome: str, error: Exception) -> None:
+    logger.warning("audit: %s by %s from %s on %r (%s) could not be written: %s",
+                   action, who, from_address, redact_text(target), outcome, words_of(error))  # fmt: skip

@@ -2,7 +2,7 @@
 
 First what readiness looks at (workers.readiness, within a bounded time); then, only if Redis and database answer, what
 needs them: clocks and what else a worker looks at when it starts, queues (paused, served by nobody, too old), schedules
-with an error, failing upkeep; and at last the one thing that was asked about.
+with an error or paused, failing upkeep; and at last the one thing that was asked about.
 
 Must not: change anything; know the web or the terminal.
 """
@@ -121,9 +121,13 @@ def _wrong_with(row: dict[str, Any]) -> Iterator[str]:
 def _schedules() -> Iterator[Finding]:
     with database.reading() as session:
         broken = system_query.broken_schedules(session, limit=BROKEN_MAX)
+        paused = system_query.paused_schedules(session, limit=BROKEN_MAX)
     for row in broken:
         said = f"schedule {row.schedule_id} cannot run: {row.error}; mend it with `callboard schedules edit`"
         yield Finding("schedule", State.BAD, said)
+    for schedule_id in paused:
+        said = f"schedule {schedule_id} is paused: callboard schedules resume {schedule_id}"
+        yield Finding("schedule", State.NOTE, said)
 
 
 def _chores() -> Iterator[Finding]:

@@ -49,7 +49,7 @@ def keep(directory: Path, kind: DocumentKind, subject: str, version: int, make: 
     if known is not None:
         found = _intact(directory / known.path, known.sha256)
         if found is not None:
-            task.log.info("version %d of %s is there already: %s", version, subject, known.path)
+            task.log.info("the document of %s is there already: %s", subject, known.path)
             return Kept(known, found)
     from workers.clients.pdf import render_pdf  # why: reportlab is heavy, and most runs find what they need.
 

@@ -60,6 +60,7 @@ class Risk(StrEnum):
     DATABASE_TLS = "database-tls"
     CLOCK = "clock"
     PUBLIC_URL = "public-url"
+    API_TOKENS = "api-tokens"
 
 
 class LogFormat(StrEnum):
@@ -151,6 +152,8 @@ class Settings(BaseSettings):
 
     log_format: LogFormat = LogFormat.CONSOLE
     """Of what processes write to standard error."""
+    traces: bool = False
+    """Runs of tasks are spans of OpenTelemetry, whose own variables say where they go; needs the extra `traces`."""
     api_tokens: Annotated[tuple[Token, ...], NoDecode] = ()
     """Who may use the API: `name:role:hash` or `name:role:hash:end`, separated by commas. None: only this machine may,
     and do everything."""
@@ -400,10 +403,15 @@ class Settings(BaseSettings):
         return self.database_url is None
 
     @property
+    def own_base(self) -> str:
+        """Where the API is for this machine, without a slash at its end."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.api_host, self.api_host)  # noqa: S104 - looked up only
+        return f"http://[{host}]:{self.api_port}" if ":" in host else f"http://{host}:{self.api_port}"
+
+    @property
     def public_base(self) -> str:
         """What links in mails begin with, without a slash at its end."""
-        host = f"[{self.api_host}]" if ":" in self.api_host else self.api_host
-        return self.public_url or f"http://{host}:{self.api_port}"
+        return self.public_url or self.own_base
 
     @property
     def media_dir(self) -> Path:

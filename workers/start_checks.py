@@ -122,8 +122,8 @@ def check_encoder(encoder: Encoder) -> Iterator[Finding]:
 
 
 def check_links(settings: Settings) -> Iterator[Finding]:
-    """In production mode, links in mails need a key that all processes share, and an address that people reach. (In
-    development one is made, and this machine is enough.)"""
+    """In production mode, links in mails need a key that all processes share, an address that people reach, and an API
+    that lets in more than this machine. (In development a key is made, and this machine is enough.)"""
     if settings.mode is not Mode.PRODUCTION:
         return
     if not settings.link_secret:
@@ -133,6 +133,12 @@ def check_links(settings: Settings) -> Iterator[Finding]:
         yield Finding(f"links in mails lead to {settings.public_base}, which not everybody can open, or not over TLS; "
                       "expected https:// and the name by which people reach the API: set CALLBOARD_PUBLIC_URL",
                       Risk.PUBLIC_URL)  # fmt: skip
+    elif not settings.api_tokens and not _is_loopback(host):
+        yield Finding(f"people reach the API at {settings.public_base}, and no tokens are set: it answers to this "
+                      "machine's names only, so links in mails are refused, and behind a proxy that calls it by such a "
+                      "name anybody may do everything; expected tokens: set CALLBOARD_API_TOKENS to what `callboard "
+                      "tokens new NAME --role operate` prints",
+                      Risk.API_TOKENS)  # fmt: skip
 
 
 def check_redis_url(url: str | None) -> Iterator[Finding]:

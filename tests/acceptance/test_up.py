@@ -7,6 +7,8 @@ commands of the first minute are begun together, and each test looks at the end 
 import email
 import email.policy
 import json
+import re
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -136,6 +138,21 @@ def test_the_demo_lives_a_working_day_through_all_domains(running: System) -> No
     assert {one["title"]: one["seen"] for one in told if not one["is_done"]} == {}
     assert (len(told), done.code) == (8, 0)
     assert any(path.name.startswith("work-permit-") for path in (running.var_dir / "documents").iterdir())
+
+
+def test_ctrl_c_in_the_demo_tells_what_happened_so_far_and_ends_with_130(running: System) -> None:
+    def reports() -> int:
+        return sum("Generator fault" in path.read_text() for path in (running.var_dir / "mail").glob("*.eml"))
+
+    before = reports()
+    demo = running.begin("demo")
+    wait_until(lambda: reports() > before, within_s=60, what="the mail of the fourth step")
+    demo.process.send_signal(signal.SIGINT)
+
+    done = demo.end()
+    assert done.code == 130, done.err
+    assert "the minute's sweep" in done.out
+    assert re.search(r"^\d of 8 steps; ", done.out, re.MULTILINE)
 
 
 def test_the_health_check_runs_within_a_minute(running: System) -> None:

@@ -1,11 +1,13 @@
 """Which database it is, and what a person reads when it cannot be used."""
 
+import fcntl
 import re
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from models.task_query import TaskFilter
 from tests.models.conftest import fresh_postgres
 from tests.models.rows import accepted, at_once, new_task, row
 from tests.scale import SLACK
+from tests.servers import wait_until
 
 GOOD_URLS = {
     "sqlite:///var/callboard.db": "sqlite:///var/callboard.db",
@@ -143,6 +146,19 @@ def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
         assert count_rows() == 0
 
 
+@pytest.mark.usefixtures("any_database")
+def test_all_statements_of_a_reader_see_one_moment() -> None:
+    accepted()
+
+    with database.reading() as session:
+        before = session.connection().exec_driver_sql("SELECT task_name FROM background_tasks").scalars().all()
+        accepted(task_name="while.reading")
+        after = session.connection().exec_driver_sql("SELECT task_name FROM background_tasks").scalars().all()
+
+    assert after == before
+    assert count_rows() == len(before) + 1
+
+
 def test_unbound_it_says_what_to_do() -> None:
     script = "from models import database\ndatabase.engine()"
 
@@ -238,3 +254,35 @@ def test_who_waits_behind_a_strangers_lock_hears_of_it_in_time_however_many_wait
     stranger.close()
     assert all(isinstance(took_s, list) and took_s for took_s in found), found
     assert max(max(took_s) for took_s in found) < 2.0 * SLACK, found
+
+
+def test_a_single_statement_behind_a_strangers_lock_lets_others_try_and_is_done_in_the_end(
+    sqlite_database: str,
+) -> None:
+    path, task_id = sqlite_database.removeprefix("sqlite:///"), accepted()
+    stranger = sqlite3.connect(path, isolation_level=None)
+    stranger.execute("BEGIN IMMEDIATE")
+
+    def write() -> None:
+        with direct.single() as to:
+            to.run_counted("UPDATE background_tasks SET priority = 9")
+
+    with Path(f"{path}.write.lock").open() as gate:
+
+        def is_open() -> bool:
+            try:
+                fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            fcntl.flock(gate, fcntl.LOCK_UN)
+            return True
+
+        with ThreadPoolExecutor() as threads:
+            written = threads.submit(write)
+            wait_until(lambda: not is_open(), within_s=10, what="the statement at the gate")
+            wait_until(is_open, within_s=20, what="the gate to be opened to others")
+            stranger.execute("ROLLBACK")
+
+            written.result()
+    stranger.close()
+    assert row(task_id).priority == 9

@@ -85,3 +85,9 @@ def test_with_tokens_any_address_is_taken(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert [token.name for token in settings.api_tokens] == ["ci", "ops"]
     assert settings.api_host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("name", ["", "a:b", "a b", "ü", "x" * 51])
+def test_a_name_that_is_none_is_refused_with_what_is_expected(name: str) -> None:
+    with pytest.raises(ValueError, match=r"expected 1–50 letters, digits, _ \. @ or -, got '"):
+        new_token(name, Role.READ)

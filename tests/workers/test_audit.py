@@ -5,15 +5,18 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from models import database
 from models.audit import AuditEntry, AuditFilter
+from models.database import DatabaseUnavailable
 from models.retention import Retention
 from tests.workers.cli.conftest import Run, run
-from tests.workers.web.conftest import api, api_url
+from tests.workers.web.conftest import api, api_url, serving
 from tests.workers.web.tokens import as_, with_tokens
 from workers import audit, callboard, tasks
-from workers.errors import InvalidTask
+from workers.errors import InvalidTask, LedgerUnavailable
+from workers.web.route import make_router
 
 __all__ = ["api", "api_url", "run", "with_tokens"]
 SELF_TEST = "diagnostics.run_self_test"
@@ -158,17 +161,22 @@ def test_what_code_does_by_itself_is_its_own_affair() -> None:
     assert audit.entries() == []
 
 
-@pytest.mark.usefixtures("with_tokens", "system")
-def test_who_waited_for_the_database_in_vain_does_not_wait_again_for_the_entry(
-    api: httpx2.Client, run: Run, caplog: pytest.LogCaptureFixture
+@pytest.mark.usefixtures("system")
+def test_what_failed_for_want_of_the_database_does_not_wait_for_it_again_to_say_so(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    url = database.bound_url()
-    database.bind("postgresql://nobody@127.0.0.1:1/nothing")
-    try:
-        answer = api.post("/api/tasks/enqueue", json={"task_name": SELF_TEST}, headers=as_("operate"))
-        ended = run("enqueue", SELF_TEST)
-    finally:
-        database.bind(url)
+    app, router = FastAPI(), make_router("orders")
 
-    assert (answer.status_code, ended.code) == (503, 3)
-    assert caplog.text.count("could not be written: the database is away") == 2
+    @router.post("/send")
+    def send() -> None:
+        raise LedgerUnavailable("nothing was sent") from DatabaseUnavailable("database is locked")
+
+    app.include_router(router)
+    with serving(app) as url:
+        answer = httpx2.post(f"{url}/api/orders/send")
+
+    assert answer.status_code == 503
+    assert audit.entries() == []
+    assert (
+        "audit: orders.send by unknown from 127.0.0.1 on '' (failed) could not be written: database is" in caplog.text
+    )

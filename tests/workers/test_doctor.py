@@ -189,6 +189,17 @@ def test_each_misconfiguration_is_found(planted: Planted, expected: str) -> None
     assert any(expected in one for one in found), found
 
 
+def test_a_schedule_that_is_paused_is_named_without_being_asked_about_and_is_no_fault(run: Run) -> None:
+    well.alive()
+    well.scheduling()
+    _schedule(enabled=False)
+
+    ended = run("doctor")
+
+    assert "note schedule schedule often is paused: callboard schedules resume often" in " ".join(ended.out.split())
+    assert ended.code == 0
+
+
 def test_where_all_is_well_nothing_is_wrong(run: Run) -> None:
     well.alive()
     well.scheduling()

@@ -16,6 +16,7 @@ def watch(event, arguments):
                  "subprocess.Popen", "os.fork"):
         opened.append((event, arguments[1:]))
 sys.addaudithook(watch)
+sys.modules["opentelemetry.sdk"] = None  # as without the extra `traces`; else redis-py imports it, and psutil
 import workers
 print(opened, sorted({name.partition(".")[0] for name in sys.modules} & set(sys.argv[1:])))
 """

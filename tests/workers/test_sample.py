@@ -4,10 +4,12 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import SecretStr
 from sqlmodel import SQLModel, col, select
 
 from models import database
 from models.job import Job
+from models.provider import Provider
 from models.report import InformationReport
 from models.ticket import EscalationRule, Ticket
 from models.triggers import row as trigger_row
@@ -31,12 +33,12 @@ def test_the_settings_of_these_tests_have_the_embedded_database() -> None:
 def test_an_empty_database_gets_every_row_of_every_domain(sqlite_database: str) -> None:
     loaded = sample.load(callboard.settings)
 
-    assert loaded == Counter(str(row.__tablename__) for row in sample.rows(NOW))
-    assert {type(row) for row in sample.rows(NOW)} == {type(row) for row in _stored(loaded)}
+    assert loaded == Counter(str(row.__tablename__) for row in sample.rows(callboard.settings, NOW))
+    assert {type(row) for row in sample.rows(callboard.settings, NOW)} == {type(row) for row in _stored(loaded)}
 
 
 def _stored(tables: dict[str, int]) -> list[SQLModel]:
-    kinds = {type(row) for row in sample.rows(NOW)}
+    kinds = {type(row) for row in sample.rows(callboard.settings, NOW)}
     assert {str(kind.__tablename__) for kind in kinds} == set(tables)
     return [row for kind in kinds for row in all_rows(kind)]
 
@@ -55,13 +57,28 @@ def test_the_reports_are_believable(sqlite_database: str) -> None:
 
 
 def test_every_address_can_be_mailed_to_and_every_plan_falls_due() -> None:
-    rows = sample.rows(NOW)
+    rows = sample.rows(callboard.settings, NOW)
 
     addresses = [getattr(row, "email") for row in rows if hasattr(row, "email")]  # noqa: B009 - rows of several tables
     assert [check_address(address) for address in addresses] == addresses
     triggers = [trigger_row.from_row(row.trigger) for row in rows if isinstance(row, sample.jobs.MaintenancePlan)]
     assert triggers
     assert all(trigger.next_after(NOW) for trigger in triggers)
+
+
+def _providers(**settings: object) -> dict[str, tuple[str, bool]]:
+    rows = sample.rows(callboard.settings.model_copy(update=settings), NOW)
+    return {row.provider: (row.target, row.is_enabled) for row in rows if isinstance(row, Provider)}
+
+
+def test_the_providers_are_where_the_settings_say_so_that_none_is_an_alert_by_itself() -> None:
+    plain = _providers(api_port=18_001, mail_catcher_port=18_002, smtp_url=None)
+    other = _providers(api_host="::", smtp_url=SecretStr("smtp://mail.example.org"))
+
+    assert plain["api"] == ("http://127.0.0.1:18001/health/live", True)
+    assert plain["mail"] == ("127.0.0.1:18002", True)
+    assert other["api"][0].startswith("http://[::1]:")
+    assert not other["mail"][1]
 
 
 def test_there_is_a_job_to_close_and_a_ticket_to_escalate(sqlite_database: str) -> None:

@@ -19,6 +19,7 @@ from tests.conftest import FAST
 from tests.servers import end, wait_until
 from tests.workers.broker.server import VALKEY, Server
 from workers import Callboard, callboard, start_checks
+from workers.access import Role, new_token
 from workers.errors import StartRefused
 from workers.settings import Mode, Risk, Settings
 from workers.start_checks import Finding, Weight
@@ -26,7 +27,11 @@ from workers.start_checks import Finding, Weight
 BIN = Path(sys.executable).parent
 
 
-LINKS = {"public_url": "https://tasks.example.org", "link_secret": (SecretStr("k" * 32),)}
+LINKS = {
+    "public_url": "https://tasks.example.org",
+    "link_secret": (SecretStr("k" * 32),),
+    "api_tokens": (new_token("ci", Role.OPERATE)[1],),
+}
 """What production mode wants for links in mails."""
 
 
@@ -214,8 +219,18 @@ def test_in_production_links_lead_to_where_people_are_and_over_tls(url: str | No
     assert finding.risk is Risk.PUBLIC_URL
 
 
+def test_in_production_who_reaches_the_api_from_elsewhere_needs_a_token() -> None:
+    (finding,) = start_checks.check_links(settings(Mode.PRODUCTION, api_tokens=()))
+
+    assert "links in mails are refused, and behind a proxy that calls it by such a name anybody may" in finding.text
+    assert "set CALLBOARD_API_TOKENS to what `callboard tokens new NAME --role operate` prints" in finding.text
+    assert (finding.risk, finding.stops(Mode.PRODUCTION)) == (Risk.API_TOKENS, True)
+    local = settings(Mode.PRODUCTION, api_tokens=(), public_url="http://127.0.0.1:8000")
+    assert list(start_checks.check_links(local)) == []
+
+
 def test_in_development_a_key_is_made_and_this_machine_is_enough() -> None:
-    assert list(start_checks.check_links(settings(link_secret=(), public_url=None))) == []
+    assert list(start_checks.check_links(settings(link_secret=(), public_url=None, api_tokens=()))) == []
 
 
 def test_pickled_messages_are_found() -> None:

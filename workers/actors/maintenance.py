@@ -52,8 +52,7 @@ class _Until:
     def go_on(self, stage: int, stages: int) -> bool:
         """Report how far it is; False if the time is up. Raises Cancelled, TimeLimitExceeded."""
         self._task.checkpoint()
-        said = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.counts.items())
-        self._task.progress(stage, stages, f"{said} went" if said else None)
+        self._task.progress(stage, stages, self._said())
         self.is_over = self.is_over or datetime.now(UTC) >= self._ends_at
         return not self.is_over
 
@@ -68,8 +67,14 @@ class _Until:
 
     def told(self) -> dict[str, Any]:
         """What went, of each kind; `is_done`: nothing is left that could go now."""
-        self._task.progress(1, 1)
+        self._task.progress(1, 1, self._said())
         return {**self.counts, "is_done": not self.is_over}
+
+    def _said(self) -> str | None:
+        """What went so far, for people, and what was refused and stays."""
+        went = [f"{count:,} {name.replace('_', ' ')}" for name, count in self.counts.items() if name != "refused"]
+        refused = f"; {self.counts['refused']:,} refused" if self.counts.get("refused") else ""
+        return f"{', '.join(went)} went{refused}" if went else None
 
 
 # --- data ------------------------------------------------------------------------------------------------------------

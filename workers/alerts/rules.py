@@ -6,10 +6,11 @@
     no_worker        a queue has messages, and no live worker serves it
     missed_schedule  a schedule is overdue, or due times of it were left out because nobody was awake
     stuck_task       tasks run on long after their time limit: they cannot be interrupted, or nobody does
-    provider_down    the newest sample of a provider says that it is down
+    provider_down    the newest sample of a provider, which is not switched off, says that it is down
     failed_import    a domain module cannot be imported
 
-A rule that cannot look (Redis is away) is left out of `Seen.judged`: its alerts stay as they are.
+A rule that cannot look is left out of `Seen.judged`, and its alerts stay as they are: Redis is away, or the database
+was until now, so that no worker could say that it lives.
 
 Must not: write; import SQLAlchemy, as every worker process runs this.
 """
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from models import alert_moves, totals
+from models import alert_moves, task_upkeep, totals
 from models.alert_moves import Totals
 from models.direct import Direct, marked, stamp
 from models.task_moves import unstamp
@@ -77,10 +78,13 @@ def look(callboard: "Callboard", to: Direct, now: datetime) -> Seen:
         "failed_import": lambda: _imports(callboard),
     }
     of_one_look = {"failures": ("task_failed", "failure_rate"), "queues": ("queue_age", "no_worker")}
+    # why the rescue's: it is done as often as workers beat, so the same gap is in both.
+    dead_after = timedelta(seconds=callboard.ledger.presence.dead_after_s)
+    unknown = set() if task_upkeep.is_steady(to, "rescue", now, dead_after) else {"no_worker"}
     for name, rule in rules.items():
         try:
-            seen.conditions += rule()
-            seen.judged.update(of_one_look.get(name, (name,)))
+            seen.conditions += [one for one in rule() if one.rule not in unknown]
+            seen.judged.update(one for one in of_one_look.get(name, (name,)) if one not in unknown)
         except (BusUnavailable, BusFull, BusRefused):
             continue
     return seen
@@ -180,8 +184,10 @@ def _providers(to: Direct, now: datetime) -> list[Condition]:
         " ON s.provider = p.provider AND s.sampled_at ="
         " (SELECT max(n.sampled_at) FROM provider_samples AS n WHERE n.provider = p.provider)"
         " WHERE s.is_up = ? AND s.sampled_at >= ?"
+        # why: nobody probes it any more, so nothing else would end the alert before its last sample is old.
+        " AND NOT EXISTS (SELECT 1 FROM providers AS o WHERE o.provider = s.provider AND o.is_enabled = ?)"
     )
-    rows = to.run(marked(to, sql), (False, stamp(to.dialect, now - PROVIDER_SAMPLE_FOR)))
+    rows = to.run(marked(to, sql), (False, stamp(to.dialect, now - PROVIDER_SAMPLE_FOR), False))
     return [
         Condition("provider_down", f"provider_down:{name}", f"provider {name} is down: {error or 'no answer'}")
         for name, error in rows

@@ -1,11 +1,15 @@
 """`demo`: a working day through all domains, as a table."""
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
 from workers import audit, callboard
 from workers.cli.show import Json, print_json, print_table
+
+if TYPE_CHECKING:
+    from workers.demo.day import Day, Told
 
 
 def demo(as_json: Json = False) -> None:
@@ -20,11 +24,19 @@ def demo(as_json: Json = False) -> None:
 
     audit.record("demo.begin")
     day = begin(callboard)
-    told = []
-    with Console(stderr=True).status(STEPS[0][0]) as status:
-        for one in live(day):
-            told.append(one)
-            status.update(STEPS[min(len(told), len(STEPS) - 1)][0])
+    told: list[Told] = []
+    try:
+        with Console(stderr=True).status(STEPS[0][0]) as status:
+            for one in live(day):
+                told.append(one)
+                status.update(STEPS[min(len(told), len(STEPS) - 1)][0])
+    finally:  # why: who presses Ctrl-C in the last step, a minute long, sees what came of the others.
+        _tell(day, told, len(STEPS), as_json=as_json)
+    if not all(one.is_done for one in told):
+        raise typer.Exit(1)
+
+
+def _tell(day: "Day", told: "list[Told]", steps: int, *, as_json: bool) -> None:
     if as_json:
         print_json([asdict(one) for one in told])
     else:
@@ -37,6 +49,4 @@ def demo(as_json: Json = False) -> None:
             ],
         )  # fmt: skip
         mails = len(day.mails.mails())
-        typer.echo(f"{sum(one.is_done for one in told)} of {len(told)} steps; {mails} mails in {day.mails.folder}")
-    if not all(one.is_done for one in told):
-        raise typer.Exit(1)
+        typer.echo(f"{sum(one.is_done for one in told)} of {steps} steps; {mails} mails in {day.mails.folder}")

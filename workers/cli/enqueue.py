@@ -31,6 +31,9 @@ def enqueue(
     delay_s: Annotated[float | None, typer.Option("--delay", help="Not before this many seconds.")] = None,
     eta: Annotated[str | None, typer.Option(help="Not before this time, such as 2026-11-22T12:00 (UTC).")] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: while a task has it, no second is sent.")] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="To find it by. Repeat it.")] = None,
+    correlation_id: Annotated[str | None, typer.Option("--correlation", help="Correlation id: of all that belongs "
+                                                       "together.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and show the result.")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Longest wait in seconds.")] = 300.0,
     as_json: Json = False,
@@ -45,17 +48,20 @@ def enqueue(
     audit.record("tasks.enqueue", actor)
     at = None if eta is None else moment(eta, "eta", datetime.now(UTC))
     message = tasks.enqueue(
-        actor, task_type, named, priority, max_retries, delay_s=delay_s, eta=at, idempotency_key=key
-    )
+        actor, task_type, named, priority, max_retries, delay_s=delay_s, eta=at, tags=tags,
+        correlation_id=correlation_id, idempotency_key=key,
+    )  # fmt: skip
     task_id = message.message_id
-    if tasks.is_duplicate(message):
+    is_duplicate, is_bus_up = tasks.is_duplicate(message), callboard.broker.is_bus_up
+    if is_duplicate:
         typer.echo("nothing was sent: this earlier task has the key", err=True)
-    if not callboard.broker.is_bus_up:
+    if not is_bus_up:
         why, until = ("is full", "it has room") if callboard.broker.is_bus_full else ("does not answer", "it is back")
         typer.echo(f"Redis {why}: the task is accepted, and goes out by itself when {until}", err=True)
     if not wait:
         if as_json:
-            print_json({"task_id": task_id})
+            delivery = "sent" if is_bus_up else "deferred"
+            print_json({"task_id": task_id, "delivery": delivery, "duplicate": is_duplicate})
         else:
             typer.echo(task_id)
         return

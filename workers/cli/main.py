@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from models.database import DatabaseError, DatabaseUnavailable
+from models.database import DatabaseError
 from workers import audit
 from workers.broker import BusFull, BusRefused, BusUnavailable
 from workers.cli import (
@@ -115,7 +115,7 @@ def main() -> None:
     """Run the command line; the console script `callboard`."""
     logging.getLogger().addHandler(logging.NullHandler())  # why: what is logged on the way is said in the error's line.
     with audit.sheet_of(_user(), socket.gethostname(), "CLI") as sheet:
-        outcome = audit.FAILED
+        outcome, failed = audit.FAILED, None
         try:
             app()
             outcome = audit.DONE
@@ -123,7 +123,7 @@ def main() -> None:
             outcome = audit.DONE  # why: the command's own exit code, as of a task that failed, which it did send.
             raise
         except (DatabaseError, LedgerUnavailable, OutcomeUnknown) as error:
-            sheet.database_is_away = isinstance(error, (DatabaseUnavailable, LedgerUnavailable))
+            failed = error
             _die(error, EXIT_UNAVAILABLE)
         except (BusUnavailable, BusFull, BusRefused) as error:
             _die(f"{error}: check that Redis is running and reachable, or set CALLBOARD_REDIS_URL", EXIT_UNAVAILABLE)
@@ -133,7 +133,7 @@ def main() -> None:
         except KeyboardInterrupt:
             sys.exit(130)
         finally:
-            sheet.write(outcome)
+            sheet.write(outcome, failed=failed)
 
 
 def _user() -> str:

@@ -17,7 +17,7 @@ from workers.errors import InvalidTask
 from workers.runner.log_format import escape
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, whatever the number.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _PIPE_COLUMNS = 10_000
 _UNITS_S = (("d", 86_400), ("h", 3_600), ("min", 60))
 

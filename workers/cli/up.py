@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from models import database
 from workers import audit, callboard, sample
-from workers.cli.show import Json, print_json
+from workers.cli.show import Json, Yes, ask_first, print_json
 from workers.settings import LogFormat
 
 JsonLines = Annotated[bool, typer.Option("--json", help="Print each line as JSON; as CALLBOARD_LOG_FORMAT=json.")]
@@ -29,12 +30,16 @@ def up(as_json: JsonLines = False) -> None:
 
 def migrate(
     down: Annotated[bool, typer.Option("--down", help="Go back one step instead of up to the newest.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Bring the database's tables up to this version, or one step back."""
     from models import schema  # why: Alembic is slow to import, and every verb would wait for it.
 
-    if not down:  # why: a step back may take the log's own table with it.
+    if down:
+        where = f"the database {database.describe()} goes a step back, and tables and columns of that step go with what"
+        ask_first(f"Stop all processes first: {where} is in them. Go on?", yes)
+    else:  # why not down: a step back may take the log's own table with it.
         audit.record("database.migrate")
     revision = schema.downgrade() if down else schema.upgrade()
     if as_json:

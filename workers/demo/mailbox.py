@@ -9,6 +9,8 @@ from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 
+from workers.settings import Settings
+
 _VERSION = re.compile(r'name="version" value="(\d+)"')
 _ANSWER_S = 10.0
 _PAGE_MAX_BYTES = 1_000_000
@@ -53,15 +55,17 @@ def files(mail: EmailMessage) -> list[str]:
     return [part.get_filename() or "" for part in mail.iter_attachments()]
 
 
-def follow(mail: EmailMessage, label: str) -> str:
+def follow(settings: Settings, mail: EmailMessage, label: str) -> str:
     """Open a mail's link as its reader would, press the button, and return the page that answers."""
-    link = re.search(rf"^{label}: (http\S+)\s*$", words(mail), re.MULTILINE)
-    if link is None:
+    found = re.search(rf"^{label}: (http\S+)\s*$", words(mail), re.MULTILINE)
+    if found is None:
         raise ValueError(f"the mail {mail['Subject']!r} has no link {label!r}")
-    page = _open(urllib.request.Request(link[1]))  # noqa: S310 - a link that this system has made
+    # why: where people reach the API need not be reachable from this machine.
+    link = found[1].replace(settings.public_base, settings.own_base, 1)
+    page = _open(urllib.request.Request(link))  # noqa: S310 - a link that this system has made
     version = _VERSION.search(page)
     form = urllib.parse.urlencode({"version": version[1] if version else "", "decision": "approved"}).encode()
-    return _open(urllib.request.Request(link[1], data=form))  # noqa: S310 - as above
+    return _open(urllib.request.Request(link, data=form))  # noqa: S310 - as above
 
 
 def _open(request: urllib.request.Request) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlmodel import Session
+from sqlmodel import Session, col, update
 
 from models import database
 from models.alert_event import AlertEvent
@@ -12,6 +12,8 @@ from models.permit import PartyRole, PermitParty, WorkPermit
 from models.provider import Provider, ProviderKind
 from models.ticket import Ticket, TicketChange, TicketHistory, TicketRecipient, TicketState
 from workers.sample import events, people
+
+_DOOR = "door-"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Records:
     provider: str
 
 
+def name_of(began_at: datetime) -> str:
+    """What people read of a run: later ones are greater."""
+    return f"{began_at:%y%m%d-%H%M%S}"
+
+
 def store(now: datetime, *, name: str, provider_url: str) -> Records:
     """Store them. name: of this run, part of what people read."""
     with database.writing() as session:
@@ -46,7 +53,7 @@ def store(now: datetime, *, name: str, provider_url: str) -> Records:
             message="Coolant at 104 °C, above 98 °C", occurred_at=now - timedelta(minutes=4),
         )  # fmt: skip
         provider = Provider(
-            provider=f"door-{name}", kind=ProviderKind.HTTP, target=provider_url, is_enabled=True, timeout_s=2.0
+            provider=_DOOR + name, kind=ProviderKind.HTTP, target=provider_url, is_enabled=True, timeout_s=2.0
         )
         session.add_all([event, provider])
         session.flush()
@@ -64,6 +71,13 @@ def forget_provider(name: str) -> None:
     """Probe it no longer: the service of the demo is gone with the demo."""
     with database.writing() as session:
         session.get_one(Provider, name).is_enabled = False
+
+
+def forget_providers(*, begun_before: datetime) -> None:
+    """Those of runs that were killed as well: else each probe would find them down, for ever."""
+    of_a_demo = col(Provider.provider).startswith(_DOOR), col(Provider.provider) < _DOOR + name_of(begun_before)
+    with database.writing() as session:
+        session.execute(update(Provider).where(*of_a_demo).values(is_enabled=False))
 
 
 def _permit(session: Session, now: datetime, name: str) -> WorkPermit:

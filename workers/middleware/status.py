@@ -34,7 +34,7 @@ from workers.ledger.upkeep import Upkeep
 from workers.options import check_priority
 from workers.params import NotPlain, QuickCheck, bind, check_values, options_text, plain_text
 from workers.registry import default_priority_of, function_of, type_of
-from workers.runner import correlation, current
+from workers.runner import correlation, current, tracing
 from workers.runner.window import windows
 
 _logger = logging.getLogger(__name__)
@@ -209,8 +209,8 @@ class Status(dramatiq.Middleware):
             named = bind(sender.function, message.args, message.kwargs)
             params = self._params(named, message)
             check_values(sender.function, named)
-        running, for_caller = current.running_task(), correlation.current()
-        if running is None and not options and for_caller is None:
+        running, for_caller, span = current.running_task(), correlation.current(), tracing.current()
+        if running is None and not options and for_caller is None and span is None:
             # why: what nearly every send is. The rest of this method says the same of it, at twice the cost.
             options["priority"] = sender.priority
             return NewTask(
@@ -233,6 +233,8 @@ class Status(dramatiq.Middleware):
         correlation_id = options.get("correlation_id") or running.correlation_id or for_caller or group_id
         if correlation_id is not None:
             options["correlation_id"] = correlation_id
+        if span is not None:
+            options.setdefault(tracing.TRACEPARENT, span)
         kept = {name: value for name, value in options.items() if name not in _NOT_KEPT}
         kept[ENVELOPE] = ENVELOPE_VERSION
         unique_for_s = options.get("unique_for")

@@ -1,7 +1,8 @@
 """Sample data: a small believable set of records, so that each actor can be tried at once; a domain a file.
 
-Each module has `rows(now)`, new rows with ids of their own, about the time at which they are loaded. Rows refer to each
-other by those ids, whichever module they stand in: they are stored in the order in which their tables refer to another.
+Each module has `rows(now)`, new rows with ids of their own, about the time at which they are loaded (`upkeep` gets the
+settings as well, which say where things are). Rows refer to each other by those ids, whichever module they stand in:
+they are stored in the order in which their tables refer to another.
 
 Only ever into the embedded database, and only where all tables that it would fill are empty.
 """
@@ -16,12 +17,12 @@ from workers.errors import CallboardError
 from workers.sample import events, jobs, people, permits, reports, sla, tickets, upkeep
 from workers.settings import Settings
 
-DOMAINS = (people, reports, permits, sla, jobs, tickets, events, upkeep)
+DOMAINS = (people, reports, permits, sla, jobs, tickets, events)
 
 
-def rows(now: datetime) -> list[SQLModel]:
+def rows(settings: Settings, now: datetime) -> list[SQLModel]:
     """All rows, new ones at each call."""
-    return [row for domain in DOMAINS for row in domain.rows(now)]
+    return [row for domain in DOMAINS for row in domain.rows(now)] + upkeep.rows(settings, now)
 
 
 def load(settings: Settings, now: datetime | None = None) -> dict[str, int]:
@@ -39,7 +40,7 @@ def load(settings: Settings, now: datetime | None = None) -> dict[str, int]:
     if not settings.is_embedded_database:
         raise CallboardError("sample data goes only into the embedded database: unset CALLBOARD_DATABASE_URL to try it")
     of_table: dict[str, list[SQLModel]] = {}
-    for row in rows(now or datetime.now(UTC)):
+    for row in rows(settings, now or datetime.now(UTC)):
         of_table.setdefault(str(row.__tablename__), []).append(row)
     in_order = [table for table in SQLModel.metadata.sorted_tables if table.name in of_table]
     with database.writing() as session:

@@ -12,9 +12,10 @@ from models.feature_flag import FeatureFlag
 from models.provider import Provider, ProviderKind
 from models.user_session import UserSession
 from workers.sample.people import ANITA, RAVI
+from workers.settings import Settings
 
 
-def rows(now: datetime) -> list[SQLModel]:
+def rows(settings: Settings, now: datetime) -> list[SQLModel]:
     """A flag, two sessions, five cache entries, three providers."""
     return [
         FeatureFlag(name="premium_digest", is_on=False, changed_at=now - timedelta(days=30)),
@@ -24,8 +25,14 @@ def rows(now: datetime) -> list[SQLModel]:
             CacheEntry(key=name, dataset=name)
             for name in ("sites", "vendors", "escalation_rules", "feature_flags", "providers")
         ),
-        Provider(provider="api", kind=ProviderKind.HTTP, target="http://127.0.0.1:8000/health/live"),
-        Provider(provider="mail", kind=ProviderKind.SMTP, target="127.0.0.1:1025"),
+        Provider(provider="api", kind=ProviderKind.HTTP, target=f"{settings.own_base}/health/live"),
+        Provider(
+            provider="mail",
+            kind=ProviderKind.SMTP,
+            target=f"127.0.0.1:{settings.mail_catcher_port}",
+            # why: with a mail server there is no catcher, and one that is away is an alert.
+            is_enabled=settings.smtp_url is None,
+        ),
         Provider(provider="building-mqtt", kind=ProviderKind.MQTT, target="127.0.0.1:1883", is_enabled=False),
     ]
 

@@ -19,6 +19,7 @@ from workers.web.limits import BodyLimit
 from workers.web.metrics import create_metrics_router
 from workers.web.queues import create_queue_router
 from workers.web.rate import RateLimit
+from workers.web.reference import create_reference_router
 from workers.web.route import max_body_bytes
 from workers.web.routes import create_task_router
 from workers.web.schedules import create_schedule_router
@@ -32,6 +33,8 @@ def create_app() -> FastAPI:
         version="1",
         summary="Background tasks: send them, see them, cancel them.",
         strict_content_type=True,
+        docs_url=None,
+        redoc_url=None,
     )
     problems.install(app)
     app.include_router(create_task_router())
@@ -60,4 +63,5 @@ def create_app() -> FastAPI:
     app.add_middleware(BrowserGuard)
 
     openapi.install(app)
+    app.include_router(create_reference_router(app.openapi))
     return app

@@ -37,7 +37,7 @@ from workers.web.rate import RateLimit
 
 __all__ = ["LOCAL", "PUBLIC", "Caller", "Guard", "Needs", "Role", "needs", "trusting"]
 
-PUBLIC = frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
+PUBLIC = frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs", "/docs/style.css"})
 """What anybody may ask: it says nothing about tasks."""
 STRANGERS_PER_S = 2.0
 """Requests a second at links in mails, of each of STRANGER_GROUPS of addresses and twice that at once. What is refused

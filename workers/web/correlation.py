@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workers.options import CORRELATION_ID_MAX_CHARS
-from workers.runner import correlation
+from workers.runner import correlation, tracing
 
 HEADER: Final = "X-Correlation-ID"
 _STRANGE: Final = re.compile(r"[^A-Za-z0-9._:/@+=-]")
@@ -45,7 +45,8 @@ class Correlated:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application with the request's id."""
-        found = correlation_of(Headers(scope=scope)) if scope["type"] == "http" else None
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        found = correlation_of(headers)
         if found is None:
             await self._app(scope, receive, send)
             return
@@ -55,5 +56,5 @@ class Correlated:
                 MutableHeaders(scope=message)[HEADER] = found
             await send(message)
 
-        with correlation.correlated(found):
+        with correlation.correlated(found), tracing.continued(headers.get(tracing.TRACEPARENT)):
             await self._app(scope, receive, echo)

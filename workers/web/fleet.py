@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Body, Path, Query
 from pydantic import Field
 
 from models.task import TaskStatus
@@ -195,9 +195,13 @@ def create_fleet_router() -> APIRouter:
     @router.post("/diagnostics/self-test", dependencies=_OPERATE, status_code=201, tags=["diagnostics"],
         responses=described(400, 413),
     )  # fmt: skip
-    def self_test(request: SelfTestRequest) -> EnqueueAnswer:
+    def self_test(
+        request: Annotated[
+            SelfTestRequest | None, Body(examples=SelfTestRequest.model_json_schema()["examples"])
+        ] = None,
+    ) -> EnqueueAnswer:
         """Send a task that proves that a worker works: follow it at /api/tasks/{task_id}."""
-        task_id = tasks.enqueue_task(fleet.SELF_TEST, None, request.model_dump())
+        task_id = tasks.enqueue_task(fleet.SELF_TEST, None, (request or SelfTestRequest()).model_dump())
         return EnqueueAnswer(
             task_id=task_id, message="Self-test enqueued", delivery="sent" if callboard.broker.is_bus_up else "deferred"
         )

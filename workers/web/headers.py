@@ -2,7 +2,7 @@
 no copy of data.
 
     X-Content-Type-Options: nosniff      text that somebody stored cannot become a page
-    Content-Security-Policy              no script, no frame; not for /docs and /redoc, which are pages of FastAPI's own
+    Content-Security-Policy              no script, no frame, no style; a page of ours says its own
     Cache-Control: no-store              below /api, and wherever else the answer does not say it otherwise
 
 Must not: look at the request; let another origin read an answer (there is no CORS).
@@ -14,7 +14,6 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _POLICY: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-_PAGES: Final = ("/docs", "/redoc")
 
 
 class BrowserGuard:
@@ -40,8 +39,7 @@ class BrowserGuard:
                 # why not over a page's own: a form of a page without any referrer comes with `Origin: null`.
                 headers.setdefault("Referrer-Policy", "no-referrer")
                 headers.setdefault("Cache-Control", "no-store")
-                if not scope["path"].startswith(_PAGES):
-                    headers.setdefault("Content-Security-Policy", _POLICY)
+                headers.setdefault("Content-Security-Policy", _POLICY)
             await send(message)
 
         await self._app(scope, receive, add)

@@ -159,6 +159,8 @@ def _invalid(error: RequestValidationError) -> JSONResponse:
     if field == "body":
         return problem(422, f"{_NOT_JSON}; got: {first['msg']}", slug="invalid-request", field=field)
     said = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        said = "there is no such field or filter; /docs has those there are"
     return problem(422, f"{field}: {said}{_shown(first.get('input'))}", slug="invalid-request", field=field)
 
 

@@ -21,10 +21,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from models.database import DatabaseUnavailable
 from models.redaction import is_secret_name
 from workers import audit, callboard
-from workers.errors import LedgerUnavailable
 from workers.runner import correlation
 from workers.web.auth import Caller
 from workers.web.correlation import HEADER, correlation_of
@@ -101,46 +99,45 @@ class Route(APIRoute):
 
     async def _audited(self, request: Request, handle: "_Handler") -> Response:
         if request.method not in _ACTING:
-            return await _answered(request, handle)
+            return (await _answered(request, handle))[0]
         caller: Caller | None = getattr(request.state, "caller", None)
         client = request.client
         with audit.sheet_of(caller.name if caller else _NOBODY, client.host if client else "unix", "REST") as sheet:
-            status = 500
+            status, failed = 500, None
             try:
-                response = await _answered(request, handle)
+                response, failed = await _answered(request, handle)
                 status = response.status_code
             except HTTPException as error:
                 status = error.status_code
                 raise
             finally:
                 if status != 401 or sheet.who != _NOBODY:  # why: a stranger did nothing; he was not let in.
-                    await run_in_threadpool(self._write, sheet, request, status)
+                    await run_in_threadpool(self._write, sheet, request, status, failed)
             return response
 
-    def _write(self, sheet: audit.Sheet, request: Request, status: int) -> None:
+    def _write(self, sheet: audit.Sheet, request: Request, status: int, failed: Exception | None) -> None:
         if not sheet.entries:
             target = " ".join(str(value) for name, value in request.path_params.items() if not is_secret_name(name))
             sheet.record(f"{_tag_of(self)}.{self.name}", target)
         if status < 400:
             sheet.write(audit.DONE)
         else:
-            sheet.write(audit.REFUSED if status < 500 else audit.FAILED, status=status)
+            sheet.write(audit.REFUSED if status < 500 else audit.FAILED, failed=failed, status=status)
 
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-async def _answered(request: Request, handle: _Handler) -> Response:
+async def _answered(request: Request, handle: _Handler) -> tuple[Response, Exception | None]:
+    """The answer, and what the route raised if that was answered."""
     bounded = _bounded(request.receive, max_body_bytes(request.url.path))
     try:
-        return await handle(_Request(request.scope, bounded))
+        return await handle(_Request(request.scope, bounded)), None
     except Exception as error:
-        if isinstance(error, (DatabaseUnavailable, LedgerUnavailable)):
-            audit.database_is_away()
         answer = answer_to(error)
         if answer is None:
             raise
-        return answer
+        return answer, error
 
 
 class _Request(Request):

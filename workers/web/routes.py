@@ -89,6 +89,8 @@ def _add_looking(router: APIRouter) -> None:
         return CountAnswer(count=found.number, count_is_estimate=found.is_estimate, status=asked.status,
                            task_type=asked.task_type)  # fmt: skip
 
+    # why twice: the framework's redirect has no words, and behind a proxy with TLS leads to http://.
+    @router.get("", include_in_schema=False, dependencies=[needs(Role.READ)])
     @router.get("/", name="list", dependencies=[needs(Role.READ)])
     def list_tasks(asked: Annotated[ListRequest, Query()]) -> TaskPage:
         """Tasks, newest first unless `sort` says otherwise."""

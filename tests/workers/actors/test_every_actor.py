@@ -1,7 +1,7 @@
 """Every actor × these cases; an actor without its row in cases/<domain>.py fails the suite.
 
-happy path        through the real worker, against real servers and files
-run twice         as one task: one effect
+happy path        through the real worker, against real servers and files; on SQLite and on PostgreSQL
+run twice         as one task: one effect; on both
 killed            at each of its effects (in short each fifth) by SIGKILL, and run again: one effect (death.py)
 transient fault   tried again by its own policy, and done then; the database away as well
 permanent fault   failed at the first attempt, and the error says the mend
@@ -11,7 +11,7 @@ legacy names      those of the inventory, all of them
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ from dramatiq import MessageProxy, Worker
 from models import database, task_query
 from models.database import DatabaseUnavailable
 from models.task import TaskStatus
+from tests import databases
 from tests.scale import FULL
 from tests.servers import wait_until
 from tests.workers.actors import cases
 from tests.workers.actors.case import One, each
 from tests.workers.actors.death import MOST_POINTS, dies_at
 from tests.workers.actors.running import as_task, ended, row
-from tests.workers.actors.world import NewWorld, World, make_world
+from tests.workers.actors.world import NewWorld, World, make_world, sqlite_in
 from tests.workers.alerts.conftest import Webhook, webhook
 from tests.workers.clients.smtp_server import MailServer
 from workers import callboard, tasks
@@ -48,7 +49,12 @@ NO_BOUND_MS = 24 * 3_600_000
 def worlds(bus: object, mails: MailServer, webhook: Webhook, sqlite_template: Path, tmp_path: Path) -> NewWorld:
     """Makes worlds, one after the other."""
     numbers = iter(range(1_000))
-    return lambda: make_world(mails, webhook, sqlite_template, tmp_path / f"world-{next(numbers)}")
+
+    def make() -> AbstractContextManager[World]:
+        directory = tmp_path / f"world-{next(numbers)}"
+        return make_world(mails, webhook, sqlite_in(directory, sqlite_template), directory)
+
+    return make
 
 
 @pytest.fixture
@@ -56,6 +62,21 @@ def world(worlds: NewWorld) -> Iterator[World]:
     """A world."""
     with worlds() as made:
         yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each_world(
+    request: pytest.FixtureRequest, bus: object, mails: MailServer, webhook: Webhook, tmp_path: Path
+) -> Iterator[World]:
+    """A world, on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("world")
+        return
+    pool: databases.Pool = request.getfixturevalue("postgres_pool")
+    url = pool.take()
+    with make_world(mails, webhook, url, tmp_path) as made:
+        yield made
+    pool.give_back(url)
 
 
 def all_cases() -> list[One]:
@@ -73,7 +94,8 @@ def test_every_actor_has_its_row_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("one", all_cases(), ids=str)
-def test_the_happy_path(one: One, world: World, worker: Worker) -> None:
+def test_the_happy_path(one: One, each_world: World, worker: Worker) -> None:
+    world = each_world
     arguments = one.case.prepare(world)
 
     found = ended(tasks.enqueue_task(one.actor, params=arguments))
@@ -84,7 +106,8 @@ def test_the_happy_path(one: One, world: World, worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("one", all_cases(), ids=str)
-def test_run_twice_one_effect(one: One, world: World) -> None:
+def test_run_twice_one_effect(one: One, each_world: World) -> None:
+    world = each_world
     arguments = one.case.prepare(world)
     _attempt(one, arguments, 1)
     once, traffic = one.case.effect(world), world.traffic

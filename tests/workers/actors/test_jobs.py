@@ -39,6 +39,15 @@ def test_three_workers_that_close_the_same_jobs_close_each_once_with_one_ticket(
     assert sorted(task.task_name for task in all_rows(Task)) == ["tickets.send_ticket_email"] * 8
 
 
+def test_the_ticket_of_a_job_says_when_it_was_due_in_its_sites_time() -> None:
+    overdue_job(due_at=datetime(2026, 11, 25, 9, 21, tzinfo=UTC), opens_ticket=True)
+
+    jobs.autoclose_job.fn()
+
+    (ticket,) = all_rows(Ticket)
+    assert ticket.description.startswith("Job 1 was due on 25 November 2026, 14:51 IST and was closed: ")
+
+
 def test_three_workers_that_make_the_same_jobs_make_each_once() -> None:
     for number in range(4):
         plan_maintenance(title=f"Plan {number}", horizon_s=5 * 86_400)

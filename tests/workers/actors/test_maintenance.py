@@ -48,6 +48,16 @@ def test_what_stands_in_a_documents_place_stays_with_its_row_and_the_others_go(d
     assert precious.read_text() == "precious"
 
 
+def test_the_last_words_of_a_clean_up_are_those_of_its_result(documents: Path, worker: Worker) -> None:
+    keep_document(documents, "old.pdf")
+    keep_document(documents, "away.pdf", path="../away.pdf")
+
+    found = ended(tasks.enqueue_task("maintenance.cleanup_expired_pdfs"))
+
+    assert found.result == {"documents": 1, "refused": 1, "parts": 0, "is_done": True}
+    assert (found.progress, found.progress_message) == (1.0, "1 documents, 0 parts went; 1 refused")
+
+
 def test_what_a_dead_writer_left_goes_after_a_day(documents: Path) -> None:
     documents.mkdir(parents=True)
     for name, age in ((".dead.part", 2 * DAY), (".writes.part", timedelta(minutes=1)), ("report.part", 2 * DAY)):

@@ -101,17 +101,22 @@ class World:
         return {path.name: path.read_bytes() for path in found if not path.name.startswith(".")}
 
 
-@contextmanager
-def make_world(mails: MailServer, webhook: Webhook, template: Path, directory: Path) -> Iterator[World]:
-    """A world in a new directory, with a copy of the migrated database; servers are the test's, and forget."""
+def sqlite_in(directory: Path, template: Path) -> str:
+    """The URL of a copy of the migrated database in a new directory."""
     directory.mkdir()
     shutil.copy(template, directory / "test.db")
+    return f"sqlite:///{directory / 'test.db'}"
+
+
+@contextmanager
+def make_world(mails: MailServer, webhook: Webhook, database_url: str, directory: Path) -> Iterator[World]:
+    """A world in a directory, over an empty, migrated database; servers are the test's, and forget."""
     mails.raw.clear()
     mails.envelopes.clear()
     mails.answers.clear()
     webhook.posted.clear()
     webhook.answers.clear()
-    with databases.bound(f"sqlite:///{directory / 'test.db'}"), ExitStack() as stack:
+    with databases.bound(database_url), ExitStack() as stack:
         world = World(mails, webhook, stack)
         world.set("var_dir", directory / "var")
         yield world

@@ -6,18 +6,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from models import database, direct, schedule_claim, task_moves, worker_rows
+from models import database, direct, schedule_claim, task_moves, task_upkeep, worker_rows
 from models.alert import Alert
 from models.health import ProviderSample
 from models.schedule import RunOutcome, Schedule
 from models.task import AttemptOutcome, TaskStatus, new_task_id
 from models.task_moves import End, NewTask, Start
 from tests import probes
+from tests.factories.upkeep import know_provider
 from tests.models.rows import at_once
 from tests.workers.actors.running import all_rows
 from workers import Callboard, callboard, tasks
 from workers.alerts import watch
 from workers.errors import InvalidTask
+from workers.ledger.presence import MISSED_BEATS
 from workers.registry import ImportFailure
 
 LONG = timedelta(hours=2)
@@ -229,6 +231,14 @@ def test_a_delivery_that_fails_makes_no_alert() -> None:
     assert look()["opened"] == 0
 
 
+def test_the_alert_of_a_provider_that_is_switched_off_is_over_while_its_last_sample_is_new() -> None:
+    plant_provider()
+    look()
+    know_provider("mqtt", is_enabled=False)
+
+    assert look(later=timedelta(minutes=5))["closed"] == 1
+
+
 def test_processes_that_look_at_once_open_and_close_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SETTINGS, "alert_recipients", ("ops@example.org",))
     plant_provider()
@@ -252,6 +262,31 @@ def test_what_cannot_be_looked_at_stays_as_it_is(own_redis: object, system: Call
     look(later=LONG)
 
     assert alerts("no_worker")[0].closed_at is None
+
+
+def test_after_the_database_was_away_workers_get_the_time_to_say_that_they_live() -> None:
+    probes.add.send(1, 2)
+    now, beat = datetime.now(UTC), timedelta(seconds=SETTINGS.heartbeat_s)
+
+    def rescue(at: datetime) -> None:
+        with direct.transaction() as to:
+            assert task_upkeep.take_chore(
+                to, "rescue", holder="w", now=at, until=at, last_before=at - beat / 2, gap_before=at - 3 * beat
+            )
+            task_upkeep.record_chore(to, "rescue", holder="w", began=at, took_ms=1, findings={})
+
+    rescue(now - LONG)
+    watch.turn(callboard, now)
+    assert alerts("no_worker") == [], "the database has just come back"
+    rescue(now)
+    watch.turn(callboard, now)
+    assert alerts("no_worker") == [], "workers have not had the time to beat"
+
+    for count in range(2 * MISSED_BEATS):
+        rescue(now + (count + 1) * beat)
+    watch.turn(callboard, now + 2 * MISSED_BEATS * beat)
+
+    assert len(alerts("no_worker")) == 1
 
 
 def test_acknowledging_keeps_the_first_name() -> None:

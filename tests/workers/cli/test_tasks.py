@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from models import database, direct, task_notes
+from models import database, direct, task_notes, task_walk
 from models.task import Task, TaskStatus
 from models.task_notes import LogLine
+from models.task_query import MAX_PAGE
 from tests.workers.cli.conftest import Run
 from workers import tasks
 from workers.cli.filters import moment
@@ -51,6 +52,22 @@ def test_a_list_takes_every_filter(run: Run, options: list[str], expected: str) 
 
 
 @pytest.mark.usefixtures("system")
+def test_a_list_is_looked_through_where_a_page_of_the_api_would_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = tasks.enqueue_task(SELF_TEST, correlation_id="needle")
+    for _ in range(12):
+        tasks.enqueue_task(SELF_TEST)
+    for name, rows in (("WALK_ROWS", 5), ("_CHUNK", 5)):
+        monkeypatch.setattr(task_walk, name, rows)
+
+    found = run("tasks", "list", "-q", "needle", "--limit", "2")
+    nothing = json.loads(run("tasks", "list", "-q", "nothing", "--limit", "2", "--json").out)
+
+    assert wanted in found.out
+    assert (found.out.splitlines()[-1], found.err) == ("1 of 1", "")
+    assert (nothing["tasks"], nothing["total_count"], nothing["total_count_is_estimate"]) == ([], 0, False)
+
+
+@pytest.mark.usefixtures("system")
 def test_a_list_goes_on_at_its_cursor(run: Run) -> None:
     ids = [tasks.enqueue_task(SELF_TEST) for _ in range(3)]
 
@@ -85,6 +102,17 @@ def test_log_lines_are_shown_as_text_and_as_json(run: Run, system: object) -> No
     assert run("tasks", "logs", task_id).out == "12:00:00 info    one\n12:00:00 info    two\n"
     assert [line["message"] for line in json.loads(run("tasks", "logs", task_id, "--json").out)] == ["one", "two"]
     assert run("tasks", "logs", "nobody").code == 2
+
+
+def test_more_log_lines_than_a_page_has_are_shown_both_ways(run: Run, system: object) -> None:
+    task_id = tasks.enqueue_task(SELF_TEST)
+    each = MAX_PAGE // 2 + 1
+    lines = [LogLine(task_id, attempt, "info", f"line {number}", NOW) for attempt in (1, 2) for number in range(each)]
+    with direct.transaction() as to:
+        task_notes.write(to, lines)
+
+    assert run("tasks", "logs", task_id).out.count("\n") == len(lines)
+    assert len(json.loads(run("tasks", "logs", task_id, "--json").out)) == len(lines)
 
 
 def test_one_task_is_retried(run: Run, system: object) -> None:

@@ -115,7 +115,11 @@ def test_check_finds_nothing_wrong_with_a_migrated_system(run: Run) -> None:
 
 
 def test_migrate_goes_up_down_and_up_again(run: Run, sqlite_database: str) -> None:
-    down = run("migrate", "--down")
+    asked = run("migrate", "--down")
+    assert asked.code == 2
+    assert "tables and columns of that step go with what is in them. Go on? Say --yes, as nobody can be" in asked.err
+
+    down = run("migrate", "--down", "--yes")
 
     assert (down.code, down.out) == (0, f"the database is at {BEFORE}\n")
     wrong = run("check")
@@ -158,6 +162,19 @@ def test_enqueue_prints_the_id_of_a_task_that_is_there(run: Run) -> None:
     assert found.params["kwargs"] == {"steps": 3, "seconds": 0.5}
     assert (found.priority, found.max_retries) == (9, 1)
     assert found.eta is not None
+
+
+@pytest.mark.usefixtures("system")
+def test_enqueue_gives_tags_and_correlation_id_and_says_what_rest_says(run: Run) -> None:
+    given = ("enqueue", SELF_TEST, "--tag", "a", "--tag", "b", "--correlation", "order-7", "--key", "k", "--json")
+
+    first, again = json.loads(run(*given).out), json.loads(run(*given).out)
+
+    found = tasks.get_task(first["task_id"])
+    assert found is not None
+    assert (found.tags, found.correlation_id) == (["a", "b"], "order-7")
+    assert first == {"task_id": found.task_id, "delivery": "sent", "duplicate": False}
+    assert again == {"task_id": found.task_id, "delivery": "sent", "duplicate": True}
 
 
 @pytest.mark.usefixtures("system")

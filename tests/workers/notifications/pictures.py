@@ -55,4 +55,6 @@ def photograph(page: Path, picture: Path, width: int, shade: str, scratch: Path)
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2 or not set(sys.argv[2:]) <= set(MAILS):
+        sys.exit(f"expected DIRECTORY [NAME…]; names: {'; '.join(MAILS)}")
     take(Path(sys.argv[1]), sys.argv[2:] or list(MAILS))

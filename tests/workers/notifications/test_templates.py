@@ -40,6 +40,26 @@ def test_the_text_and_the_html_part_say_the_same(name: str, sqlite_database: str
         assert max(map(len, mail.text.splitlines())) < 998, "a line that SMTP would not take"
 
 
+@pytest.mark.parametrize("name", ["daily_report", "sla_report"])
+def test_a_table_that_is_too_wide_for_a_phone_breaks_names_and_no_numbers(name: str, sqlite_database: str) -> None:
+    for mail in rendered(name):
+        rows = re.findall(r'<tr>(<t[hd] class="[^"]*rule".*)</tr>', mail.html)
+        assert len(rows) > 3
+        for row in rows:
+            first, *others = re.findall(r'style="([^"]*)"', row)
+            assert "overflow-wrap:anywhere" in first
+            assert all("white-space:nowrap" in one for one in others)
+
+
+@pytest.mark.usefixtures("sqlite_database")
+def test_what_the_system_did_to_a_ticket_is_said_without_the_names_of_its_actors() -> None:
+    (escalated, *_), (commented, *_) = rendered("ticket, escalated"), rendered("ticket, commented")
+
+    assert "\nIt stood at level 0 for more than 1 h.\n" in escalated.text
+    assert "ticket_escalation" not in escalated.text
+    assert "\nBy Front desk: the pump is here on Friday.\n" in commented.text
+
+
 @pytest.mark.parametrize("name", MAILS)
 def test_no_part_shows_how_it_was_made(name: str, sqlite_database: str) -> None:
     for mail in rendered(name):

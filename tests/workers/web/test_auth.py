@@ -56,7 +56,7 @@ def test_a_stranger_does_not_learn_which_paths_there_are(api: httpx2.Client, pat
     assert api.get(path).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/openapi.json", "/docs"])
+@pytest.mark.parametrize("path", ["/health/live", "/openapi.json", "/docs", "/docs/style.css"])
 @pytest.mark.usefixtures("with_tokens", "refusing")
 def test_what_is_public_needs_no_token(api: httpx2.Client, path: str) -> None:
     assert api.get(path).status_code == 200

@@ -58,9 +58,9 @@ def problem_of(answer: httpx2.Response, *statuses: int) -> dict[str, object]:
         ({"task_name": SELF_TEST, "delay_s": -1}, "delay_s", "greater than or equal to 0"),
         ({"task_name": SELF_TEST, "delay_s": 1e300}, "delay_s", "less than or equal to"),
         ({"task_name": SELF_TEST, "tags": ["x"] * 21}, "tags", "at most 20 items"),
-        ({"task_name": SELF_TEST, "time_limit": 1e9}, "time_limit", "not permitted"),
-        ({"task_name": SELF_TEST, "on_failure": "x"}, "on_failure", "not permitted"),
-        ({"task_name": SELF_TEST, "pipe_target": {}}, "pipe_target", "not permitted"),
+        ({"task_name": SELF_TEST, "time_limit": 1e9}, "time_limit", "there is no such field or filter; /docs has"),
+        ({"task_name": SELF_TEST, "on_failure": "x"}, "on_failure", "there is no such field or filter; /docs has"),
+        ({"task_name": SELF_TEST, "pipe_target": {}}, "pipe_target", "there is no such field or filter; /docs has"),
         (
             {"task_name": MAIL, "params": {"fir_id": "F", "recipient_email": "a@b.de\nBcc: c@d.e"}},
             "params.recipient_email",

@@ -184,6 +184,7 @@ def test_a_group_that_nobody_sent_is_not_found(api: httpx2.Client) -> None:
 
 
 def test_the_self_test_is_sent_and_runs(api: httpx2.Client, system: object, worker: Worker) -> None:
+    assert api.post("/api/diagnostics/self-test").status_code == 201, "it needs no body"
     answer = api.post("/api/diagnostics/self-test", json={"steps": 2, "seconds": 0})
 
     assert (answer.status_code, answer.json()["delivery"]) == (201, "sent")
@@ -192,5 +193,5 @@ def test_the_self_test_is_sent_and_runs(api: httpx2.Client, system: object, work
     wrong: dict[str, Any] = problem_of(api.post("/api/diagnostics/self-test", json={"steps": 1_001}), 422)
     assert wrong["field"] == "steps"
     assert fleet.SELF_TEST in callboard.registry.actors
-    assert tasks.get_task_count() == 1
+    assert tasks.get_task_count() == 2
     assert done.status in TERMINAL

@@ -18,6 +18,7 @@ CALLS: dict[tuple[str, str], Role] = {
     ("POST", "/api/tasks/enqueue"): OPERATE,
     ("GET", "/api/tasks/count/all"): READ,
     ("GET", "/api/tasks/"): READ,
+    ("GET", "/api/tasks"): READ,
     ("GET", "/api/tasks/{task_id}"): READ,
     ("POST", "/api/tasks/{task_id}/cancel"): OPERATE,
     ("GET", "/api/chores"): READ,

@@ -11,6 +11,7 @@ from dramatiq import Worker
 from models import database
 from models.task import TERMINAL, Task, TaskStatus
 from models.task_moves import NewTask
+from tests.probes import linger_alone
 from tests.servers import OwnRedis, wait_until
 from workers import callboard, tasks
 from workers.actors.diagnostics import run_self_test
@@ -115,6 +116,14 @@ def test_the_list_is_newest_first_and_pages(api: httpx2.Client, bus: object, led
     assert (page["total_count"], page["limit"], page["offset"]) == (5, 2, 1)
 
 
+def test_the_list_answers_without_the_slash_too(api: httpx2.Client, system: object) -> None:
+    task_id = enqueue(api)
+
+    answer = api.get("/api/tasks?limit=1", follow_redirects=False)
+
+    assert (answer.status_code, [row["task_id"] for row in answer.json()["tasks"]]) == (200, [task_id])
+
+
 def test_status_and_type_filter_list_and_count(api: httpx2.Client, bus: object, ledger_database: str) -> None:
     health, report = enqueue(api), enqueue(api, task_name="reports.generate_pdf", params={"report_id": "R"})
     api.post(f"/api/tasks/{health}/cancel")
@@ -166,7 +175,7 @@ def test_a_running_task_is_asked_to_end(api: httpx2.Client) -> None:
 def test_a_task_with_a_process_of_its_own_is_killed_and_the_answer_says_so(
     api: httpx2.Client, ledger_database: str, worker: Worker, tmp_path: Path
 ) -> None:
-    task_id = enqueue(api, task_name="probes.linger_alone", params={"path": str(tmp_path / "evidence")})
+    task_id = enqueue(api, task_name=linger_alone.actor_name, params={"path": str(tmp_path / "evidence")})
     wait_until((tmp_path / "evidence").exists, within_s=20, what="its beginning")
 
     answer = api.post(f"/api/tasks/{task_id}/cancel")
