@@ -54,6 +54,9 @@ class DatabaseError(Exception):
 
     was_executing = False
     """Whether it went away while it was executing, so that what was asked may have been done all the same."""
+    may_go_on = False
+    """Whether it went away without a word, so that it may do what was asked later still: it waits for a lock, say, and
+    has not noticed that nobody listens any more."""
 
 
 class DatabaseUnavailable(DatabaseError):

@@ -245,6 +245,7 @@ class _Lent:
             explained = explain(error)
             if isinstance(explained, DatabaseUnavailable) and connection and connection.dialect == "postgresql":
                 explained.was_executing = True
+                explained.may_go_on = getattr(error, "sqlstate", None) is None
             raise explained from error
 
 

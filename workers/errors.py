@@ -106,7 +106,7 @@ class LedgerUnavailable(SendError):
 
 
 class OutcomeUnknown(SendError):
-    """The database's answer to the commit was lost, and it cannot be asked.
+    """The database's answer to the commit was lost, and it cannot be asked, or may not have done it yet.
 
     Args:
         task_id: the id under which the task may or may not exist.
@@ -114,7 +114,7 @@ class OutcomeUnknown(SendError):
 
     def __init__(self, task_id: str) -> None:
         super().__init__(
-            f"task {task_id} may or may not have been accepted: the database did not answer, and cannot be asked. Once "
+            f"task {task_id} may or may not have been accepted: the database did not answer, and may do it yet. Once "
             f"it is back, look the task up with `callboard tasks show {task_id}`, or send the same message again with "
             "`workers.tasks.send_many([message])`: it is accepted once"
         )

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 import redis
 
@@ -121,6 +122,25 @@ def test_a_send_of_which_nobody_can_say_what_became_names_the_mend_and_may_be_re
     assert unknown.value.task_id == message.message_id
     assert "send_many([message])" in str(unknown.value)
     assert tasks.get_task_count() == bus.hlen("{callboard}:messages") == 2
+
+
+@pytest.mark.parametrize("ledger_database", ["postgresql"], indirect=True)
+def test_a_send_that_waits_for_a_lock_for_too_long_may_be_done_later_and_says_no_less(
+    ledger_database: str, bus: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What CREATE INDEX takes: others may read, and whose connection is cut still waits for his turn to write."""
+    monkeypatch.setattr("models.postgres.ANSWER_WITHIN_S", 1.0)
+    message = probes.note.message(str(tmp_path / "paper"))
+
+    with psycopg.connect(ledger_database) as holder:
+        holder.execute("LOCK TABLE background_tasks IN SHARE MODE")
+        with pytest.raises(OutcomeUnknown, match="may do it yet"):
+            tasks.send_many([message])
+        assert tasks.get_task(message.message_id) is None
+    wait_until(lambda: tasks.get_task(message.message_id), within_s=20, what="the row that nobody waits for any more")
+    tasks.send_many([message])
+
+    assert tasks.get_task_count() == bus.hlen("{callboard}:messages") == 1
 
 
 def test_what_a_worker_says_that_was_away_too_long_is_refused(

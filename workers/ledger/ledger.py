@@ -127,7 +127,8 @@ class Ledger:
 
         Raises:
             LedgerUnavailable: nothing was written.
-            OutcomeUnknown: the database went away while it was executing, and cannot be asked.
+            OutcomeUnknown: the database went away while it was executing, and cannot be asked, or has no row yet and
+                did not say that it will not.
         """
         keyed = [task for task in tasks if task.idempotency_key is not None]
         try:
@@ -148,7 +149,8 @@ class Ledger:
             found = self._is_accepted(tasks[0].task_id) if error.was_executing else False
             if found and (not keyed or len(tasks) == 1):
                 return _NEW  # why: it was committed, and only the answer was lost.
-            if found is None or (error.was_executing and keyed and len(tasks) > 1):
+            # why the second: a row that is not there yet may come, if the server goes on with what nobody waits for.
+            if found is None or error.may_go_on or (error.was_executing and keyed and len(tasks) > 1):
                 raise OutcomeUnknown(tasks[0].task_id) from error
             raise LedgerUnavailable(f"nothing was sent: {error}") from error
 
