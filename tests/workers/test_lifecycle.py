@@ -270,7 +270,9 @@ def test_a_message_under_a_legacy_name_runs_its_actor(worker: Worker) -> None:
     assert tasks.as_dict(row("legacy-1"))["params"] == {"steps": 1, "seconds": 0}
 
 
-def test_a_task_of_an_actor_that_this_code_does_not_know_waits(worker: Worker, paper: Path) -> None:
+def test_a_task_of_an_actor_that_this_code_does_not_know_waits(
+    worker: Worker, paper: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Trap 15: stock Dramatiq moves it to the dead letters."""
     message = probes.note.message(str(paper), "newer")
     newer = callboard.registry.actors.pop("probes.note")
@@ -278,7 +280,8 @@ def test_a_task_of_an_actor_that_this_code_does_not_know_waits(worker: Worker, p
         now = datetime.now(UTC)
         callboard.ledger.accept([NewTask(message.message_id, "probes.note", "jobs", created_at=now, enqueued_at=now)])
         callboard.broker.publish([message.copy(options={ENVELOPE: 1})])
-        wait_until(lambda: callboard.broker.depth("jobs").delayed == 1, within_s=10, what="the message put off")
+        wait_until(lambda: "No actor 'probes.note'" in caplog.text, within_s=10, what="a worker to leave it to others")
+        assert callboard.broker.depth("jobs").live == 1
         assert row(message.message_id).status == TaskStatus.PENDING
     finally:
         callboard.registry.actors["probes.note"] = newer

@@ -180,6 +180,7 @@ class Bus:
             policy.max_losses,
             policy.dead_letters_kept,
             fetch.woken_by,
+            fetch.token_trips,
             len(fetch.queue_names),
             *fetch.queue_names,
             *fetch.limits,

@@ -70,6 +70,7 @@ class Fetch(NamedTuple):
     remember: after a fault, so that a late copy of an earlier call takes nothing.
     limits: of the actors that have one, as `Limit.wire` says them.
     woken_by: the queue whose wake-up token was taken since the last fetch: if more is left there, another is woken.
+    token_trips: how many processes have had that token, with this one.
     """
 
     owner: str
@@ -79,6 +80,7 @@ class Fetch(NamedTuple):
     remember: bool
     limits: Sequence[str] = ()
     woken_by: str = ""
+    token_trips: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,14 +156,14 @@ class LoneConsumer(Consumer):
             try:
                 parcel = open_delivery(delivery, self._bus.policy, got_s=time.monotonic(), sent_s=sent_s)
             except NewerVersion:
-                delay_ms = int(self._bus.policy.unknown_actor_delay_s * 1000)
+                delay_ms = int(self._bus.policy.put_off_s * 1000)
                 self._settle(delivery.settlement(Verdict.DEFER, delay_ms=delay_ms))
             except Exception as error:
                 reason = f"undecodable: {type(error).__name__}: {error}"
                 self._settle(delivery.settlement(Verdict.DEAD, reason=reason))
             else:
                 lane = self._lane_of(parcel.queue_name, parcel.actor_name)
-                if delivery.lane == parcel.queue_name != lane:
+                if lane not in (delivery.lane, parcel.queue_name):
                     self._settle(parcel.settlement(Verdict.RELEASE, lane=lane))
                 else:
                     self._cache.append(parcel)

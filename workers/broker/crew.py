@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Event, Lock
-from typing import Protocol
+from typing import Final, Protocol
 
 from dramatiq import Worker
 
 from .bus import Bus
 from .envelope import NewerVersion
 from .hub import Hub
+from .limit import LANE_MARK, none_here
 from .line import Line
 from .look_ahead import LookAhead
 from .parcel import Delivery, Parcel, open_delivery
@@ -30,6 +31,9 @@ from .settler import Settler
 from .work_queue import WorkQueue
 
 log = logging.getLogger(__name__)
+
+MOST_UNKNOWN: Final = 1_000
+"""So many actors that are not declared here are remembered; messages of others are put off."""
 
 
 class Owner(Protocol):
@@ -77,11 +81,13 @@ class Crew:
         self._broker = broker
         self.owner = owner
         self.held: dict[str, Parcel] = {}
+        self._unknown: dict[str, str] = {}
+        """Actors that messages came of and that are not declared here, with what a fetch says of them."""
         self.closing = Event()
         self._lock = Lock()
         self._served: set[str] = set()
         self._policy = buses[0].policy
-        self._defer_ms = int(self._policy.unknown_actor_delay_s * 1000)
+        self._defer_ms = int(self._policy.put_off_s * 1000)
         self.work_queue = WorkQueue(
             worker.worker_threads,
             look_ahead=LookAhead(worker.worker_threads, factor=look_ahead_factor),
@@ -107,7 +113,7 @@ class Crew:
                 inspect=broker.fetched,
                 give_back=self.give_back,
                 give_back_now=partial(self._give_back_now, bus),
-                limits=broker.limits,
+                limits=self._limits,
                 idle_block_s=idle_block_s,
                 revoke_after_s=revoke_after_s,
             )
@@ -194,16 +200,34 @@ class Crew:
             self.submit(self._broker.cannot_be_decoded(delivery.settlement(Verdict.DEAD, reason=reason)))
             return None
         if not self._broker.knows_actor(parcel.actor_name):
-            log.warning("No actor %r here; message %s is put off.", parcel.actor_name, parcel.message_id)
-            self.submit(parcel.settlement(Verdict.DEFER, delay_ms=self._defer_ms))
+            self._leave_to_others(parcel)
             return None
         lane = self._broker.lane_of(parcel.queue_name, parcel.actor_name)
-        if delivery.lane == parcel.queue_name != lane:
+        if lane not in (delivery.lane, parcel.queue_name):
             # Sent by somebody who knew no limit, or a dead letter sent again: it waits for a permit where it should.
             self.submit(parcel.settlement(Verdict.RELEASE, lane=lane))
             return None
         self.held[parcel.message_id] = parcel
         return parcel
+
+    def _leave_to_others(self, parcel: Parcel) -> None:
+        """Of an actor that is not declared here, as in a rolling deploy: it waits in its place, in a lane of its own,
+        for workers that know the actor; this one does not look there."""
+        name = parcel.actor_name
+        if name not in self._unknown:
+            log.warning("No actor %r here; its messages are left to workers that have it, such as %s.",
+                        name, parcel.message_id)  # fmt: skip
+            if len(self._unknown) == MOST_UNKNOWN:
+                self.submit(parcel.settlement(Verdict.DEFER, delay_ms=self._defer_ms))
+                return
+            self._unknown[name] = none_here(name)
+        self.submit(parcel.settlement(Verdict.RELEASE, lane=parcel.queue_name + LANE_MARK + name))
+
+    def _limits(self) -> Sequence[str]:
+        known = self._broker.limits()
+        if not self._unknown:
+            return known
+        return (*known, *(said for name, said in list(self._unknown.items()) if not self._broker.knows_actor(name)))
 
     def health(self) -> CrewHealth:
         """How its threads are. Once the worker is closing they end by and by, and none counts as dead."""

@@ -10,8 +10,9 @@
 -- ARGV[6]  room   ARGV[7] lease in microseconds   ARGV[8] grace after a restart, in microseconds
 -- ARGV[9]  losses after which a message is dead (0: never)   ARGV[10] dead letters kept a queue
 -- ARGV[11] the queue whose wake-up token this process took last ('': none since its last fetch)
--- ARGV[12] number of queues served, then their names, then the limits this worker knows: "actor\nconcurrency rate per_us"
---          (0: no such limit)
+-- ARGV[12] how many processes have taken that token, with this one
+-- ARGV[13] number of queues served, then their names, then the limits this worker knows: "actor\nconcurrency rate per_us"
+--          (0: no such limit), or "actor\n-": an actor that it does not know, so that it takes nothing of its lane
 --
 -- A lane (the messages of one limited actor) is one more source, as long as it has permits: `concurrency` less what is
 -- leased of it, and `rate` less what was started of it in the last `per_us`. Whatever the lane has beyond that is passed
@@ -53,20 +54,26 @@ expire(now_us, restarted_us, grace_us, tonumber(ARGV[9]), tonumber(ARGV[10]))
 promote(now_us, 500)
 
 local served, limits = {}, {}
-local queue_count = tonumber(ARGV[12])
-for i = 13, 12 + queue_count do served[ARGV[i]] = true end
-for i = 13 + queue_count, #ARGV do
+local queue_count = tonumber(ARGV[13])
+for i = 14, 13 + queue_count do served[ARGV[i]] = true end
+for i = 14 + queue_count, #ARGV do
   local cut = string.find(ARGV[i], '\n', 1, true)
   limits[string.sub(ARGV[i], 1, cut - 1)] = string.sub(ARGV[i], cut + 1)
 end
 
 -- Lanes with a rate that were met in this fetch: lane → {rate, per_us}.
 local permit_us, rated = nil, {}
+-- A lane that was passed over because its actor is not known here.
+local left_to_others
 
 -- How many messages of a lane may be handed out now.
 local function permits(lane, actor)
   local spec = limits[actor]
   if not spec then return math.huge end
+  if spec == '-' then
+    left_to_others = lane
+    return 0
+  end
   local concurrency, rate, per_us = string.match(spec, '^(%d+) (%d+) (%d+)$')
   concurrency, rate, per_us = tonumber(concurrency), tonumber(rate), tonumber(per_us)
   local free = math.huge
@@ -286,6 +293,12 @@ if taken >= room then
   end
   reply[3] = 0
 else
+  -- The token may be for somebody who knows that actor: it goes on to who has been blocked longest, from hand to hand at
+  -- most so often, so that a fleet of which nobody knows the actor comes to rest.
+  if left_to_others and ARGV[11] ~= '' and tonumber(ARGV[12]) < 16 then
+    local key = wake_of(queue_of(left_to_others))
+    if redis.call('EXISTS', key) == 0 then redis.call('RPUSH', key, digits(ARGV[12] + 1)) end
+  end
   local due = redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
   local lease = redis.call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
   local next_us = due and tonumber(due)

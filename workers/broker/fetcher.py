@@ -44,7 +44,8 @@ class Haul(NamedTuple):
 class Fetcher:
     """limits: asked before each fetch for the limits known here, as the bus takes them. stop: ends `fetch`.
 
-    asked: what is without an answer. woken_by: to be set to the queue whose wake-up token was taken.
+    asked: what is without an answer. woken_by: to be set to the queue whose wake-up token was taken, and
+    to how many processes have had it.
     """
 
     def __init__(self, bus: Bus, owner: str, *, limits: Callable[[], Sequence[str]], stop: Event) -> None:
@@ -53,7 +54,7 @@ class Fetcher:
         self._limits = limits
         self.line = bus.open_line(stop)
         self.asked: Asked | None = None
-        self.woken_by = ""
+        self.woken_by = ("", 1)
         self._number = 0
         self._remember_until_s = 0.0
         self._faults_seen = 0
@@ -100,10 +101,11 @@ class Fetcher:
             queue_names,
             remember=now_s < self._remember_until_s,
             limits=self._limits(),
-            woken_by=self.woken_by,
+            woken_by=self.woken_by[0],
+            token_trips=self.woken_by[1],
         )
 
     def _haul(self, fetch: Fetch, catch: Catch, asked_s: float) -> Haul:
         self._number = fetch.claim
-        self.woken_by = ""
+        self.woken_by = ("", 1)
         return Haul(catch, len(catch.deliveries) >= fetch.room, asked_s)

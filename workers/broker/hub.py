@@ -275,15 +275,16 @@ class Hub(Thread):
             self._served_changed = False
             keys = self._bus.keys
             self._wake_keys = {keys.poke(self._owner): ""} | {keys.wake(name): name for name in self._served}
-        had_token = self._fetcher.line.pop_token(
+        token = self._fetcher.line.pop_token(
             tuple(self._wake_keys),
             self._idle_block_s,
             self._abandoned,
             due_s=due_s,
             poke=lambda: self._bus.poke(self._owner),
         )
-        if had_token is not None:
-            self._fetcher.woken_by = self._wake_keys[had_token.decode()]
+        if token is not None:
+            key, trips = token
+            self._fetcher.woken_by = (self._wake_keys[key.decode()], int(trips))
 
     def _abandoned(self) -> bool:
         return self._ending.is_set() or self._served_changed or bool(self._holds)

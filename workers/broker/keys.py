@@ -39,8 +39,9 @@ claim:<owner>           string  W      last claim of one worker process and the 
 poke:<owner>            list    W      one token of a worker process to its own blocked pop. Expires after 10 s.
 queue:<name>:waiting    zset    S W A  message id → score, lowest first. One entry a waiting message.
 queue:<name>:delayed    zset    S W    message id → due time (us). One entry a delayed message.
-queue:<name>:wake       list    S W A  wake-up tokens; blocked workers pop them. At most 8. None for lanes.
-queue:<name>:lanes      set     S W    lanes of the queue. One entry a limited actor that ever had a message in it.
+queue:<name>:wake       list    S W A  wake-up tokens, each with how many processes have had it; blocked workers pop
+                                       them. At most 8. None for lanes.
+queue:<name>:lanes      set     S W    lanes of the queue. One entry an actor that ever had a message in a lane of it.
 queue:<lane>:held       set     W      ids of a lane's leased messages: its permits in use. As many as are leased.
 queue:<lane>:starts     zset    W      "id fence" → when it was handed out (us), for the actor's rate. At most the rate
                                        (10,000) and what workers held when it was lowered; expires after its window.
@@ -49,8 +50,9 @@ queue:<name>:dead       zset    W      message id → when it died (us). At most
 queue:<name>:letters    hash    W      message id → reason, newline, record. As many as `dead`. None for lanes.
 ======================  ======  =====  ==============================================================================
 
-A lane is called `<queue>|<actor>`: the messages of an actor with a limit (`limit.py`) wait there, in `waiting` and
-`delayed` zsets of the lane's own; `heads` and `due` have it as one more queue. Its dead letters are the queue's.
+A lane is called `<queue>|<actor>`: the messages of an actor with a limit (`limit.py`), and those that a worker met
+whose code does not have the actor, wait there, in `waiting` and `delayed` zsets of the lane's own; `heads` and `due`
+have it as one more queue. Its dead letters are the queue's.
 
 A message is in exactly one of: a waiting zset, a delayed zset, `leases`, a dead zset (but an id that is dead may be
 sent anew: then the old letter stays beside it until its time). Size: about 250 bytes and its

@@ -23,6 +23,7 @@ from typing import Final
 
 LANE_MARK: Final = "|"
 """Between queue and actor in the name of a lane; no queue name may have it."""
+_UNKNOWN_HERE: Final = "-"
 MOST_CONCURRENCY: Final = 100_000
 MOST_RATE: Final = 10_000
 LONGEST_WINDOW_S: Final = 31 * 86_400.0
@@ -53,3 +54,8 @@ class Limit:
         """Returns it as `fetch.lua` reads it."""
         per_us = 0 if self.per_s is None else max(int(self.per_s * 1e6), 1)
         return f"{actor_name}\n{self.concurrency or 0} {self.rate or 0} {per_us}"
+
+
+def none_here(actor_name: str) -> str:
+    """Returns, as `fetch.lua` reads it, that this worker takes nothing of that actor's lane: it does not know it."""
+    return f"{actor_name}\n{_UNKNOWN_HERE}"

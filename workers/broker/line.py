@@ -187,14 +187,14 @@ class Line:
         *,
         due_s: float | None = None,
         poke: Callable[[], object] | None = None,
-    ) -> bytes | None:
+    ) -> tuple[bytes, bytes] | None:
         """Blocks until a token is in one of the lists `keys` (and takes it), or `timeout_s` have passed, or
         `abandoned()` is true (asked several times a second; the connection is then given up, and a token taken in that
         instant is lost: say `nudge` afterwards).
 
         due_s, poke: after so many seconds `poke()` is called, which must put a token into one of the lists.
 
-        Returns the list that had a token; None if there was none. Raises what redis-py raises."""
+        Returns the list that had a token, and the token; None if there was none. Raises what redis-py raises."""
         try:
             wire = self._ready_wire()
             wire.send_command("BLPOP", *keys, f"{max(timeout_s, 0.001):.3f}", check_health=False)
@@ -212,7 +212,7 @@ class Line:
                 if now_s > give_up_s:
                     raise redis.TimeoutError(f"no answer to a blocking pop {timeout_s:.1f} s + 5 s after it was sent")
             answer = cast("list[bytes] | None", wire.read_response(disable_decoding=True))
-            return None if answer is None else answer[0]
+            return None if answer is None else (answer[0], answer[1])
         except BaseException as error:
             self.faults += 1
             self._drop(error)

@@ -22,7 +22,7 @@ class Policy:
     dead_letters_kept, dead_letter_age_s: bounds of the dead letters of each queue.
     tombstone_s: how long a cancelled message that was absent is refused.
     answer_ttl_s: how long the answer to a sender's call is remembered, for the case that it was lost.
-    unknown_actor_delay_s: how long a message waits whose actor this worker does not know.
+    put_off_s: how long a message waits that this worker cannot read, because newer code sent it.
     clock_offset_us: added to the server's clock; for tests.
     """
 
@@ -33,7 +33,7 @@ class Policy:
     dead_letter_age_s: float = 7 * 86_400.0
     tombstone_s: float = 3_600.0
     answer_ttl_s: float = 120.0
-    unknown_actor_delay_s: float = 5.0
+    put_off_s: float = 5.0
     clock_offset_us: int = 0
 
     def __post_init__(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import dramatiq
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from tests.workers.broker import scale
 from tests.workers.broker.actors import actor_of
 from tests.workers.broker.conftest import running, wait_until
-from workers.broker import CallboardBroker, MessageCodec, Policy
+from workers.broker import CallboardBroker, Limit, MessageCodec
 from workers.broker.calls import Posting
 from workers.broker.envelope import pack
 
@@ -122,25 +124,60 @@ def test_poison_among_many_good_neighbours(broker: CallboardBroker) -> None:
     assert len(broker.dead_letters("default")) == len(POISON)
 
 
-def test_a_message_of_an_unknown_actor_waits_for_the_worker_that_knows_it(
-    broker: CallboardBroker, namespace: str
+def test_messages_of_an_unknown_actor_wait_in_their_place_for_a_worker_that_knows_it(
+    broker: CallboardBroker, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    policy = Policy(unknown_actor_delay_s=0.1)
-    old = CallboardBroker(client=broker.client, namespace=namespace, policy=policy)
-    new = CallboardBroker(client=broker.client, namespace=namespace, policy=policy)
+    old, new = (CallboardBroker(client=broker.client, namespace=namespace) for _ in range(2))
     runs: list[str] = []
-    actor_of(lambda: runs.append("known"), actor_name="known", broker=old)
+    known = actor_of(lambda: runs.append("known"), actor_name="known", broker=old)
     fresh = actor_of(lambda: runs.append("fresh"), actor_name="fresh", broker=new)
+    actor_of(lambda: runs.append("known"), actor_name="known", broker=new)
 
     with running(old, threads=1):
-        fresh.send()
-        wait_until(lambda: old.depth("default").delayed == 1)
-        assert runs == []
-    with running(new, threads=1):
-        wait_until(lambda: runs == ["fresh"])
-        wait_until(lambda: new.depth("default").live == 0)
+        for _ in range(20):
+            fresh.send()
+        wait_until(lambda: "'fresh'" in caplog.text)
+        known.send()
+        wait_until(lambda: runs == ["known"])  # by the old one, although what it cannot run came before
+        wait_until(lambda: old.depth("default").waiting == 20)
+
+        with running(new, threads=1):
+            wait_until(lambda: runs == ["known"] + 20 * ["fresh"])
+            wait_until(lambda: new.depth("default").live == 0)
 
     assert new.depth("default").dead == 0
+    assert caplog.text.count("No actor") == 1
+
+
+def test_a_limited_actor_that_older_workers_do_not_know_keeps_its_limit(
+    broker: CallboardBroker, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = CallboardBroker(client=broker.client, namespace=namespace)
+    new = CallboardBroker(client=broker.client, namespace=namespace, limit_of=lambda name: Limit(concurrency=1))
+    at_once, most = [0], [0]
+    lock = threading.Lock()
+
+    def one_at_a_time() -> None:
+        with lock:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        time.sleep(0.02)  # why: so that another would meet it
+        with lock:
+            at_once[0] -= 1
+
+    sender = CallboardBroker(client=broker.client, namespace=namespace)
+    actor_of(lambda: None, actor_name="known", broker=old)
+    fresh = actor_of(one_at_a_time, actor_name="fresh", broker=sender)
+    actor_of(one_at_a_time, actor_name="fresh", broker=new)
+
+    with running(old, threads=2):
+        for _ in range(10):
+            fresh.send()
+        wait_until(lambda: "'fresh'" in caplog.text)
+        with running(new, threads=4):
+            wait_until(lambda: new.depth("default").live == 0)
+
+    assert most == [1]
 
 
 def test_a_record_of_a_later_version_is_put_off(broker: CallboardBroker) -> None:
