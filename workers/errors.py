@@ -36,9 +36,13 @@ what to do. Errors of sending derive from Dramatiq's MiddlewareError, because th
 `before_enqueue` hook can raise without its being logged and swallowed (spec/traps.md 2).
 """
 
+from typing import Self
+
 from dramatiq.errors import Retry
 from dramatiq.middleware import Interrupt, MiddlewareError
 from dramatiq.middleware import TimeLimitExceeded as _TimeLimitExceeded
+
+from models.database import DatabaseError
 
 __all__ = [
     "CallboardError",
@@ -103,6 +107,17 @@ class UnknownActor(InvalidTask):
 
 class LedgerUnavailable(SendError):
     """The database did not take the row; nothing was sent."""
+
+    @classmethod
+    def of(cls, error: DatabaseError, done: str) -> Self:
+        """What to say where an action on tasks that are there failed with it.
+
+        Args:
+            done: what was to become of them, in a word: "cancelled".
+        """
+        if error.may_go_on:
+            return cls(f"what was to be {done} may be so, or become so: ask again, which does no harm: {error}")
+        return cls(f"nothing was {done}: {error}")
 
 
 class OutcomeUnknown(SendError):

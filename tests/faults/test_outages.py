@@ -35,7 +35,7 @@ from tests.soak.run import run
 from tests.workers.rows import all_ended as ended
 from tests.workers.rows import row
 from workers import tasks
-from workers.errors import OutcomeUnknown
+from workers.errors import LedgerUnavailable, OutcomeUnknown
 
 HANG_S = 300.0 if FULL else 3.0
 WRITTEN_WITHIN_S = 10.0
@@ -141,6 +141,24 @@ def test_a_send_that_waits_for_a_lock_for_too_long_may_be_done_later_and_says_no
     tasks.send_many([message])
 
     assert tasks.get_task_count() == bus.hlen("{callboard}:messages") == 1
+
+
+@pytest.mark.parametrize("ledger_database", ["postgresql"], indirect=True)
+@pytest.mark.usefixtures("bus")
+def test_a_cancellation_that_waits_for_a_lock_for_too_long_may_be_done_later_and_says_no_less(
+    ledger_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.postgres.ANSWER_WITHIN_S", 1.0)
+    task_id = probes.note.send(str(tmp_path / "paper")).message_id
+
+    with psycopg.connect(ledger_database) as holder:
+        holder.execute("LOCK TABLE background_tasks IN SHARE MODE")
+        with pytest.raises(LedgerUnavailable, match="to be cancelled may be so, or become so: ask again"):
+            tasks.request_cancel(task_id)
+        assert row(task_id).status == TaskStatus.PENDING
+    wait_until(lambda: tasks.request_cancel(task_id), within_s=20, what="an answer")
+
+    assert row(task_id).status == TaskStatus.CANCELLED
 
 
 def test_what_a_worker_says_that_was_away_too_long_is_refused(

@@ -63,7 +63,7 @@ def cancel(broker: LedgerBroker, task_id: str, *, by: str) -> CancelOutcome:
             return CancelOutcome.REQUESTED
         return CancelOutcome.CANCELLED if _take_off(broker, row.queue, task_id, reason) else CancelOutcome.REQUESTED
     except DatabaseError as error:
-        raise LedgerUnavailable(f"nothing was cancelled: {error}") from error
+        raise LedgerUnavailable.of(error, "cancelled") from error
 
 
 def cancel_many(broker: LedgerBroker, task_ids: Sequence[str], *, by: str) -> dict[str, CancelOutcome]:

@@ -68,7 +68,7 @@ def change(broker: LedgerBroker, task_id: str, changes: dict[str, Any]) -> Chang
             else:
                 changed = _why_not(task_upkeep.unfinished(to, task_id))
     except DatabaseError as error:
-        raise LedgerUnavailable(f"nothing was changed: {error}") from error
+        raise LedgerUnavailable.of(error, "changed") from error
     if changed is ChangeOutcome.CHANGED:
         send_now(broker, [task_id])
     return changed

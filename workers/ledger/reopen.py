@@ -60,7 +60,7 @@ def retry_many(broker: LedgerBroker, task_ids: Sequence[str], *, by: str) -> dic
             reopened = [one.task_id for one in wanted if task_changes.retry(to, one, by=by, now=now)]
             left = task_changes.ended(to, [one.task_id for one in wanted if one.task_id not in set(reopened)])
     except DatabaseError as error:
-        raise LedgerUnavailable(f"nothing was retried: {error}") from error
+        raise LedgerUnavailable.of(error, "retried") from error
     outcomes |= dict.fromkeys(reopened, RetryOutcome.REOPENED)
     outcomes |= {one: RetryOutcome.KEY_TAKEN for one, row in left.items() if row.status in _RETRIABLE}
     send_now(broker, reopened)
