@@ -71,14 +71,16 @@ def lose(to: Direct, losses: Sequence[Loss], now: datetime) -> set[Attempt]:
 def note_lost_delivery(to: Direct, task_id: str, number: int, worker_id: str, now: datetime) -> None:
     """Record an attempt that the bus had handed to a worker which vanished before the row heard of it.
 
-    The bus remembers the last such worker only. Where several vanished in a row, the numbers between are theirs: they
-    are recorded too, of UNKNOWN_WORKER.
+    The bus remembers the last such worker only. Where several vanished in a row, or one that was about to note those
+    before it, the numbers that are missing are theirs: they are recorded too, of UNKNOWN_WORKER. What is on record
+    stays as it is.
     """
-    before = "SELECT coalesce(max(number), 0) FROM task_attempts WHERE task_id = ? AND number < ?"
-    last = int(to.run(marked(to, before), (task_id, number))[0][0])
-    for between in range(max(last + 1, number - MOST_UNKNOWN), number):
-        _note(to, task_id, between, UNKNOWN_WORKER, now)
-    _note(to, task_id, number, worker_id, now)
+    first = max(1, number - MOST_UNKNOWN)
+    sql = "SELECT number FROM task_attempts WHERE task_id = ? AND number BETWEEN ? AND ?"
+    known = {row[0] for row in to.run(marked(to, sql), (task_id, first, number))}
+    for missing in range(first, number + 1):
+        if missing not in known:
+            _note(to, task_id, missing, worker_id if missing == number else UNKNOWN_WORKER, now)
 
 
 def _note(to: Direct, task_id: str, number: int, worker_id: str, now: datetime) -> None:

@@ -29,12 +29,21 @@ Must not: decide anything about retries, time limits or the bus; read the clock.
 from models.direct import unstamp
 from models.task_accept import NewTask, accept, accept_unique, mark_published, withdraw
 from models.task_end import ERROR_MAX_CHARS, End, end, outcome_of
-from models.task_loss import Loss, LostDelivery, crashed_attempts, lose, lost_attempts, note_lost_delivery
+from models.task_loss import (
+    UNKNOWN_WORKER,
+    Loss,
+    LostDelivery,
+    crashed_attempts,
+    lose,
+    lost_attempts,
+    note_lost_delivery,
+)
 from models.task_orders import cancel, refuse, reopen, request_cancel
 from models.task_start import Attempt, Standing, Start, Started, standing, start, untouched
 
 __all__ = [
     "ERROR_MAX_CHARS",
+    "UNKNOWN_WORKER",
     "Attempt",
     "End",
     "Loss",

@@ -7,7 +7,7 @@ from typing import Any
 
 from models import database, direct, task_moves, task_query
 from models.task import AttemptOutcome, Task, TaskAttempt, TaskStatus, new_task_id
-from models.task_moves import End, NewTask, Start
+from models.task_moves import End, Loss, NewTask, Start
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -69,6 +69,12 @@ def start(task_id: str, attempt: int = 1, worker_id: str = WORKER, **fields: Any
     """Start in a transaction of its own; whether it was granted."""
     with direct.transaction() as to:
         return bool(task_moves.start(to, [a_start(task_id, attempt, worker_id, **fields)]))
+
+
+def lose(task_id: str, attempt: int = 1, worker_id: str = WORKER) -> bool:
+    """Declare an attempt lost with its worker, in a transaction of its own; whether it was."""
+    with direct.transaction() as to:
+        return bool(task_moves.lose(to, [Loss(task_id, attempt, worker_id)], NOW))
 
 
 def end(task_id: str, attempt: int = 1, **fields: Any) -> bool:

@@ -25,6 +25,7 @@ from tests.models.rows import (
     end,
     everything,
     in_status,
+    lose,
     new_row,
     row,
     running,
@@ -170,11 +171,6 @@ ALL_MOVES = {**STATUS_MOVES, **OTHER_WRITES}
 def make(move: Move, task_id: str) -> bool:
     with direct.transaction() as to:
         return bool(move.make(to, task_id))
-
-
-def lose(task_id: str, attempt: int = 1, worker_id: str = WORKER) -> bool:
-    with direct.transaction() as to:
-        return bool(task_moves.lose(to, [Loss(task_id, attempt, worker_id)], NOW))
 
 
 def eventful(status: TaskStatus) -> str:
@@ -387,6 +383,20 @@ def test_deliveries_that_vanished_one_after_the_other_are_all_on_record() -> Non
         (number, worker, None, AttemptOutcome.LOST) for number, worker in ((1, "unknown"), (2, "unknown"), (3, "w-3"))
     ]
     assert found == [*lost, (4, "w-4", NOW, None)]
+
+
+def test_a_delivery_before_one_on_record_that_nobody_noted_is_noted_by_the_next() -> None:
+    """Who began the second died before it had noted the first."""
+    task_id = accepted()
+    assert start(task_id, 2, "w-2")
+    assert lose(task_id, 2, "w-2")
+    assert start(task_id, 3, "w-3")
+
+    with direct.transaction() as to:
+        task_moves.note_lost_delivery(to, task_id, 2, task_moves.UNKNOWN_WORKER, LATER)
+
+    found = [(one.number, one.worker_id, one.outcome) for one in attempts(task_id)]
+    assert found == [(1, "unknown", AttemptOutcome.LOST), (2, "w-2", AttemptOutcome.LOST), (3, "w-3", None)]
 
 
 def test_a_vanished_delivery_that_is_on_record_with_its_outcome_stays_as_it_is() -> None:

@@ -176,10 +176,9 @@ class ARowsLife(RuleBasedStateMachine):
     @precondition(lambda self: self.model.attempt > 1)
     @rule()
     def note_what_vanished(self) -> None:
-        """A worker that takes over records the delivery before its own, and those before it that nobody recorded."""
+        """A worker that takes over records the delivery before its own, and all before it that nobody recorded."""
         number = self.model.attempt - 1
-        last = max((known for known in self.model.attempts if known < number), default=0)
-        self.model.attempts |= dict.fromkeys(range(last + 1, number), AttemptOutcome.LOST)
+        self.model.attempts = dict.fromkeys(range(1, number), AttemptOutcome.LOST) | self.model.attempts
         with direct.transaction() as to:
             task_moves.note_lost_delivery(to, self.task_id, number, self.worker_of(number), NOW)
         if self.model.attempts.get(number) is None:

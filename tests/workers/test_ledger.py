@@ -11,7 +11,7 @@ from dramatiq.middleware import SkipMessage
 
 from models import direct, task_moves
 from models.task import AttemptOutcome, TaskStatus, new_task_id
-from tests.models.rows import LATER, accepted, at_once, attempts, end, in_status, new_row, row, running, start
+from tests.models.rows import LATER, accepted, at_once, attempts, end, in_status, lose, new_row, row, running, start
 from tests.servers import wait_until
 from tests.workers.test_scribe import Wire
 from workers.broker import Delivery, Generation, Parcel, Settlement, Verdict
@@ -291,6 +291,17 @@ def test_a_lost_message_that_comes_back_to_be_cancelled_leaves_its_lost_attempt_
 
     assert (row(task_id).status, row(task_id).attempt) == (CANCELLED, 1)
     assert [(one.number, one.worker_id, one.outcome) for one in attempts(task_id)] == [(1, "w-dead", "lost")]
+
+
+def test_a_lost_attempt_is_on_record_although_who_took_it_over_died_before_it_was_noted(ledger: Ledger) -> None:
+    task_id = accepted()
+    assert start(task_id, 2, "w-2")
+    assert lose(task_id, 2, "w-2")
+
+    begun(ledger, parcel(task_id, 3))
+
+    found = [(one.number, one.worker_id, one.outcome) for one in attempts(task_id)]
+    assert found == [(1, "unknown", "lost"), (2, "w-2", "lost"), (3, ledger.presence.worker_id, None)]
 
 
 def test_a_message_that_asks_and_has_no_row_gets_one_before_it_runs(ledger: Ledger) -> None:

@@ -283,10 +283,9 @@ class Ledger:
         if start.attempt == 1:
             return running
         with direct.transaction() as to:
-            if message.previous_owner is not None:
-                task_moves.note_lost_delivery(
-                    to, start.task_id, start.attempt - 1, message.previous_owner, start.started_at
-                )
+            # why also if nobody vanished with this delivery: who began the one before may have died just before this.
+            before = message.previous_owner or task_moves.UNKNOWN_WORKER
+            task_moves.note_lost_delivery(to, start.task_id, start.attempt - 1, before, start.started_at)
             suspicion = suspicion_of(to, start.task_id)
             if suspicion is not None and suspicion.is_hopeless:
                 poison = self._outcomes.failing(running, FailureReason.POISON, "WorkerLost", suspicion.words())
