@@ -25,8 +25,8 @@ from models.triggers import Cron, Crontab, Trigger, TriggerError
 from tests.models.oracle import Clock, Window, utc
 from tests.scale import FULL
 
-EXPRESSIONS = 1_000 if FULL else 15
-WALKED = 500 if FULL else 150
+EXPRESSIONS = 1_000 if FULL else 10
+WALKED = 500 if FULL else 100
 IN_A_ROW = 25
 DAYS = 731
 TICK = timedelta(microseconds=1)
