@@ -279,4 +279,4 @@ def fall_silent_alone() -> None:
 def linger_alone(path: str) -> None:
     """Begin, in a child process, and take a minute."""
     evidence(path, "began")
-    time.sleep(60)
+    time.sleep(60)  # why: that it lasts is what its tests are about; they kill it

@@ -171,7 +171,7 @@ class Crew:
         if settlements:
             try:
                 self._settlers[bus].execute(settlements, line)
-            except BaseException:
+            except BaseException:  # why: an interrupt too must not leave them held; the settler gives them back.
                 for settlement in settlements:
                     self.submit(settlement)
                 raise

@@ -12,6 +12,11 @@ concurrency   counts leased messages of the lane, in all workers. One that is fe
 rate          counts hand-outs in a sliding window that ends now; those given back unstarted do not count. A function
               starts at most 50 ms after its message is handed out. The record of the window dies with the data.
 
+Messages of an actor that a worker's code does not have wait in such a lane as well, limit or none: that worker gives
+them back into it unstarted, and says with each later fetch that it takes nothing there. It dies before it gives them
+back: their lease ends, and the next to fetch them does so. It starts anew: it has forgotten, and meets one message once
+more. Nobody has the actor: they wait in their place.
+
 The order among all that may run stays strict. A lane is of one queue: an actor whose messages are sent to two queues
 has its limit in each.
 """

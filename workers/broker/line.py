@@ -278,7 +278,7 @@ class Line:
             wire = self._pool.get_connection()
         try:
             self._greet(wire)
-        except BaseException:
+        except BaseException:  # why: an interrupt too must not leave a wire out of the pool.
             wire.disconnect()
             self._pool.release(wire)
             raise

@@ -142,7 +142,7 @@ def _in_a_thread(run: Callable[[], AbstractAsyncContextManager[str]]) -> Iterato
     thread.start()
     deadline = time.monotonic() + 20
     while not targets and not failed and time.monotonic() < deadline:
-        time.sleep(0.01)
+        time.sleep(0.01)  # why: it waits for what another thread finds, up to a deadline
     assert targets, failed
     try:
         yield targets[0]
